@@ -1,0 +1,66 @@
+"""Token authentication for Flask whose tokens can be taken back."""
+
+from .context import current_token, current_user
+from .errors import (
+    AccessTokenRequiredError,
+    AuthXException,
+    BadConfigurationError,
+    CSRFError,
+    ErrorType,
+    FreshTokenRequiredError,
+    InsufficientScopeError,
+    JWTDecodeError,
+    MalformedRequestError,
+    MissingCSRFTokenError,
+    MissingTokenError,
+    RefreshTokenRequiredError,
+    RevokedTokenError,
+    StoreUnavailableError,
+    SubjectNotFoundError,
+    TokenError,
+    TokenExpiredError,
+    TokenInvalidAudienceError,
+    TokenInvalidIssuerError,
+    TokenInvalidSignatureError,
+    TokenTypeError,
+)
+from .extension import AuthX
+from .signals import token_accepted, token_refused, token_revoked
+from .tokens import Location, RequestToken, Token, TokenPair, TokenType
+from .verifier import OnInvalid
+
+__all__ = [
+    "AccessTokenRequiredError",
+    "AuthX",
+    "AuthXException",
+    "BadConfigurationError",
+    "CSRFError",
+    "ErrorType",
+    "FreshTokenRequiredError",
+    "InsufficientScopeError",
+    "JWTDecodeError",
+    "Location",
+    "MalformedRequestError",
+    "MissingCSRFTokenError",
+    "MissingTokenError",
+    "OnInvalid",
+    "RefreshTokenRequiredError",
+    "RequestToken",
+    "RevokedTokenError",
+    "StoreUnavailableError",
+    "SubjectNotFoundError",
+    "Token",
+    "TokenError",
+    "TokenExpiredError",
+    "TokenInvalidAudienceError",
+    "TokenInvalidIssuerError",
+    "TokenInvalidSignatureError",
+    "TokenPair",
+    "TokenType",
+    "TokenTypeError",
+    "current_token",
+    "current_user",
+    "token_accepted",
+    "token_refused",
+    "token_revoked",
+]

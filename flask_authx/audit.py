@@ -1,0 +1,188 @@
+"""Which check guards which endpoint; and the look over the whole app before its first request."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, cast
+
+from flask import Flask, Request
+
+from .callbacks import Instance
+from .context import AppState, states
+from .errors import BadConfigurationError
+from .guards import Mark, chain, check, marks_of, rules_for, wrappers_of
+from .verifier import Demand
+
+
+def before_request(app: Flask, state: AppState, current: Request) -> None:
+    """Check what the blueprint or the app asks of this request, if the view says nothing itself.
+
+    :raises BadConfigurationError: at the first request, if the app isn't fit to serve.
+    :raises AuthXException: if the demand isn't met.
+    """
+    if state.plan is None:
+        state.plan = start(app, state)
+    # Unmatched URLs have no endpoint, and Flask answers OPTIONS by itself where no view does.
+    asked = state.plan.get(current.endpoint) if state.plan and current.endpoint else None
+    demand = asked and asked.get(current.method, asked.get(ANY_METHOD))
+    if demand is None:
+        return
+    automatic = getattr(current.url_rule, "provide_automatic_options", False)
+    if not (automatic and current.method == "OPTIONS"):
+        check(app, state, current, demand)
+
+
+def start(app: Flask, state: AppState) -> dict[str, dict[str, Demand | None]]:
+    """The hook's plan for an app that is fit to serve.
+
+    :raises BadConfigurationError: with every problem found.
+    """
+    problems = [*changed_settings(app, state), *misplaced_guards(app)]
+    if state.settings.revocation_required and state.instance.revoked is None:
+        problems.append(
+            f"{state.prefix}REVOCATION_REQUIRED is set and there is no revocation callback: "
+            "register one with @authx.set_callback_token_blocklist."
+        )
+    if problems:
+        raise BadConfigurationError(problems)
+    plan: dict[str, dict[str, Demand | None]] = {}
+    for endpoint in app.view_functions:
+        demands = {
+            method: None if who == OWN else demand
+            for method, demand, who in guards_of(app, state, endpoint)
+        }
+        if any(demands.values()):
+            plan[endpoint] = demands
+    return plan
+
+
+#: Stands for all methods that a view doesn't name.
+ANY_METHOD = "*"
+#: Who makes a demand that is not the hook's to check.
+OWN = "view"
+
+
+def guards_of(
+    app: Flask, state: AppState, endpoint: str
+) -> Iterator[tuple[str, Demand | None, str]]:
+    """What is asked of a request for an endpoint: the method, the demand and who makes it.
+
+    A demand of ``None`` is no demand. The view's own guard wins over its blueprint's, and the
+    blueprint's, the inner one first, over the app's.
+    """
+    view = app.view_functions[endpoint]
+    view_class = getattr(view, "view_class", None)
+    around = [*_own(state.instance, view), *_own(state.instance, view_class)]
+    outer, who = _rule_for(app, state, endpoint)
+    for method, handler in _handlers(view_class):
+        own = [*around, *_own(state.instance, handler)]
+        if not own:
+            yield method, outer, who
+        for mark in own:
+            yield method, mark.demand, OWN
+
+
+def _own(instance: Instance, view: Any) -> list[Mark]:
+    return [mark for mark in marks_of(view) if mark.instance is instance]
+
+
+def _handlers(view_class: Any) -> Iterator[tuple[str, Any]]:
+    """The methods that a class-based view has functions for, and the function for all others."""
+    named = {
+        name: getattr(view_class, name.lower())
+        for name in getattr(view_class, "methods", None) or ()
+        if hasattr(view_class, name.lower())
+    }
+    if "GET" in named:
+        # Flask answers HEAD with the view's GET.
+        named.setdefault("HEAD", named["GET"])
+    yield from named.items()
+    yield ANY_METHOD, getattr(view_class, "dispatch_request", None)
+
+
+def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Demand | None, str]:
+    """The demand of the innermost blueprint that has one, else of the app."""
+    instance = state.instance
+    names = endpoint.split(".")[:-1]
+    owners: list[tuple[str, Any]] = [
+        (f"blueprint {name}", app.blueprints[name])
+        for name in (".".join(names[:end]) for end in range(len(names), 0, -1))
+        if name in app.blueprints
+    ]
+    owners.append(("app", app))
+    if endpoint.rpartition(".")[2] == "static" and owners[0][1].has_static_folder:
+        return None, "static files"
+    for who, owner in owners:
+        if instance in rules_for(owner):
+            return rules_for(owner)[instance], who
+    if state.settings.protect_all:
+        return Demand(), f"{state.prefix}PROTECT_ALL"
+    return None, "nobody"
+
+
+def collisions(app: Flask, state: AppState) -> list[str]:
+    """What a further ``AuthX`` object must not share with those that the app has."""
+    problems: list[str] = []
+    for other in states(app).values():
+        if not other.codec.keys.by_kid.keys().isdisjoint(state.codec.keys.by_kid):
+            problems.append(
+                f"{state.prefix}*: a key is also one of {other.instance.name!r}: give each AuthX "
+                "object its own, or the tokens of one open the doors of the other."
+            )
+        mine, others = _cookie_names(state), _cookie_names(other)
+        problems += [
+            f"{state.prefix}*_COOKIE_NAME: the cookie {name} is one of "
+            f"{other.instance.name!r}, too: "
+            "give it another name."
+            for name in sorted(mine & others)
+        ]
+    return problems
+
+
+def _cookie_names(state: AppState) -> set[str]:
+    if not state.settings.uses_cookies:
+        return set()
+    return {profile.cookie_name for profile in state.settings.profiles.values()}
+
+
+def misplaced_guards(app: Flask) -> list[str]:
+    """Guards that guard nothing, since Flask was given the function inside them."""
+    routed: set[int] = {
+        id(function) for view in app.view_functions.values() for function in chain(view)
+    }
+    problems: list[str] = []
+    for endpoint, view in app.view_functions.items():
+        around = wrappers_of(view)
+        if around is not None and not any(id(wrapper) in routed for wrapper in around):
+            name = getattr(view, "__qualname__", repr(view))
+            problems.append(
+                f"the guard of the view {name} (endpoint {endpoint!r}) protects nothing: it stands "
+                "above @app.route, which has already taken the function without it; "
+                "put the guard below, next to the function."
+            )
+    return problems
+
+
+def changed_settings(app: Flask, state: AppState) -> list[str]:
+    """Settings that were changed after they had been read."""
+    now = snapshot(app, state.prefix)
+    return [
+        f"{key} was changed after authx.init_app(app) had read it: set it before, since it has no "
+        "effect now."
+        for key in sorted({*now, *state.seen})
+        if now.get(key, _ABSENT) != state.seen.get(key, _ABSENT)
+    ]
+
+
+_ABSENT = object()
+
+
+def snapshot(app: Flask, prefix: str) -> dict[str, Any]:
+    """The app's settings of that prefix, copied as far as they can be changed in place."""
+    config = cast("dict[str, Any]", app.config)
+    return {
+        key: copy.copy(value) if type(value) in (list, set, dict) else value
+        for key, value in config.items()
+        if key.startswith(prefix)
+    }

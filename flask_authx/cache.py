@@ -1,0 +1,68 @@
+"""The cache of verified tokens: least recently used goes first, bounded by bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from .keys import KeySet
+from .tokens import Statement
+
+#: What an entry weighs beside its texts: the objects of a statement, its sets and numbers and the
+#: cache's own links, rounded up from what ``tracemalloc`` shows.
+_ENTRY_BYTES = 2600
+
+
+class StatementCache:
+    """What verified tokens say, by the whole token. Failures are never kept.
+
+    A signature needs no second look; times, revocation and all that a guard asks do, and are judged
+    by the caller each time. An entry answers only for the very key set that verified it.
+
+    :param size: the most bytes to take; 0 keeps nothing.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[str, tuple[KeySet, Statement]] = OrderedDict()
+        self._weight = 0
+        self._lock = threading.Lock()
+
+    def get(self, token: str, keys: KeySet) -> Statement | None:
+        """What the token says, if these keys have verified it."""
+        with self._lock:
+            entry = self._entries.get(token)
+            if entry is None or entry[0] is not keys:
+                return None
+            self._entries.move_to_end(token)
+            return entry[1]
+
+    def put(self, token: str, keys: KeySet, statement: Statement) -> None:
+        """Keep what a token says, and let go of the least recently used beyond the size."""
+        with self._lock:
+            self._remove(token)
+            self._entries[token] = (keys, statement)
+            self._weight += _weigh(token, statement)
+            while self._weight > self._size:
+                self._remove(next(iter(self._entries)))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._weight = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _remove(self, token: str) -> None:
+        entry = self._entries.pop(token, None)
+        if entry is not None:
+            self._weight -= _weigh(token, entry[1])
+
+
+def _weigh(token: str, statement: Statement) -> int:
+    # The claims are there twice: as text and, for the most part, in the statement's fields. Text
+    # beyond Latin-1 takes up to four bytes a character.
+    width = 1 if statement.text.isascii() else 4
+    return _ENTRY_BYTES + len(token) + 2 * width * len(statement.text)

@@ -1,0 +1,85 @@
+"""The app's own callbacks, and which arguments each takes: found out when it is registered."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from .errors import BadConfigurationError
+from .tokens import Token
+
+#: Whether a token is revoked: given the raw token and the verified one.
+Ask: TypeAlias = Callable[[str, Token], "bool | Awaitable[bool]"]
+#: The user whom a verified token is about.
+Load: TypeAlias = Callable[[str, Token], Any]
+#: Further claims for a user's new token.
+Describe: TypeAlias = Callable[[str], Mapping[str, Any]]
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """What an ``AuthX`` object itself holds: its name and its callbacks. All else is each app's."""
+
+    name: str
+    revoked: Ask | None = None
+    subject: Load | None = None
+    claims: Describe | None = None
+    #: Whether the revocation callback must be awaited, and whether it sees the claims.
+    revoked_is_async: bool = False
+    revoked_takes_claims: bool = False
+
+
+def with_claims(callback: Callable[..., Any], purpose: str) -> Callable[[str, Token], Any]:
+    """The callback as a function of a text and a token; it gets ``claims=`` only if it takes that.
+
+    :raises BadConfigurationError: if it can't be called with one positional argument.
+    """
+    check_async(callback, purpose)
+    if takes_claims(callback, purpose):
+        return lambda value, token: callback(value, claims=token.claims)
+    return lambda value, _: callback(value)
+
+
+def takes_claims(callback: Callable[..., Any], purpose: str) -> bool:
+    """Whether a callback takes ``claims=`` beside its positional argument.
+
+    :raises BadConfigurationError: if it can't be called with one positional argument.
+    """
+    try:
+        signature = inspect.signature(callback)
+    except ValueError:
+        # Some callables written in C have none; then the documented minimum is what they get.
+        return False
+    except TypeError:
+        raise BadConfigurationError(f"the {purpose} callback is not callable.") from None
+    for keywords, answer in (({"claims": None}, True), ({}, False)):
+        try:
+            signature.bind(None, **keywords)
+        except TypeError:
+            continue
+        return answer
+    raise BadConfigurationError(
+        f"the {purpose} callback must take one positional argument, and may take claims=; "
+        f"it takes {signature}."
+    )
+
+
+def check_async(callback: Callable[..., Any], purpose: str) -> None:
+    """Refuse an ``async def`` callback that Flask has no means to run.
+
+    :raises BadConfigurationError: if Flask's extra ``async`` isn't installed.
+    """
+    if is_async(callback) and importlib.util.find_spec("asgiref") is None:
+        raise BadConfigurationError(
+            f"the {purpose} callback is async, which needs: pip install flask[async]"
+        )
+
+
+def is_async(callback: Callable[..., Any]) -> bool:
+    """Whether calling it gives something to be awaited."""
+    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(
+        getattr(callback, "__call__", None)  # noqa: B004 - for objects with an async __call__
+    )

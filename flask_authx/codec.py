@@ -1,0 +1,178 @@
+"""The only file that knows PyJWT: tokens in, statements out, and the reverse.
+
+PyJWT signs and verifies; before it stands a check of form that bounds the work, after it a strict
+reading of the claims. Every failure leaves here as one of our own errors.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import Any
+
+import jwt
+
+from . import claims
+from .cache import StatementCache
+from .errors import (
+    JWTDecodeError,
+    TokenExpiredError,
+    TokenInvalidAudienceError,
+    TokenInvalidIssuerError,
+    TokenInvalidSignatureError,
+)
+from .keys import Key, KeySet
+from .settings import Settings
+from .tokens import Statement, TokenType
+
+#: JWS compact serialisation, whole (RFC 7515 section 3.1, RFC 8725bis section 3.14).
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+#: Characters of the header segment; ours have about 100.
+_MAX_HEADER_LENGTH = 2048
+#: ``crit`` and ``b64`` change what is signed, ``zip`` and ``enc`` belong to JWE.
+_REFUSED_PARAMETERS = frozenset({"crit", "b64", "zip", "enc"})
+_ACCESS, _REFRESH = TokenType.ACCESS, TokenType.REFRESH
+#: RFC 7515 section 4.1.9: compared without case, and ``application/`` may be left out.
+_TYPES = {"at+jwt": _ACCESS, "rt+jwt": _REFRESH}
+
+
+class Codec:
+    """Signs claims and verifies tokens with one key set.
+
+    :param keys: the keys; :meth:`use` replaces them.
+    """
+
+    def __init__(self, settings: Settings, keys: KeySet) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._cache = StatementCache(settings.cache_size) if settings.cache_size else None
+        self._jws = jwt.PyJWS()
+        self._max_length = settings.max_token_length
+        self._leeway = settings.decode_leeway
+        self._issuer = settings.issuer
+        self._audiences = settings.audiences
+
+    @property
+    def keys(self) -> KeySet:
+        """The keys in use."""
+        return self._keys
+
+    def use(self, keys: KeySet) -> None:
+        """Sign and verify with these keys from now on; what others have verified is forgotten."""
+        self._keys = keys
+        if self._cache is not None:
+            self._cache.clear()
+
+    def encode(self, payload: dict[str, Any], headers: dict[str, Any], *, foreign: bool) -> str:
+        """Sign the claims with the current key.
+
+        :param foreign: whether the app has put in claims of its own, which may be anything.
+        :raises TypeError: if a claim is nothing that JSON can say.
+        :raises ValueError: if the token would not be accepted: too long, or claims that JSON
+            should not say (``NaN``, two names that become one).
+        """
+        key = self._keys.current
+        if key.signing is None:
+            raise RuntimeError("this app has only a public key: set JWT_PRIVATE_KEY to mint tokens")
+        try:
+            data = json.dumps(payload, separators=(",", ":"), allow_nan=False).encode("ascii")
+            if foreign:
+                claims.strict_object(data)
+        except RecursionError:
+            raise ValueError("the claims are nested too deeply") from None
+        token = self._jws.encode(data, key.signing, key.algorithm, {"kid": key.kid, **headers})
+        if len(token) > self._max_length:
+            raise ValueError(
+                f"the token would be {len(token)} characters long, and JWT_MAX_TOKEN_LENGTH is "
+                f"{self._max_length}: put less into it"
+            )
+        return token
+
+    def decode(self, token: str, now: float) -> Statement:
+        """What a token says, if its signature, form, times, issuer and audience are good.
+
+        :param now: seconds since 1970-01-01 UTC.
+        :raises JWTDecodeError: or one of its subclasses, and nothing else, whatever the token is.
+        """
+        keys = self._keys
+        statement = self._cache.get(token, keys) if self._cache is not None else None
+        if statement is None:
+            statement = self._verify(token, keys)
+            if self._cache is not None:
+                self._cache.put(token, keys, statement)
+        self._judge(statement, now)
+        return statement
+
+    def _judge(self, statement: Statement, now: float) -> None:
+        """All that depends on the moment or on the settings."""
+        if self._issuer is not None and statement.iss != self._issuer:
+            raise TokenInvalidIssuerError
+        # Without an audience of our own, a token that names one is somebody else's.
+        if statement.aud.isdisjoint(self._audiences) if self._audiences else statement.aud:
+            raise TokenInvalidAudienceError
+        early = now + self._leeway
+        if statement.iat > early or (statement.nbf is not None and statement.nbf > early):
+            raise JWTDecodeError("the token is not valid yet")
+        if now >= statement.exp + self._leeway:
+            raise TokenExpiredError
+
+    def _verify(self, token: str, keys: KeySet) -> Statement:
+        # The length comes first: nothing below copies or splits a token of any size.
+        if len(token) > self._max_length or not _COMPACT.fullmatch(token):
+            raise JWTDecodeError("it does not have the form of a token")
+        header = _header(token)
+        typ = self._typ(header.get("typ"))
+        key = _key_for(header, keys)
+        payload = self._payload(token, key)
+        members = _object(payload)
+        if members is None:
+            raise JWTDecodeError("the claims are not a JSON object")
+        return claims.state(*members, typ, self._settings)
+
+    def _typ(self, typ: object) -> TokenType | None:
+        name = typ.lower().removeprefix("application/") if isinstance(typ, str) else ""
+        if name == "jwt" and self._settings.accept_untyped:
+            return None
+        if name not in _TYPES:
+            raise JWTDecodeError("it is a token of another kind")
+        return _TYPES[name]
+
+    def _payload(self, token: str, key: Key) -> bytes:
+        """The signed bytes, by PyJWT."""
+        try:
+            payload = self._jws.decode(token, key.verifying, algorithms=[key.algorithm.value])
+        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError):
+            # Beyond its own tree PyJWT lets out what cryptography and the standard library raise.
+            payload = None
+        # Raised out here so that nothing of the token hangs on the error as its context.
+        if not isinstance(payload, bytes):
+            raise TokenInvalidSignatureError("the signature is not good")
+        return payload
+
+
+def _header(token: str) -> dict[str, Any]:
+    segment = token[: token.index(".")]
+    if len(segment) > _MAX_HEADER_LENGTH or len(segment) % 4 == 1:
+        raise JWTDecodeError("the header does not have the form of one")
+    members = _object(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    if members is None or not _REFUSED_PARAMETERS.isdisjoint(members[0]):
+        raise JWTDecodeError("the header is not one of ours")
+    return members[0]
+
+
+def _object(data: bytes) -> tuple[dict[str, Any], str] | None:
+    """The JSON object and its text; ``None`` instead of an error that would quote them."""
+    try:
+        return claims.strict_object(data)
+    except ValueError:
+        return None
+
+
+def _key_for(header: dict[str, Any], keys: KeySet) -> Key:
+    kid = header.get("kid")
+    key = keys.find(kid) if isinstance(kid, str) or "kid" not in header else None
+    # The algorithm is the key's; what the header says can only agree (RFC 8725 section 3.1).
+    if key is None or header.get("alg") != key.algorithm:
+        raise TokenInvalidSignatureError("no key of that name and algorithm")
+    return key

@@ -1,0 +1,205 @@
+"""Guards: the decorators' inside, the hook's rules, and the record of what is guarded.
+
+A check is written once, as a coroutine. A sync view steps through it at once; only an async view,
+or an async callback, makes it wait.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary, WeakSet
+
+from flask import Blueprint, Flask, Request, Response, after_this_request, has_request_context
+
+from .callbacks import Instance
+from .context import AppState, identify, memory_of, state_of, step, this_app, this_request, wait
+from .errors import AuthXException
+from .signals import announce_accepted, announce_refused
+from .tokens import Location, RequestToken, Token
+from .verifier import Demand, Memory, OnInvalid
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark:
+    """What an ``AuthX`` object has been told about a view: a demand, or ``None`` for public."""
+
+    instance: Instance
+    demand: Demand | None
+
+
+#: By the function or view class that carries them, innermost first.
+_marks: WeakKeyDictionary[Any, list[Mark]] = WeakKeyDictionary()
+#: By the function that was wrapped: the guards around it.
+_wrappers: WeakKeyDictionary[Any, WeakSet[Any]] = WeakKeyDictionary()
+#: By app or blueprint.
+_rules: WeakKeyDictionary[Any, dict[Instance, Demand | None]] = WeakKeyDictionary()
+
+
+def guard(instance: Instance, demand: Demand, view: F) -> F:
+    """The view with a check before it.
+
+    :raises TypeError: if it is not a view function.
+    """
+    if inspect.isclass(view) or not callable(view):
+        raise TypeError(
+            "a guard goes on a function: for a class-based view use its `decorators` list or its "
+            "methods, and give options by keyword, as in @authx.token_required(type='refresh')"
+        )
+
+    @functools.wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        app = this_app()
+        check(app, state_of(app, instance), this_request(), demand)
+        return view(*args, **kwargs)
+
+    @functools.wraps(view)
+    async def guarded_async(*args: Any, **kwargs: Any) -> Any:
+        app = this_app()
+        await _check(app, state_of(app, instance), this_request(), demand)
+        return await view(*args, **kwargs)
+
+    outer = guarded_async if inspect.iscoroutinefunction(view) else guarded
+    _marks.setdefault(outer, []).append(Mark(instance, demand))
+    for inner in chain(view):
+        _wrappers.setdefault(inner, WeakSet()).add(outer)
+    return cast(F, outer)
+
+
+def open_up(instance: Instance, target: Any) -> Any:
+    """Mark a view, a view class or a blueprint as public."""
+    if isinstance(target, Blueprint):
+        rule(instance, target, None)
+    elif callable(target):
+        _marks.setdefault(target, []).append(Mark(instance, None))
+    else:
+        raise TypeError("@authx.public goes on a view, a view class or a blueprint")
+    return target
+
+
+def rule(instance: Instance, target: object, demand: Demand | None) -> None:
+    """Set what the hook asks for all views of an app or a blueprint; ``None`` is nothing."""
+    if not isinstance(target, (Flask, Blueprint)):
+        raise TypeError("authx.protect takes an app or a blueprint; a view gets a guard of its own")
+    _rules.setdefault(target, {})[instance] = demand
+
+
+def rules_for(target: object) -> dict[Instance, Demand | None]:
+    """The rules of an app or blueprint, by ``AuthX`` object."""
+    return _rules.get(target, {})
+
+
+def marks_of(view: Any) -> Iterator[Mark]:
+    """What has been said about a view or a view class, by any ``AuthX`` object, outermost first."""
+    for function in chain(view):
+        yield from reversed(_marks.get(function, []))
+
+
+def wrappers_of(function: Any) -> WeakSet[Any] | None:
+    """The guards that were put around a function, or ``None`` if there never was one."""
+    return _wrappers.get(function)
+
+
+def chain(view: Any) -> Iterator[Any]:
+    """A function and all that it wraps (``functools.wraps``), outermost first."""
+    seen: set[int] = set()
+    while view is not None and id(view) not in seen:
+        seen.add(id(view))
+        yield view
+        view = getattr(view, "__wrapped__", None) or getattr(view, "__func__", None)
+
+
+def check(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
+    """Let the request pass, or raise what it is answered with.
+
+    :raises AuthXException: if the demand isn't met.
+    """
+    if state.instance.revoked_is_async:
+        wait(app, _check, app, state, current, demand)
+    else:
+        step(_check(app, state, current, demand))
+
+
+async def _check(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
+    instance = state.instance
+    memory = memory_of(current, instance)
+    _harden(state, current, demand, memory)
+    try:
+        token = await state.verifier.admit(current, demand, memory)
+    except AuthXException as error:
+        _refuse(app, state, memory.suspect, error)
+        if error.code != 401 or demand.on_invalid is OnInvalid.ERROR:
+            raise
+        return
+    if token is not None:
+        identify(current, instance, token)
+        announce_accepted(app, instance.name, token)
+
+
+def find(state: AppState, current: Request, demand: Demand) -> RequestToken | None:
+    """The token of a request, unverified.
+
+    :raises AuthXException: if there is none and one is needed, or more than one.
+    """
+    _harden(state, current, demand, memory_of(current, state.instance))
+    try:
+        return state.verifier.find(current, demand)
+    except AuthXException as error:
+        state.dress(error)
+        raise
+
+
+def verify(app: Flask, state: AppState, found: RequestToken, demand: Demand) -> Token:
+    """The verified token, which need not come from a request.
+
+    :raises AuthXException: if the demand isn't met.
+    """
+    if state.instance.revoked_is_async:
+        return wait(app, _verify, app, state, found, demand)
+    return step(_verify(app, state, found, demand))
+
+
+async def _verify(app: Flask, state: AppState, found: RequestToken, demand: Demand) -> Token:
+    memory = Memory()
+    method = this_request().method if has_request_context() else None
+    try:
+        token = await state.verifier.verify(found, demand, method, memory)
+    except AuthXException as error:
+        _refuse(app, state, memory.suspect, error)
+        raise
+    announce_accepted(app, state.instance.name, token)
+    return token
+
+
+def _refuse(app: Flask, state: AppState, suspect: Token | None, error: AuthXException) -> None:
+    """Give an error the app's words, and tell who wants to know."""
+    state.dress(error)
+    announce_refused(app, state.instance.name, suspect, error)
+
+
+def _harden(state: AppState, current: Request, demand: Demand, memory: Memory) -> None:
+    """Keep caches and referrers from passing the token or the page on (RFC 6750 section 5.3)."""
+    allowed = state.settings.token_location if demand.locations is None else demand.locations
+    vary: set[str] = set()
+    if Location.COOKIES in allowed:
+        vary.add("Cookie")
+    if demand.optional and Location.HEADERS in allowed:
+        # An answer to nobody must not be served to somebody. Without `optional` there is none.
+        vary.add(state.settings.header_name)
+    in_query = Location.QUERY in allowed and state.settings.query_string_name in current.args
+    if not (vary <= memory.varied) or in_query:
+        memory.varied |= vary
+        after_this_request(functools.partial(_dress, vary, in_query=in_query))
+
+
+def _dress(vary: set[str], response: Response, *, in_query: bool) -> Response:
+    response.vary.update(sorted(vary))
+    if in_query:
+        response.headers["Cache-Control"] = "private, no-store"
+        response.headers["Referrer-Policy"] = "no-referrer"
+    return response

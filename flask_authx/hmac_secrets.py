@@ -1,0 +1,224 @@
+"""What may not be an HMAC secret: anything guessable, and any public key in any disguise.
+
+If a public key serves as the secret, whoever knows it (everybody) can mint tokens: algorithm
+confusion, CVE-2015-9235 and its many successors. The disguises are unwrapped (text encodings,
+hexadecimal, base64) and each layer is looked at for what a key is, not for how one file of it
+looks. No ``cryptography`` is needed for that.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from .settings import Algorithm
+
+#: RFC 7518 section 3.2: the key must be at least as long as the hash.
+_BYTES_NEEDED = {Algorithm.HS256: 32, Algorithm.HS384: 48, Algorithm.HS512: 64}
+
+_ARMOUR = re.compile(
+    rb"-{2,}[ \t]*begin [a-z0-9 ]{0,40}(key|certificate|parameters)", re.IGNORECASE
+)
+_ARMOUR_LINE = re.compile(rb"-{2,}[^\n-]*-{2,}")
+_SSH = re.compile(rb"\s*(ssh-[a-z0-9]+|ecdsa-sha2-\S+|sk-\S+@openssh\.com) ")
+
+#: The words that placeholders are made of; longer ones first, since they contain shorter ones.
+_WORDS = re.findall(
+    r"\w+",
+    """
+    secret secrets key keys jwt token tokens your my the this is an super very top change
+    changeme please in for production prod dev develop development test testing example sample
+    default password passwd pass insecure unsafe secure bit bits byte bytes long length some
+    random string flask app application do not dont use replace with here value hs sha hmac
+    admin root foo bar baz private public signing authx auth qwerty abcdef
+    abcdefghijklmnopqrstuvwxyz abc xyz enter insert must be should at least only local hello
+    world todo
+    """,
+)
+_WORDS.sort(key=len, reverse=True)
+
+
+def problem_with(secret: bytes, algorithm: Algorithm) -> str | None:
+    """Why these bytes can't be the secret of an HMAC algorithm, or ``None``."""
+    needed = _BYTES_NEEDED[algorithm]
+    if len(secret) < needed:
+        return (
+            f"it is {len(secret)} bytes long and {algorithm} needs {needed} "
+            "(RFC 7518 section 3.2); make one with `flask authx generate-key`"
+        )
+    for layer in _layers(secret, depth=3):
+        if _is_key(layer):
+            return (
+                "it is a public or private key, or a part of one, in some spelling: "
+                "whoever knows the public key could sign with it; make a secret with "
+                "`flask authx generate-key`, or set JWT_ALGORITHM to the key's own"
+            )
+    if _is_guessable(secret):
+        return "it is a placeholder or follows a pattern; make one with `flask authx generate-key`"
+    return None
+
+
+def _layers(data: bytes, depth: int) -> Iterator[bytes]:
+    """The bytes themselves, and what they are the text of."""
+    yield data
+    if depth == 0:
+        return
+    for inner in _unwrapped(data):
+        if inner and inner != data:
+            yield from _layers(inner, depth - 1)
+
+
+def _unwrapped(data: bytes) -> Iterator[bytes]:
+    # Text in another encoding: UTF-16 and UTF-32, bytes taken for Latin-1, escaped line ends.
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        if b"\0" in data or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            yield _recoded(data, encoding, "utf-8")
+    yield _recoded(data, "utf-8-sig", "latin-1")
+    yield data.replace(b"\\r", b"\r").replace(b"\\n", b"\n")
+    # Binary spelled in ASCII, with or without the armour's lines around it.
+    packed = b"".join(_ARMOUR_LINE.sub(b"", data).split())
+    if re.fullmatch(rb"(?:[0-9a-fA-F]{2}:?)+", packed):
+        yield binascii.unhexlify(packed.replace(b":", b""))
+    if re.fullmatch(rb"[0-9]{600,}", packed) and len(packed) <= 4096:
+        # A modulus in decimal; CPython refuses more than 4,300 digits.
+        number = int(packed)
+        yield number.to_bytes((number.bit_length() + 7) // 8, "big")
+    if re.fullmatch(rb"[A-Za-z0-9+/_-]+={0,2}", packed):
+        body = packed.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
+        if len(body) % 4 != 1:
+            yield base64.b64decode(body + b"=" * (-len(body) % 4))
+
+
+def _recoded(data: bytes, old: str, new: str) -> bytes:
+    try:
+        return data.decode(old).encode(new)
+    except UnicodeError:
+        return b""
+
+
+def _is_key(data: bytes) -> bool:
+    return (
+        _ARMOUR.search(data) is not None
+        or _SSH.match(data) is not None
+        or _is_der_sequence(data)
+        or _is_curve_point(data)
+        or _is_modulus(data)
+        or _is_jwk(data)
+    )
+
+
+def _is_der_sequence(data: bytes) -> bool:
+    """Whether this is one whole ASN.1 SEQUENCE, as SPKI, PKCS 1, PKCS 8 and X.509 all are."""
+    if len(data) < 40 or data[0] != 0x30:
+        return False
+    if data[1] < 0x80:
+        return len(data) == 2 + data[1]
+    size = data[1] & 0x7F
+    return size in (1, 2, 3) and len(data) == 2 + size + int.from_bytes(data[2 : 2 + size], "big")
+
+
+#: Prime and coefficient b of P-256, P-384 and P-521 (FIPS 186-5); their coefficient a is -3.
+_CURVES = {
+    32: (
+        2**256 - 2**224 + 2**192 + 2**96 - 1,
+        0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
+    ),
+    48: (
+        2**384 - 2**128 - 2**96 + 2**32 - 1,
+        int(
+            "B3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F"
+            "5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF",
+            16,
+        ),
+    ),
+    66: (
+        2**521 - 1,
+        int(
+            "0051953EB9618E1C9A1F929A21A0B68540EEA2DA725B99B315F3B8B489918EF109E15619"
+            "3951EC7E937B1652C0BD3BB1BF073573DF883D2C34F1EF451FD46B503F00",
+            16,
+        ),
+    ),
+}
+
+
+def _is_curve_point(data: bytes) -> bool:
+    """Whether this is a public EC key as SEC 1 writes it, compressed or not."""
+    size = len(data) - 1 if data[:1] in (b"\2", b"\3") else (len(data) - 1) // 2
+    if size not in _CURVES or data[:1] not in (b"\2", b"\3", b"\4"):
+        return False
+    prime, b = _CURVES[size]
+    x = int.from_bytes(data[1 : 1 + size], "big")
+    square = (pow(x, 3, prime) - 3 * x + b) % prime
+    if data[:1] == b"\4":
+        return (
+            len(data) == 1 + 2 * size and pow(int.from_bytes(data[1 + size :]), 2, prime) == square
+        )
+    return x < prime and pow(square, (prime - 1) // 2, prime) == 1
+
+
+@cache
+def _small_primes() -> int:
+    """The product of the odd primes below 65,536."""
+    sieve = bytearray([1]) * 65536
+    for number in range(3, 256, 2):
+        if sieve[number]:
+            sieve[number * number :: 2 * number] = bytes(
+                len(range(number * number, 65536, 2 * number))
+            )
+    return math.prod(number for number in range(3, 65536, 2) if sieve[number])
+
+
+def _is_modulus(data: bytes) -> bool:
+    """Whether this can be the ``n`` of an RSA key: of the right size, and without small factors.
+
+    One random secret in twenty of exactly 256, 384 or 512 bytes looks so, too, and is refused; no
+    secret needs to be as long as that.
+    """
+    if data[:1] == b"\0":
+        data = data[1:]
+    if len(data) not in (256, 384, 512, 1024) or data[0] < 0x80 or not data[-1] & 1:
+        return False
+    return math.gcd(int.from_bytes(data, "big"), _small_primes()) == 1
+
+
+def _is_jwk(data: bytes) -> bool:
+    """Whether this is JSON that mentions a key type (RFC 7517), whole or not."""
+    stripped = data.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not stripped.startswith((b"{", b"[")):
+        return False
+    if b'"kty"' in stripped:
+        return True
+    try:
+        # The name may be spelled with escapes.
+        return '"kty"' in json.dumps(json.loads(stripped))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_guessable(secret: bytes) -> bool:
+    if len(set(secret)) < 8 or _repeats(secret):
+        return True
+    try:
+        readable = secret.decode("ascii").lower()
+    except UnicodeError:
+        return False
+    if not readable.isprintable():
+        return False
+    letters = re.sub("[^a-z]", "", readable)
+    if not letters:
+        return readable in "01234567890" * len(readable) or not readable.isdigit()
+    left = letters
+    for word in _WORDS:
+        left = left.replace(word, " ")
+    return len(left.replace(" ", "")) <= 3
+
+
+def _repeats(secret: bytes) -> bool:
+    """Whether the secret is a shorter one (below 16 bytes) written several times."""
+    return any(secret == (secret[:n] * len(secret))[: len(secret)] for n in range(1, 16))

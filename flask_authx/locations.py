@@ -1,0 +1,164 @@
+"""Finding a request's token: one finder for each place, in a table. Nothing is verified here.
+
+The rules are RFC 6750 section 2 and its security considerations: what a client puts somewhere on
+purpose (header, query, JSON) comes before what a browser sends by itself (cookie), two such tokens
+are one too many, and half a token is an error and not a reason to look elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from werkzeug.wrappers import Request
+
+from .errors import JWTDecodeError, MalformedRequestError
+from .settings import Settings, TokenProfile, environ_key
+from .tokens import Location, RequestToken
+
+#: RFC 9110 section 11.2, token68.
+_TOKEN68 = r"[A-Za-z0-9\-._~+/]+=*"
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+class Finder:
+    """Finds tokens as the settings say."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._header = environ_key(settings.header_name)
+        self._scheme = settings.header_type.lower()
+        self._max_length = settings.max_token_length
+        scheme = re.escape(settings.header_type)
+        separator = " +" if scheme else ""
+        self._credentials = re.compile(f"(?i:{scheme}){separator}({_TOKEN68})[ \t]*", re.ASCII)
+        #: The scheme at the start of the value or of a further item in it.
+        self._mention = re.compile(rf"(?:^|,)[ \t]*(?i:{scheme})(?=[ \t,]|$)", re.ASCII)
+        self._cookies = {
+            profile.cookie_name: re.compile(
+                rf"(?:^|;)[ \t]*{re.escape(profile.cookie_name)}=([^;]*)"
+            )
+            for profile in settings.profiles.values()
+        }
+        self._finders = {
+            Location.HEADERS: self._in_headers,
+            Location.COOKIES: self._in_cookies,
+            Location.QUERY: self._in_query,
+            Location.JSON: self._in_json,
+        }
+
+    def find(
+        self, request: Request, profile: TokenProfile, allowed: frozenset[Location]
+    ) -> RequestToken | None:
+        """The one token of the type that is looked for, or ``None``.
+
+        :raises MalformedRequestError: if there are two, half a token, or JSON that can't be read.
+        :raises JWTDecodeError: if what stands in a token's place is no text, or far too long.
+        """
+        for group in profile.search:
+            found: RequestToken | None = None
+            for location in group:
+                if location not in allowed:
+                    continue
+                token = self._look(request, profile, location, searched=found is not None)
+                if token is None:
+                    continue
+                if found is not None:
+                    raise MalformedRequestError("there are two tokens")
+                csrf = self._csrf(request, profile) if location is Location.COOKIES else None
+                found = RequestToken(token, csrf, profile.type, location)
+            if found is not None:
+                return found
+        return None
+
+    def _look(
+        self, request: Request, profile: TokenProfile, location: Location, *, searched: bool
+    ) -> str | None:
+        try:
+            return self._finders[location](request, profile)
+        except MalformedRequestError:
+            if location is Location.JSON and searched:
+                # A body that is none of our business, since the token is elsewhere.
+                return None
+            raise
+
+    def _in_headers(self, request: Request, profile: TokenProfile) -> str | None:
+        value: str | None = request.environ.get(self._header)
+        if not value:
+            return None
+        if (
+            len(value) > self._max_length + 1024
+            and value[: len(self._scheme)].lower() == self._scheme
+        ):
+            raise JWTDecodeError("it is too long for a token")
+        match = self._credentials.fullmatch(value)
+        if match is not None:
+            return match[1]
+        # Other schemes are none of our business, unless ours is mixed in with them.
+        if not self._scheme or self._mention.search(_QUOTED.sub("", value)):
+            raise MalformedRequestError("the header does not hold one token")
+        return None
+
+    def _in_cookies(self, request: Request, profile: TokenProfile) -> str | None:
+        # The raw header, since a parsed one hides what was sent twice and takes off quotes.
+        header: str | None = request.environ.get("HTTP_COOKIE")
+        if not header:
+            return None
+        values = {
+            value.strip(" \t") for value in self._cookies[profile.cookie_name].findall(header)
+        }
+        if len(values) > 1:
+            # One of them was put there by another host of the same site, and nobody knows which.
+            raise MalformedRequestError("the cookie was sent twice with different values")
+        # An empty cookie is what some clients keep after a logout.
+        return values.pop() or None if values else None
+
+    def _in_query(self, request: Request, profile: TokenProfile) -> str | None:
+        values = request.args.getlist(self._settings.query_string_name)
+        if not values:
+            return None
+        prefix = self._settings.query_string_value_prefix
+        if len(values) > 1 or not values[0].startswith(prefix) or len(values[0]) == len(prefix):
+            raise MalformedRequestError("the query does not hold one token")
+        return values[0][len(prefix) :]
+
+    def _in_json(self, request: Request, profile: TokenProfile) -> str | None:
+        if request.method not in self._settings.json_methods or not request.is_json:
+            return None
+        # Werkzeug keeps the bytes, so the view can still read them.
+        body = request.get_data(cache=True)
+        values = _members(body, profile.json_key) if body else []
+        if not values:
+            return None
+        if len(values) > 1:
+            raise MalformedRequestError("the JSON body names the token twice")
+        if not isinstance(values[0], str):
+            raise JWTDecodeError("what the JSON body holds as a token is not text")
+        return values[0]
+
+    def _csrf(self, request: Request, profile: TokenProfile) -> str | None:
+        value: str | None = request.environ.get(profile.csrf_environ_key)
+        if value is None and self._settings.csrf_check_form:
+            value = request.form.get(profile.csrf_field)
+        return value
+
+
+def _members(body: bytes, name: str) -> list[Any]:
+    """The values of all members of that name in the outermost object, if it is one."""
+    outermost: list[tuple[str, Any]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # Called for each object, the outermost one last.
+        outermost[:] = pairs
+        return dict(pairs)
+
+    readable = True
+    value: object = None
+    try:
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=keep)
+    except (ValueError, RecursionError):
+        readable = False
+    if not readable:
+        raise MalformedRequestError("the JSON body can't be read")
+    return [inner for key, inner in outermost if key == name] if isinstance(value, dict) else []

@@ -1,0 +1,159 @@
+"""One reader for each kind of setting: the value in, the checked value out, or ``ValueError``.
+
+Every reader also takes what ``app.config.from_prefixed_env`` makes of an environment variable: a
+string where there was no JSON to see. The messages complete the sentence "``JWT_X``: ...".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, TypeGuard, TypeVar, cast
+
+from .tokens import Location
+
+E = TypeVar("E", bound=StrEnum)
+
+#: RFC 9110 section 5.6.2: what names of headers, cookies and methods are made of.
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+#: RFC 6750 section 3: what may stand in a challenge's quoted strings.
+_QUOTABLE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
+_DURATION = re.compile(r"(\d+)([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def boolean(value: object) -> bool:
+    """A bool, or one of the words for it."""
+    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    raise ValueError("set it to True or False")
+
+
+def count(value: object) -> int:
+    """A whole number that isn't negative."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError("set it to a whole number, 0 or more")
+
+
+def seconds(value: object) -> int:
+    """A duration in whole seconds: a ``timedelta``, a number, or text such as ``1h30m``."""
+    if isinstance(value, str):
+        value = _seconds_from_text(value.strip())
+    elif isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # NaN and the infinities fail the comparison or the conversion.
+        if 0 <= value < 1e10 and int(value) == value:
+            return int(value)
+        raise ValueError("set it to a whole number of seconds, 0 or more")
+    raise ValueError('set it to a timedelta, a number of seconds, or text such as "15m"')
+
+
+def _seconds_from_text(text: str) -> object:
+    if text.isdecimal():
+        return int(text)
+    parts = _DURATION.findall(text)
+    if "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(int(number) * _SECONDS[unit] for number, unit in parts) if parts else None
+
+
+def lifetime(value: object) -> int:
+    """A duration of at least a second; ``None`` and ``False`` mean "never" to the peers."""
+    if value is None or value is False:
+        raise ValueError(
+            "a token that never ends can't be taken back; set a lifetime, e.g. timedelta(days=1)"
+        )
+    result = seconds(value)
+    if result < 1:
+        raise ValueError("set it to one second or more")
+    return result
+
+
+def text(value: object) -> str:
+    """Text that isn't empty."""
+    if isinstance(value, str) and value.strip():
+        return value
+    raise ValueError("set it to some text")
+
+
+def any_text(value: object) -> str:
+    """Text, which may be empty."""
+    if isinstance(value, str):
+        return value
+    raise ValueError("set it to some text")
+
+
+def quotable(value: object) -> str:
+    """Text that can stand between quotes in a response header (RFC 6750 section 3)."""
+    if isinstance(value, str) and _QUOTABLE.fullmatch(value):
+        return value
+    raise ValueError('use printable ASCII without " and \\')
+
+
+def name(value: object) -> str:
+    """The name of a header, a cookie or a method (RFC 9110 section 5.6.2)."""
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    raise ValueError("use ASCII letters, digits and - _ . only, without spaces or colons")
+
+
+def scheme(value: object) -> str:
+    """An authentication scheme, or nothing for a header that holds the bare token."""
+    return "" if value == "" else name(value)
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """A list of texts; a string is split at its commas."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+    if _is_iterable(value):
+        items = tuple(value)
+        if items and all(isinstance(item, str) and item.strip() for item in items):
+            return items
+    raise ValueError("set it to some text or a list of texts, none of them empty")
+
+
+def _is_iterable(value: object) -> TypeGuard[Iterable[Any]]:
+    return isinstance(value, Iterable)
+
+
+def audiences(value: object) -> frozenset[str]:
+    """One audience or several."""
+    return frozenset(texts(value))
+
+
+def locations(value: object) -> frozenset[Location]:
+    """A set of :class:`Location`, from their names."""
+    return frozenset(member(Location)(item) for item in texts(value))
+
+
+def methods(value: object) -> frozenset[str]:
+    """A set of HTTP methods. They are case-sensitive and in capitals (RFC 9110 section 9.1)."""
+    return frozenset(name(item).upper() for item in texts(value))
+
+
+def member(kind: type[E]) -> Callable[[object], E]:
+    """A reader of the members of a closed set."""
+
+    def read(value: object) -> E:
+        try:
+            return kind(cast(str, value))
+        except ValueError:
+            choices = ", ".join(kind)
+            raise ValueError(f"choose from {choices}") from None
+
+    return read
+
+
+def unchecked(value: object) -> object:
+    """A key: what it is gets found out when it is loaded."""
+    return value

@@ -1,0 +1,310 @@
+"""The settings: read from ``app.config`` once, checked together, frozen.
+
+``Settings.from_config`` is the only reader of the app's config and never writes to it. What differs
+between access and refresh tokens is data, in one :class:`TokenProfile` each.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from . import parsers
+from .errors import (
+    AccessTokenRequiredError,
+    BadConfigurationError,
+    RefreshTokenRequiredError,
+    TokenTypeError,
+)
+from .tokens import Location, TokenType
+
+#: RFC 9110 section 9.2.1. All other methods, whatever their names, need the CSRF value.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+#: What the peers protect by default, so a list without these means something else there than here.
+UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+#: Claims whose meaning is fixed here, in RFC 7519, RFC 9068 or RFC 7800. No app sets them itself.
+RESERVED_CLAIMS = frozenset(
+    {
+        *("iss", "sub", "aud", "exp", "nbf", "iat", "jti"),
+        *("sid", "auth_time", "gen", "type", "fresh", "scope", "scopes", "csrf", "cnf"),
+    }
+)
+
+
+class Algorithm(StrEnum):
+    """The signature algorithms (RFC 7518 section 3.1, RFC 8037). ``none`` is not among them."""
+
+    HS256 = "HS256"
+    HS384 = "HS384"
+    HS512 = "HS512"
+    RS256 = "RS256"
+    RS384 = "RS384"
+    RS512 = "RS512"
+    PS256 = "PS256"
+    PS384 = "PS384"
+    PS512 = "PS512"
+    ES256 = "ES256"
+    ES384 = "ES384"
+    ES512 = "ES512"
+    EDDSA = "EdDSA"
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether one secret both signs and verifies."""
+        return self.startswith("HS")
+
+
+def _algorithms(value: object) -> frozenset[Algorithm]:
+    return frozenset(parsers.member(Algorithm)(item) for item in parsers.texts(value))
+
+
+def _setting(default: Any, parse: Callable[[object], object]) -> Any:
+    # Keys are the settings that are not parsed here, and what no repr may show.
+    shown = parse is not parsers.unchecked
+    return field(default=default, metadata={"parse": parse}, repr=shown)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenProfile:
+    """All that differs between the token types."""
+
+    type: TokenType
+    #: The ``typ`` of the JOSE header (RFC 9068 section 2.1).
+    typ: str
+    #: Seconds.
+    lifetime: int
+    #: Raised when a token of another type comes instead.
+    wrong_type: Callable[[], TokenTypeError]
+    json_key: str
+    cookie_name: str
+    csrf_header: str
+    csrf_environ_key: str
+    csrf_field: str
+    #: Groups of locations, in the order they are searched. A group may hold one token.
+    search: tuple[tuple[Location, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one instance: in ``app.config`` in upper case, and with ``JWT_`` before."""
+
+    #: The algorithm that tokens are signed with. One key has one algorithm (RFC 8725 section 3.1).
+    algorithm: Algorithm = _setting(Algorithm.HS256, parsers.member(Algorithm))
+    #: May repeat the algorithms of the keys, and nothing else: they decide what is accepted.
+    decode_algorithms: frozenset[Algorithm] | None = _setting(None, _algorithms)
+    #: The secret of HS256 (at least 32 bytes), HS384 (48) or HS512 (64). Text, bytes, or a
+    #: ``pathlib.Path`` to a file that holds it. ``flask authx generate-key`` makes one.
+    secret_key: object = _setting(None, parsers.unchecked)
+    #: The key that signs RS, PS, ES and EdDSA tokens. PEM as text or bytes, a ``pathlib.Path`` to a
+    #: PEM file, or a key object of ``cryptography``. Without it the app verifies and can't mint.
+    private_key: object = _setting(None, parsers.unchecked)
+    #: The key that verifies them, in the same forms; by default the private key's public half.
+    public_key: object = _setting(None, parsers.unchecked)
+    #: The ``kid`` of the key; by default derived from it (RFC 7638 for public keys).
+    key_id: str | None = _setting(None, parsers.text)
+    #: The secret before this one: its tokens are still accepted.
+    previous_secret_key: object = _setting(None, parsers.unchecked)
+    #: The public key before this one: its tokens are still accepted.
+    previous_public_key: object = _setting(None, parsers.unchecked)
+    #: The algorithm of the previous key; by default the same as now.
+    previous_algorithm: Algorithm | None = _setting(None, parsers.member(Algorithm))
+    #: The ``kid`` of the previous key; by default derived from it.
+    previous_key_id: str | None = _setting(None, parsers.text)
+
+    #: How long an access token lives.
+    access_token_expires: int = _setting(900, parsers.lifetime)
+    #: How long a refresh token lives.
+    refresh_token_expires: int = _setting(20 * 86400, parsers.lifetime)
+    #: The longest life of any token, minted or accepted: what bounds how long a revocation is kept.
+    max_token_lifetime: int = _setting(30 * 86400, parsers.lifetime)
+    #: How far two machines' clocks may differ when times are judged.
+    decode_leeway: int = _setting(10, parsers.seconds)
+    #: Whether tokens say ``nbf``, the moment they were minted.
+    encode_nbf: bool = _setting(True, parsers.boolean)
+    #: The ``iss`` of minted tokens.
+    encode_issuer: str | None = _setting(None, parsers.text)
+    #: The ``iss`` that a token must have, exactly; by default that of minted ones.
+    decode_issuer: str | None = _setting(None, parsers.text)
+    #: The ``aud`` of minted tokens, one or several.
+    encode_audience: tuple[str, ...] | None = _setting(None, parsers.texts)
+    #: The audiences of this app: a token must name one of them; by default those of minted tokens.
+    #: Without any, a token that names an audience is refused (RFC 7519 section 4.1.3).
+    decode_audience: frozenset[str] | None = _setting(None, parsers.audiences)
+    #: The claim that holds the subject.
+    identity_claim: str = _setting("sub", parsers.text)
+    #: Whether tokens of AuthX and Flask-JWT-Extended are accepted: their ``typ`` is ``JWT`` and a
+    #: ``type`` claim says what they are. For the time of a migration.
+    accept_untyped: bool = _setting(False, parsers.boolean)
+    #: The longest token, in characters, that is looked at or minted.
+    max_token_length: int = _setting(8192, parsers.count)
+    #: The bytes that the cache of verified tokens may take; 0 turns it off.
+    cache_size: int = _setting(10 * 1024 * 1024, parsers.count)
+
+    #: Where tokens are looked for: ``headers``, ``cookies``, ``query``, ``json``.
+    token_location: frozenset[Location] = _setting(frozenset({Location.HEADERS}), parsers.locations)
+    #: The header that holds the token.
+    header_name: str = _setting("Authorization", parsers.name)
+    #: The scheme before the token, in any case; empty if the header holds the bare token.
+    header_type: str = _setting("Bearer", parsers.scheme)
+    #: The parameter of the query string that holds the token.
+    query_string_name: str = _setting("token", parsers.text)
+    #: What stands before the token in that parameter.
+    query_string_value_prefix: str = _setting("", parsers.any_text)
+    #: The key of the JSON body that holds an access token.
+    json_key: str = _setting("access_token", parsers.text)
+    #: The key of the JSON body that holds a refresh token.
+    refresh_json_key: str = _setting("refresh_token", parsers.text)
+    #: The methods whose JSON body is searched.
+    json_methods: frozenset[str] = _setting(frozenset({"POST", "PUT", "PATCH"}), parsers.methods)
+    #: The cookie that holds the access token.
+    access_cookie_name: str = _setting("__Host-access_token", parsers.name)
+    #: The cookie that holds the refresh token.
+    refresh_cookie_name: str = _setting("__Secure-refresh_token", parsers.name)
+    #: Whether a token from a cookie needs its CSRF value on unsafe methods.
+    cookie_csrf_protect: bool = _setting(True, parsers.boolean)
+    #: Methods that need the CSRF value. All but GET, HEAD, OPTIONS and TRACE do, whatever stands
+    #: here; the list can add those four.
+    csrf_methods: frozenset[str] = _setting(UNSAFE_METHODS, parsers.methods)
+    #: Whether the CSRF value is also taken from a form field.
+    csrf_check_form: bool = _setting(False, parsers.boolean)
+    #: The header that holds the CSRF value of an access token.
+    access_csrf_header_name: str = _setting("X-CSRF-TOKEN", parsers.name)
+    #: The header that holds the CSRF value of a refresh token.
+    refresh_csrf_header_name: str = _setting("X-CSRF-TOKEN", parsers.name)
+    #: The form field that holds the CSRF value of an access token.
+    access_csrf_field_name: str = _setting("csrf_token", parsers.text)
+    #: The form field that holds the CSRF value of a refresh token.
+    refresh_csrf_field_name: str = _setting("csrf_token", parsers.text)
+
+    #: The key of the text in an error's JSON body.
+    error_message_key: str = _setting("msg", parsers.text)
+    #: The ``realm`` of the challenge.
+    realm: str = _setting("api", parsers.quotable)
+    #: Whether every view needs an access token unless it is marked public or guarded otherwise.
+    protect_all: bool = _setting(False, parsers.boolean)
+    #: Whether the app refuses to serve as long as no revocation callback is registered.
+    revocation_required: bool = _setting(False, parsers.boolean)
+
+    #: One profile for each token type.
+    profiles: Mapping[TokenType, TokenProfile] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "profiles", MappingProxyType(_profiles(self)))
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any], prefix: str = "JWT_") -> tuple[Settings, list[str]]:
+        """Read all settings from a config, and say what is wrong with which.
+
+        What can't be read is left at its default, so that everything else can be checked, too.
+
+        :raises BadConfigurationError: if the algorithm can't be read: no key fits a guess.
+        """
+        known = {prefix + one.name.upper(): one for one in fields(cls) if one.init}
+        problems = [
+            _unknown(key, known) for key in config if key.startswith(prefix) and key not in known
+        ]
+        values: dict[str, Any] = {}
+        for key, one in known.items():
+            parse = one.metadata["parse"]
+            # ``None`` says "the default", but for a lifetime, where peers mean "never".
+            if key in config and (config[key] is not None or parse is parsers.lifetime):
+                try:
+                    values[one.name] = parse(config[key])
+                except ValueError as error:
+                    problems.append(f"{key}: {error}.")
+        if config.get(f"{prefix}ALGORITHM") is not None and "algorithm" not in values:
+            raise BadConfigurationError(problems)
+        settings = cls(**values)
+        return settings, [*problems, *_contradictions(settings, prefix)]
+
+    @property
+    def issuer(self) -> str | None:
+        """The issuer that a token must have."""
+        return self.decode_issuer if self.decode_issuer is not None else self.encode_issuer
+
+    @property
+    def audiences(self) -> frozenset[str]:
+        """The audiences of which a token must name one."""
+        if self.decode_audience is not None:
+            return self.decode_audience
+        return frozenset(self.encode_audience or ())
+
+    @property
+    def uses_cookies(self) -> bool:
+        """Whether tokens may come in cookies, and so carry a CSRF value."""
+        return Location.COOKIES in self.token_location
+
+
+def _unknown(key: str, known: Mapping[str, Field[Any]]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "remove it, or rename it if it is the app's own."
+    return f"{key} is not a setting of Flask-AuthX: {hint}"
+
+
+def _contradictions(settings: Settings, prefix: str) -> list[str]:
+    """What is wrong between settings that are each fine by themselves."""
+    problems = [
+        f"{prefix}{name.upper()} is longer than {prefix}MAX_TOKEN_LIFETIME: "
+        "shorten it or raise the maximum."
+        for name in ("access_token_expires", "refresh_token_expires")
+        if getattr(settings, name) > settings.max_token_lifetime
+    ]
+    if not settings.csrf_methods >= UNSAFE_METHODS:
+        problems.append(
+            f"{prefix}CSRF_METHODS may add to what is protected and not take away: "
+            "keep POST, PUT, PATCH and DELETE in it."
+        )
+    if settings.access_cookie_name == settings.refresh_cookie_name:
+        problems.append(
+            f"{prefix}ACCESS_COOKIE_NAME and {prefix}REFRESH_COOKIE_NAME are the same: "
+            "one cookie would overwrite the other."
+        )
+    if settings.json_key == settings.refresh_json_key:
+        problems.append(f"{prefix}JSON_KEY and {prefix}REFRESH_JSON_KEY are the same: change one.")
+    if settings.identity_claim in RESERVED_CLAIMS - {"sub"}:
+        problems.append(
+            f"{prefix}IDENTITY_CLAIM is a claim with a meaning of its own: choose another."
+        )
+    if settings.max_token_length < 256:
+        problems.append(f"{prefix}MAX_TOKEN_LENGTH is shorter than any token: set 256 or more.")
+    return problems
+
+
+def environ_key(header: str) -> str:
+    """The name of a request header in the WSGI environ (PEP 3333)."""
+    return "HTTP_" + header.upper().replace("-", "_")
+
+
+def _profiles(settings: Settings) -> dict[TokenType, TokenProfile]:
+    access = TokenProfile(
+        type=TokenType.ACCESS,
+        typ="at+jwt",
+        lifetime=settings.access_token_expires,
+        wrong_type=AccessTokenRequiredError,
+        json_key=settings.json_key,
+        cookie_name=settings.access_cookie_name,
+        csrf_header=settings.access_csrf_header_name,
+        csrf_environ_key=environ_key(settings.access_csrf_header_name),
+        csrf_field=settings.access_csrf_field_name,
+        # What a client puts there on purpose comes before what a browser sends by itself.
+        search=((Location.HEADERS, Location.QUERY, Location.JSON), (Location.COOKIES,)),
+    )
+    refresh = TokenProfile(
+        type=TokenType.REFRESH,
+        typ="rt+jwt",
+        lifetime=settings.refresh_token_expires,
+        wrong_type=RefreshTokenRequiredError,
+        json_key=settings.refresh_json_key,
+        cookie_name=settings.refresh_cookie_name,
+        csrf_header=settings.refresh_csrf_header_name,
+        csrf_environ_key=environ_key(settings.refresh_csrf_header_name),
+        csrf_field=settings.refresh_csrf_field_name,
+        # What is named for it comes first: many clients send their access token with everything.
+        search=((Location.JSON,), (Location.COOKIES,), (Location.HEADERS, Location.QUERY)),
+    )
+    return {profile.type: profile for profile in (access, refresh)}

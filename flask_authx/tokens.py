@@ -1,0 +1,241 @@
+"""The values that the rest of the package passes around: found, verified and minted tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal, TypeAlias
+
+
+class TokenType(StrEnum):
+    """What a token is for (RFC 8725 section 3.12: each kind opens its own doors only)."""
+
+    ACCESS = "access"
+    REFRESH = "refresh"
+
+
+class Location(StrEnum):
+    """Where in a request a token can be."""
+
+    HEADERS = "headers"
+    COOKIES = "cookies"
+    QUERY = "query"
+    JSON = "json"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Location | None:
+        # Flask-JWT-Extended's name for the same place.
+        return cls.QUERY if value == "query_string" else None
+
+
+#: At the public edge a member of a closed set may be given as the string that it is.
+TokenTypeName: TypeAlias = TokenType | Literal["access", "refresh"]
+LocationName: TypeAlias = Location | Literal["headers", "cookies", "query", "json"]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class RequestToken:
+    """A token that was found in a request and has **not** been verified.
+
+    ``str()`` of it is the token itself; its ``repr`` shows neither the token nor the CSRF value.
+
+    :param token: the token as it was sent.
+    :param csrf: the CSRF value that came with it, for a token from a cookie.
+    :param type: the type that was looked for, not what the token says of itself.
+    :param location: where it was found.
+    """
+
+    token: str = field(repr=False)
+    csrf: str | None = field(repr=False)
+    type: TokenType
+    location: Location
+
+    def __init__(
+        self,
+        token: str,
+        csrf: str | None = None,
+        type: TokenTypeName = TokenType.ACCESS,
+        location: LocationName = Location.HEADERS,
+    ) -> None:
+        # A member passes as it is: this is made for every request.
+        write = object.__setattr__
+        write(self, "token", token)
+        write(self, "csrf", csrf)
+        write(self, "type", type if type.__class__ is TokenType else TokenType(type))
+        write(self, "location", location if location.__class__ is Location else Location(location))
+
+    def __str__(self) -> str:
+        return self.token
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a token with a good signature says. Immutable, so that every request may share it."""
+
+    sub: str
+    jti: str
+    sid: str
+    iat: int
+    exp: int
+    nbf: int | None
+    auth_time: int
+    type: TokenType
+    fresh: bool
+    scopes: frozenset[str]
+    csrf: str | None
+    iss: str | None
+    aud: frozenset[str]
+    #: The claims set as it was signed.
+    text: str
+
+
+class Token:
+    """A verified token. What it says is read-only; :attr:`claims` is a copy of this object's own.
+
+    All times are whole seconds since 1970-01-01 UTC (RFC 7519 section 2, NumericDate).
+    """
+
+    __slots__ = ("_claims", "_statement")
+
+    def __init__(self, statement: Statement) -> None:
+        self._statement = statement
+        self._claims: dict[str, Any] | None = None
+
+    @property
+    def sub(self) -> str:
+        """The subject: the ``uid`` that the token was minted for, as a string."""
+        return self._statement.sub
+
+    @property
+    def jti(self) -> str:
+        """The token's own id: what to revoke this one token by."""
+        return self._statement.jti
+
+    @property
+    def sid(self) -> str:
+        """The login that the token belongs to: an access token and its refresh token share it."""
+        return self._statement.sid
+
+    @property
+    def iat(self) -> int:
+        """When the token was minted."""
+        return self._statement.iat
+
+    @property
+    def exp(self) -> int:
+        """The second from which on the token is no longer accepted, leeway apart."""
+        return self._statement.exp
+
+    @property
+    def nbf(self) -> int | None:
+        """The second before which the token is not accepted, leeway apart."""
+        return self._statement.nbf
+
+    @property
+    def auth_time(self) -> int:
+        """When the user logged in; a refresh does not change it."""
+        return self._statement.auth_time
+
+    @property
+    def type(self) -> TokenType:
+        """Whether this is an access token or a refresh token."""
+        return self._statement.type
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the token comes straight from a log-in and not from a refresh."""
+        return self._statement.fresh
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes that the token holds (RFC 9068 section 2.2.3)."""
+        return self._statement.scopes
+
+    @property
+    def csrf(self) -> str | None:
+        """The CSRF value of this login, which a browser sends back beside the cookie."""
+        return self._statement.csrf
+
+    @property
+    def iss(self) -> str | None:
+        """Who minted the token, if it says so."""
+        return self._statement.iss
+
+    @property
+    def aud(self) -> frozenset[str]:
+        """Whom the token is meant for; empty if it doesn't say."""
+        return self._statement.aud
+
+    @property
+    def issued_at(self) -> datetime:
+        """:attr:`iat` as an aware datetime in UTC."""
+        return datetime.fromtimestamp(self.iat, UTC)
+
+    @property
+    def expires_at(self) -> datetime:
+        """:attr:`exp` as an aware datetime in UTC."""
+        return datetime.fromtimestamp(self.exp, UTC)
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """All claims, the app's own included: a copy that belongs to this request alone."""
+        claims = self._claims
+        if claims is None:
+            claims = self._claims = dict[str, Any](json.loads(self._statement.text))
+        return claims
+
+    def has_scopes(self, *required: str, all_required: bool = True) -> bool:
+        """Whether the token holds the scopes: all of them, or at least one.
+
+        A held ``admin:*`` grants ``admin:users`` and whatever else starts with ``admin:``; nothing
+        else is a pattern.
+        """
+        return grants(self.scopes, required, all_required=all_required)
+
+    def __bool__(self) -> bool:
+        """True; :data:`current_token` is false when it stands for no token."""
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Token {self.type} jti={self.jti!r} sid={self.sid!r}>"
+
+
+def grants(held: frozenset[str], required: Iterable[str], *, all_required: bool) -> bool:
+    """Whether the held scopes grant all, or any, of the required ones."""
+    answers = (_grants_one(held, scope) for scope in required)
+    return all(answers) if all_required else any(answers)
+
+
+def _grants_one(held: frozenset[str], required: str) -> bool:
+    if required in held:
+        return True
+    parts = required.split(":")
+    return any(":".join([*parts[:end], "*"]) in held for end in range(1, len(parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """The access and the refresh token of one login. The ``repr`` shows neither.
+
+    :param expires_in: the access token's lifetime in seconds (RFC 6749 section 5.1).
+    :param refresh_expires_in: the refresh token's lifetime in seconds.
+    """
+
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_in: int
+    refresh_expires_in: int
+    token_type: str = "Bearer"
+
+    def to_dict(self) -> dict[str, str | int]:
+        """The pair as the body of an answer to a log-in."""
+        return {
+            "access_token": self.access_token,
+            "refresh_token": self.refresh_token,
+            "token_type": self.token_type,
+            "expires_in": self.expires_in,
+            "refresh_expires_in": self.refresh_expires_in,
+        }
