@@ -24,12 +24,12 @@ def before_request(app: Flask, state: AppState, current: Request) -> None:
     if state.plan is None:
         state.plan = start(app, state)
     # Unmatched URLs have no endpoint, and Flask answers OPTIONS by itself where no view does.
-    asked = state.plan.get(current.endpoint) if state.plan and current.endpoint else None
-    demand = asked and asked.get(current.method, asked.get(ANY_METHOD))
-    if demand is None:
+    asked = state.plan.get(current.endpoint or "")
+    if asked is None:
         return
+    demand = asked.get(current.method, asked.get(ANY_METHOD))
     automatic = getattr(current.url_rule, "provide_automatic_options", False)
-    if not (automatic and current.method == "OPTIONS"):
+    if demand is not None and not (automatic and current.method == "OPTIONS"):
         check(app, state, current, demand)
 
 

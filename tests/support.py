@@ -1,4 +1,4 @@
-"""What the tests share: a clock that can be set, keys of all kinds, and tokens nobody would mint."""
+"""What the tests share: a clock that can be set, keys of all kinds, tokens nobody would mint."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def make_app(
     prefix = "JWT_" if name == "authx" else f"{name.upper()}_JWT_"
     if not any(key.endswith("_KEY") for key in config):
         config["SECRET_KEY"] = SECRET
-    app.config.update({prefix + key: value for key, value in config.items()})
+    for key, value in config.items():
+        app.config[prefix + key] = value
     authx = AuthX(app, name=name, clock=clock or Clock())
 
     @app.route("/guarded", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])

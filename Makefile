@@ -1,0 +1,91 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+ANOTHER := name another Python with make PYTHON=python3.12
+PIP_MINIMUM := .venv-minimum/bin/python -m pip --disable-pip-version-check -qq
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow test-minimum check docs bench format dist clean
+
+help:
+	@echo "make install       create .venv with everything that development needs"
+	@echo "make demo          serve examples/token_callbacks.py on 127.0.0.1:5000"
+	@echo "make test          the tests, with coverage"
+	@echo "make test-slow     races, kills, outages and browsers"
+	@echo "make test-minimum  the tests on the oldest supported dependencies"
+	@echo "make check         lint, format, types, architecture, documentation"
+	@echo "make format        format the code and apply safe fixes"
+	@echo "make docs          build the documentation into docs/_build/html"
+	@echo "make bench         run the benchmarks"
+	@echo "make dist          build the sdist and the wheel into dist/"
+	@echo "make clean         remove all that was built, .venv included"
+
+# Made with PYTHON; the stamps below fill it.
+.venv/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): $(ANOTHER)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Flask-AuthX needs Python 3.11 or newer, and $(PYTHON) is" \
+	        "$$($(PYTHON) --version 2>&1): $(ANOTHER)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# Both stamps fill the same .venv: every pin of demo.txt is also one of dev.txt.
+.venv/.installed: requirements/dev.txt pyproject.toml | .venv/bin/python
+	$(PIP) install -r requirements/dev.txt
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/.demo: requirements/demo.txt pyproject.toml | .venv/bin/python
+	$(PIP) install -r requirements/demo.txt
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# The floors replace some pins of dev.txt; pip names the packages that ask for more, which is known.
+.venv-minimum/.installed: requirements/dev.txt requirements/minimum.txt pyproject.toml | .venv/bin/python
+	$(BIN)/python -m venv .venv-minimum
+	$(PIP_MINIMUM) install -r requirements/dev.txt
+	$(PIP_MINIMUM) install -r requirements/minimum.txt
+	$(PIP_MINIMUM) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+install: .venv/.installed
+
+demo: .venv/.demo
+	@$(BIN)/python -m examples.token_callbacks
+
+test: .venv/.installed
+	@$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
+
+test-slow: .venv/.installed
+	@$(BIN)/python -m pytest -m slow
+
+test-minimum: .venv-minimum/.installed
+	@.venv-minimum/bin/python -m pytest -m "not slow"
+
+# --verifytypes looks the package up with the first python of the PATH, whatever its options say.
+check: .venv/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes flask_authx --ignoreexternal
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+docs: .venv/.installed
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench: .venv/.installed
+	@$(BIN)/python -m benchmarks
+
+format: .venv/.installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+dist: .venv/.installed
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+
+clean:
+	rm -rf .venv .venv-minimum build dist docs/_build *.egg-info htmlcov .coverage .coverage.*
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
