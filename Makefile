@@ -9,7 +9,7 @@ PIP_MINIMUM := .venv-minimum/bin/python -m pip --disable-pip-version-check -qq
 
 help:
 	@echo "make install       create .venv with everything that development needs"
-	@echo "make demo          serve examples/token_callbacks.py on 127.0.0.1:5000"
+	@echo "make demo          serve the example on 127.0.0.1:5000"
 	@echo "make test          the tests, with coverage"
 	@echo "make test-slow     races, kills, outages and browsers"
 	@echo "make test-minimum  the tests on the oldest supported dependencies"

@@ -6,35 +6,42 @@ import copy
 from collections.abc import Iterator
 from typing import Any, cast
 
-from flask import Flask, Request
+from flask import Flask
 
 from .callbacks import Instance
-from .context import AppState, states
+from .context import AppState, states, this_request
 from .errors import BadConfigurationError
-from .guards import Mark, chain, check, marks_of, rules_for, wrappers_of
+from .guards import Mark, chain, check, marks_of, rules_for, serve, wrappers_of
 from .verifier import Demand
 
 
-def before_request(app: Flask, state: AppState, current: Request) -> None:
+def before_request(app: Flask, state: AppState) -> None:
     """Check what the blueprint or the app asks of this request, if the view says nothing itself.
 
     :raises BadConfigurationError: at the first request, if the app isn't fit to serve.
     :raises AuthXException: if the demand isn't met.
     """
-    if state.plan is None:
-        state.plan = start(app, state)
+    if not state.started:
+        start(app, state)
+    current = this_request()
+    endpoint = current.endpoint
     # Unmatched URLs have no endpoint, and Flask answers OPTIONS by itself where no view does.
-    asked = state.plan.get(current.endpoint or "")
-    if asked is None:
+    if endpoint is None or endpoint not in app.view_functions:
         return
+    asked = state.plan.get(endpoint)
+    if asked is None:
+        asked = state.plan[endpoint] = {
+            method: None if who == OWN else demand
+            for method, demand, who in guards_of(app, state, endpoint)
+        }
     demand = asked.get(current.method, asked.get(ANY_METHOD))
     automatic = getattr(current.url_rule, "provide_automatic_options", False)
     if demand is not None and not (automatic and current.method == "OPTIONS"):
         check(app, state, current, demand)
 
 
-def start(app: Flask, state: AppState) -> dict[str, dict[str, Demand | None]]:
-    """The hook's plan for an app that is fit to serve.
+def start(app: Flask, state: AppState) -> None:
+    """Let the app serve, if it is fit to.
 
     :raises BadConfigurationError: with every problem found.
     """
@@ -46,21 +53,18 @@ def start(app: Flask, state: AppState) -> dict[str, dict[str, Demand | None]]:
         )
     if problems:
         raise BadConfigurationError(problems)
-    plan: dict[str, dict[str, Demand | None]] = {}
-    for endpoint in app.view_functions:
-        demands = {
-            method: None if who == OWN else demand
-            for method, demand, who in guards_of(app, state, endpoint)
-        }
-        if any(demands.values()):
-            plan[endpoint] = demands
-    return plan
+    owners: list[Any] = [app, *app.blueprints.values()]
+    serve(owners)
+    state.has_rules = state.settings.protect_all or any(
+        state.instance in rules_for(owner) for owner in owners
+    )
+    state.started = True
 
 
 #: Stands for all methods that a view doesn't name.
 ANY_METHOD = "*"
-#: Who makes a demand that is not the hook's to check.
-OWN = "view"
+#: Who makes a demand: the view itself, whose guard the hook leaves alone, or nobody.
+OWN, STATIC, NOBODY = "view", "static files", "nobody"
 
 
 def guards_of(
@@ -112,13 +116,13 @@ def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Demand | None
     ]
     owners.append(("app", app))
     if endpoint.rpartition(".")[2] == "static" and owners[0][1].has_static_folder:
-        return None, "static files"
+        return None, STATIC
     for who, owner in owners:
         if instance in rules_for(owner):
             return rules_for(owner)[instance], who
     if state.settings.protect_all:
         return Demand(), f"{state.prefix}PROTECT_ALL"
-    return None, "nobody"
+    return None, NOBODY
 
 
 def collisions(app: Flask, state: AppState) -> list[str]:

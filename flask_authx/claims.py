@@ -62,11 +62,11 @@ def strict_object(data: bytes) -> tuple[dict[str, Any], str]:
         raise ValueError("the nesting is too deep") from None
     if not _is_object(value):
         raise ValueError("it is not an object")
+    if text.count("{") + text.count("[") > _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
+        raise ValueError("the nesting is too deep")
     if "\\u" in text:
         # Only an escape can bring in a surrogate; databases and logs choke on it later.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
-    if text.count("{") + text.count("[") > _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
-        raise ValueError("the nesting is too deep")
     return value, text
 
 

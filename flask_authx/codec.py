@@ -67,7 +67,7 @@ class Codec:
     def encode(self, payload: dict[str, Any], headers: dict[str, Any], *, foreign: bool) -> str:
         """Sign the claims with the current key.
 
-        :param foreign: whether the app has put in claims of its own, which may be anything.
+        :param foreign: whether the app has put in something of its own, which may be anything.
         :raises TypeError: if a claim is nothing that JSON can say.
         :raises ValueError: if the token would not be accepted: too long, or claims that JSON
             should not say (``NaN``, two names that become one).
@@ -77,11 +77,13 @@ class Codec:
             raise RuntimeError("this app has only a public key: set JWT_PRIVATE_KEY to mint tokens")
         try:
             data = json.dumps(payload, separators=(",", ":"), allow_nan=False).encode("ascii")
-            if foreign:
-                claims.strict_object(data)
+            token = self._jws.encode(data, key.signing, key.algorithm, {"kid": key.kid, **headers})
         except RecursionError:
             raise ValueError("the claims are nested too deeply") from None
-        token = self._jws.encode(data, key.signing, key.algorithm, {"kid": key.kid, **headers})
+        if foreign:
+            claims.strict_object(data)
+            if _header(token) is None:
+                raise ValueError("the header parameters are too long, or nothing that JSON can say")
         if len(token) > self._max_length:
             raise ValueError(
                 f"the token would be {len(token)} characters long, and JWT_MAX_TOKEN_LENGTH is "
@@ -122,6 +124,8 @@ class Codec:
         if len(token) > self._max_length or not _COMPACT.fullmatch(token):
             raise JWTDecodeError("it does not have the form of a token")
         header = _header(token)
+        if header is None or not _REFUSED_PARAMETERS.isdisjoint(header):
+            raise JWTDecodeError("the header is not one of ours")
         typ = self._typ(header.get("typ"))
         key = _key_for(header, keys)
         payload = self._payload(token, key)
@@ -151,21 +155,20 @@ class Codec:
         return payload
 
 
-def _header(token: str) -> dict[str, Any]:
+def _header(token: str) -> dict[str, Any] | None:
+    """The members of the header, or ``None`` if it is not well-formed."""
     segment = token[: token.index(".")]
     if len(segment) > _MAX_HEADER_LENGTH or len(segment) % 4 == 1:
-        raise JWTDecodeError("the header does not have the form of one")
+        return None
     members = _object(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
-    if members is None or not _REFUSED_PARAMETERS.isdisjoint(members[0]):
-        raise JWTDecodeError("the header is not one of ours")
-    return members[0]
+    return None if members is None else members[0]
 
 
 def _object(data: bytes) -> tuple[dict[str, Any], str] | None:
     """The JSON object and its text; ``None`` instead of an error that would quote them."""
     try:
         return claims.strict_object(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -27,7 +27,7 @@ from .verifier import Demand, Memory, Verifier
 
 T = TypeVar("T")
 
-#: The key in ``app.extensions``, and of the identity among a request's attributes.
+#: The key in ``app.extensions``, and the attribute of a request that holds its identity.
 EXTENSION = "authx"
 _IDENTITY = "_flask_authx"
 
@@ -37,6 +37,7 @@ class AppState:
     """All that one ``AuthX`` object keeps for one app."""
 
     instance: Instance
+    #: What the settings start with.
     prefix: str
     settings: Settings
     codec: Codec
@@ -44,8 +45,13 @@ class AppState:
     mint: Mint
     #: The app's settings as they were read, to notice later changes.
     seen: dict[str, Any] = field(repr=False)
-    #: What the before_request hook asks, by endpoint and method; made at the first request.
-    plan: dict[str, dict[str, Demand | None]] | None = None
+    #: Whether the app has been looked over, and has anything for the before_request hook to check.
+    started: bool = False
+    has_rules: bool = False
+    #: What the hook asks, by endpoint and method; each endpoint when it is first requested.
+    plan: dict[str, dict[str, Demand | None]] = field(
+        default_factory=dict[str, "dict[str, Demand | None]"]
+    )
 
     def dress(self, error: AuthXException) -> AuthXException:
         """Give an error the words that the settings ask for."""
@@ -65,13 +71,16 @@ def state_of(app: Flask, instance: Instance) -> AppState:
 
     :raises RuntimeError: if it has none, naming ``init_app``.
     """
-    state: AppState | None = app.extensions.get(EXTENSION, {}).get(instance.name)
-    if state is None or state.instance is not instance:
-        raise RuntimeError(
-            f"this AuthX object ({instance.name!r}) is not set up on the app {app.name!r}: "
-            "call authx.init_app(app)"
-        )
-    return state
+    try:
+        state: AppState = app.extensions[EXTENSION][instance.name]
+        if state.instance is instance:
+            return state
+    except KeyError:
+        pass
+    raise RuntimeError(
+        f"this AuthX object ({instance.name!r}) is not set up on the app {app.name!r}: "
+        "call authx.init_app(app)"
+    )
 
 
 def current_state(instance: Instance) -> AppState:
@@ -79,65 +88,48 @@ def current_state(instance: Instance) -> AppState:
     return state_of(this_app(), instance)
 
 
-def this_app() -> Flask:
-    """The current app itself, not its proxy."""
-    return cast(Flask, cast(Any, current_app)._get_current_object())
+#: The current app and the current request themselves, not their proxies.
+this_app = cast("Callable[[], Flask]", cast(Any, current_app)._get_current_object)
+this_request = cast("Callable[[], Request]", cast(Any, request)._get_current_object)
 
 
-def this_request() -> Request:
-    """The current request itself, not its proxy."""
-    return cast(Request, cast(Any, request)._get_current_object())
-
-
-def memory_of(current: Request, instance: Instance) -> Memory:
+def memory_of(current: Request, state: AppState) -> Memory:
     """What one ``AuthX`` object knows of a request."""
-    memories: dict[Instance, Memory] = vars(current).setdefault(_IDENTITY, {})
-    memory = memories.get(instance)
+    memory: Memory | None = getattr(current, state.instance.key, None)
     if memory is None:
-        memory = memories[instance] = Memory()
+        memory = Memory()
+        setattr(current, state.instance.key, memory)
     return memory
 
 
-def identify(current: Request, instance: Instance, token: Token) -> None:
-    """Make this the request's token: what :data:`current_token` stands for from now on."""
-    memories: dict[Instance, Memory] = vars(current)[_IDENTITY]
-    memory = memories[instance]
+def identify(current: Request, state: AppState, memory: Memory, token: Token) -> None:
+    """Make this the request's token: what :data:`current_token` stands for from now on.
+
+    The last one wins where a request passes the guards of several ``AuthX`` objects.
+    """
     if memory.token is not token:
-        memory.token = token
-        memory.user.clear()
-    # The last one wins where a request passes the guards of several AuthX objects.
-    memories[instance] = memories.pop(instance)
+        memory.token, memory.user = token, None
+    setattr(current, _IDENTITY, (state, memory, token))
 
 
-def _identity() -> tuple[Instance, Memory] | None:
-    memories: dict[Instance, Memory] = (
-        vars(this_request()).get(_IDENTITY, {}) if has_request_context() else {}
-    )
-    for instance in reversed(memories):
-        if memories[instance].token is not None:
-            return instance, memories[instance]
-    return None
-
-
-def _find_token() -> Token:
-    identity = _identity()
-    if identity is None or identity[1].token is None:
-        raise RuntimeError(
-            "nobody is authenticated here: guard the view with @authx.token_required, or test "
-            "`if current_token:` first under @authx.optional_token"
-        )
-    return identity[1].token
-
-
-def _find_user() -> Any:
-    identity = _identity()
+def _identity(name: str) -> tuple[AppState, Memory, Token]:
+    identity = getattr(this_request(), _IDENTITY, None) if has_request_context() else None
     if identity is None:
         raise RuntimeError(
             "nobody is authenticated here: guard the view with @authx.token_required, or test "
-            "`if current_user:` first under @authx.optional_token"
+            f"`if {name}:` first under @authx.optional_token"
         )
-    instance, memory = identity
-    return load_user(current_state(instance), memory)
+    found: tuple[AppState, Memory, Token] = identity
+    return found
+
+
+def _find_token() -> Token:
+    return _identity("current_token")[2]
+
+
+def _find_user() -> Any:
+    state, memory, _ = _identity("current_user")
+    return load_user(state, memory)
 
 
 def load_user(state: AppState, memory: Memory) -> Any:
@@ -154,11 +146,11 @@ def load_user(state: AppState, memory: Memory) -> Any:
             "there is no callback that loads users: "
             "register one with @authx.set_callback_get_model_instance"
         )
-    if not memory.user:
+    if memory.user is None:
         user = load(memory.token.sub, memory.token)
         if inspect.isawaitable(user):
             user = wait(this_app(), _result, user)
-        memory.user.append(user)
+        memory.user = (user,)
     if memory.user[0] is None:
         raise state.dress(SubjectNotFoundError())
     return memory.user[0]
@@ -178,17 +170,6 @@ def wait(app: Flask, function: Callable[..., Coroutine[Any, Any, T]], *args: Any
     # In an async view the thread has its loop already: this one result comes from another thread.
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(contextvars.copy_context().run, run, *args).result()
-
-
-def step(line: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that has nothing to wait for."""
-    try:
-        line.send(None)
-        while True:
-            # An awaitable that its callback did not announce, by being ``async def``.
-            line.throw(RuntimeError("this callback must be an `async def` function"))
-    except StopIteration as done:
-        return cast(T, done.value)
 
 
 #: The token of the current request; falsy if there is none, and then its attributes are errors.

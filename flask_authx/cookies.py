@@ -11,19 +11,17 @@ import hmac
 
 from .errors import CSRFError, MissingCSRFTokenError
 from .settings import SAFE_METHODS, Settings
-from .tokens import Location, RequestToken, Token
+from .tokens import RequestToken, Token
 
 
-def needs_csrf(settings: Settings, found: RequestToken, method: str | None) -> bool:
-    """Whether this token must come with its CSRF value.
+def needs_csrf(settings: Settings, method: str | None) -> bool:
+    """Whether a token from a cookie must come with its CSRF value.
 
     :param method: the request's method; ``None``, outside a request, counts as unsafe.
     """
-    return (
-        found.location is Location.COOKIES
-        and settings.cookie_csrf_protect
-        # What is not known to be safe is protected: PURGE, PROPFIND and all that are yet to come.
-        and (method not in SAFE_METHODS or method in settings.csrf_methods)
+    # What is not known to be safe is protected: PURGE, PROPFIND and all that are yet to come.
+    return settings.cookie_csrf_protect and (
+        method not in SAFE_METHODS or method in settings.csrf_methods
     )
 
 

@@ -6,7 +6,7 @@ import functools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeAlias, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 from flask import Blueprint, Flask, Response, after_this_request, has_request_context
 from werkzeug.exceptions import HTTPException
@@ -30,14 +30,21 @@ from .keys import KeySet
 from .mint import Expiry, Extras, Login, Mint, Uid, new_id, scope_list
 from .settings import Settings
 from .tokens import LocationName, RequestToken, Token, TokenPair, TokenType, TokenTypeName
-from .verifier import Demand, Memory, OnInvalid, Verifier
+from .verifier import Demand, OnInvalid, Verifier
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=Callable[..., Any])
 T = TypeVar("T")
 
 Locations: TypeAlias = LocationName | Iterable[LocationName]
-Decorator: TypeAlias = Callable[[F], F]
+
+
+class Decorator(Protocol):
+    """A decorator that keeps the view's type."""
+
+    def __call__(self, view: F, /) -> F:
+        """The view with its guard."""
+        ...
 
 
 class AuthX:
@@ -100,7 +107,13 @@ class AuthX:
         if settings.decode_leeway > 300:
             warnings.warn(f"{prefix}DECODE_LEEWAY is above 300 seconds", stacklevel=2)
         states(app)[instance.name] = state
-        app.before_request(lambda: audit.before_request(this_app(), state, this_request()))
+
+        def authx_rules() -> None:
+            # Most requests of most apps have nothing to be checked here.
+            if state.has_rules or not state.started:
+                audit.before_request(app, state)
+
+        app.before_request(authx_rules)
         _register_defaults(app)
 
     # Callbacks
@@ -116,7 +129,6 @@ class AuthX:
         :raises BadConfigurationError: if it can't be called that way.
         """
         revoked = with_claims(callback, "revocation")
-        self._instance.revoked_is_async = is_async(callback)
         self._instance.revoked_takes_claims = takes_claims(callback, "revocation")
         self._instance.revoked = revoked
         return callback
@@ -302,7 +314,7 @@ class AuthX:
         """
         state = current_state(self._instance)
         try:
-            return state.verifier.decode(str(token), Memory())
+            return state.verifier.decode(str(token))
         except AuthXException as error:
             state.dress(error)
             raise
@@ -314,7 +326,7 @@ class AuthX:
         :raises RuntimeError: if no user callback is registered.
         """
         state = current_state(self._instance)
-        return load_user(state, memory_of(this_request(), self._instance))
+        return load_user(state, memory_of(this_request(), state))
 
     # Guards
 
@@ -329,7 +341,7 @@ class AuthX:
         type: TokenTypeName = "access",
         fresh: bool = False,
         locations: Locations | None = None,
-    ) -> Decorator[F]: ...
+    ) -> Decorator: ...
 
     def token_required(
         self,
@@ -359,7 +371,7 @@ class AuthX:
         type: TokenTypeName = "access",
         on_invalid: OnInvalid | Literal["error", "ignore"] = "error",
         locations: Locations | None = None,
-    ) -> Decorator[F]: ...
+    ) -> Decorator: ...
 
     def optional_token(
         self,
@@ -384,7 +396,7 @@ class AuthX:
     def access_token_required(self, view: F, /) -> F: ...
 
     @overload
-    def access_token_required(self, /, *, locations: Locations | None = None) -> Decorator[F]: ...
+    def access_token_required(self, /, *, locations: Locations | None = None) -> Decorator: ...
 
     def access_token_required(
         self, view: Any = None, /, *, locations: Locations | None = None
@@ -396,7 +408,7 @@ class AuthX:
     def refresh_token_required(self, view: F, /) -> F: ...
 
     @overload
-    def refresh_token_required(self, /, *, locations: Locations | None = None) -> Decorator[F]: ...
+    def refresh_token_required(self, /, *, locations: Locations | None = None) -> Decorator: ...
 
     def refresh_token_required(
         self, view: Any = None, /, *, locations: Locations | None = None
@@ -408,7 +420,7 @@ class AuthX:
     def fresh_token_required(self, view: F, /) -> F: ...
 
     @overload
-    def fresh_token_required(self, /, *, locations: Locations | None = None) -> Decorator[F]: ...
+    def fresh_token_required(self, /, *, locations: Locations | None = None) -> Decorator: ...
 
     def fresh_token_required(
         self, view: Any = None, /, *, locations: Locations | None = None
@@ -418,7 +430,7 @@ class AuthX:
 
     def scopes_required(
         self, *scopes: str, all_required: bool = True, locations: Locations | None = None
-    ) -> Decorator[F]:
+    ) -> Decorator:
         """Guard a view with an access token that holds these scopes, or one of them.
 
         A held ``admin:*`` grants ``admin:users``; nothing else is a pattern.
@@ -428,7 +440,7 @@ class AuthX:
         if not scopes:
             raise ValueError("name at least one scope: @authx.scopes_required('users:read')")
         demand = _demand(scopes=scopes, all_required=all_required, locations=locations)
-        decorator: Decorator[F] = self._guard(None, demand)
+        decorator: Decorator = self._guard(None, demand)
         return decorator
 
     def protect(

@@ -1,14 +1,14 @@
 """Guards: the decorators' inside, the hook's rules, and the record of what is guarded.
 
-A check is written once, as a coroutine. A sync view steps through it at once; only an async view,
-or an async callback, makes it wait.
+A check is written once. Where an async callback has to be waited for, the walk stops, the answer is
+awaited by an async view or on behalf of a sync one, and the same walk starts again, knowing it.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary, WeakSet
@@ -16,11 +16,11 @@ from weakref import WeakKeyDictionary, WeakSet
 from flask import Blueprint, Flask, Request, Response, after_this_request, has_request_context
 
 from .callbacks import Instance
-from .context import AppState, identify, memory_of, state_of, step, this_app, this_request, wait
+from .context import AppState, identify, memory_of, state_of, this_app, this_request, wait
 from .errors import AuthXException
-from .signals import announce_accepted, announce_refused
+from .signals import announce_accepted, announce_refused, token_accepted
 from .tokens import Location, RequestToken, Token
-from .verifier import Demand, Memory, OnInvalid
+from .verifier import Demand, Memory, OnInvalid, Pending
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +39,8 @@ _marks: WeakKeyDictionary[Any, list[Mark]] = WeakKeyDictionary()
 _wrappers: WeakKeyDictionary[Any, WeakSet[Any]] = WeakKeyDictionary()
 #: By app or blueprint.
 _rules: WeakKeyDictionary[Any, dict[Instance, Demand | None]] = WeakKeyDictionary()
+#: Apps that have answered a request, and their blueprints.
+_serving: WeakSet[Any] = WeakSet()
 
 
 def guard(instance: Instance, demand: Demand, view: F) -> F:
@@ -61,7 +63,7 @@ def guard(instance: Instance, demand: Demand, view: F) -> F:
     @functools.wraps(view)
     async def guarded_async(*args: Any, **kwargs: Any) -> Any:
         app = this_app()
-        await _check(app, state_of(app, instance), this_request(), demand)
+        await check_async(app, state_of(app, instance), this_request(), demand)
         return await view(*args, **kwargs)
 
     outer = guarded_async if inspect.iscoroutinefunction(view) else guarded
@@ -86,7 +88,16 @@ def rule(instance: Instance, target: object, demand: Demand | None) -> None:
     """Set what the hook asks for all views of an app or a blueprint; ``None`` is nothing."""
     if not isinstance(target, (Flask, Blueprint)):
         raise TypeError("authx.protect takes an app or a blueprint; a view gets a guard of its own")
+    if target in _serving:
+        raise RuntimeError(
+            "the app has already answered a request: call authx.protect or authx.public before"
+        )
     _rules.setdefault(target, {})[instance] = demand
+
+
+def serve(targets: Iterable[Flask | Blueprint]) -> None:
+    """Take no more rules for these: requests have been answered by those that there are."""
+    _serving.update(targets)
 
 
 def rules_for(target: object) -> dict[Instance, Demand | None]:
@@ -119,26 +130,41 @@ def check(app: Flask, state: AppState, current: Request, demand: Demand) -> None
 
     :raises AuthXException: if the demand isn't met.
     """
-    if state.instance.revoked_is_async:
-        wait(app, _check, app, state, current, demand)
-    else:
-        step(_check(app, state, current, demand))
-
-
-async def _check(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
-    instance = state.instance
-    memory = memory_of(current, instance)
-    _harden(state, current, demand, memory)
+    memory = memory_of(current, state)
     try:
-        token = await state.verifier.admit(current, demand, memory)
+        _walk(app, state, current, demand, memory)
+    except Pending as pending:
+        wait(app, state.verifier.settle, pending, memory)
+        _walk(app, state, current, demand, memory)
+
+
+async def check_async(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
+    """The same, from code that can await the revocation callback."""
+    memory = memory_of(current, state)
+    try:
+        _walk(app, state, current, demand, memory)
+    except Pending as pending:
+        await state.verifier.settle(pending, memory)
+        _walk(app, state, current, demand, memory)
+
+
+def _walk(app: Flask, state: AppState, current: Request, demand: Demand, memory: Memory) -> None:
+    memory.suspect = None
+    if demand.optional or demand.locations is not None or not state.settings.only_discreet:
+        _harden(state, current, demand, memory)
+    try:
+        found = state.verifier.find(current, demand)
+        if found is None:
+            return
+        token = state.verifier.verify(found, demand, current.method, memory)
     except AuthXException as error:
         _refuse(app, state, memory.suspect, error)
         if error.code != 401 or demand.on_invalid is OnInvalid.ERROR:
             raise
         return
-    if token is not None:
-        identify(current, instance, token)
-        announce_accepted(app, instance.name, token)
+    identify(current, state, memory, token)
+    if token_accepted.receivers:
+        announce_accepted(app, state.instance.name, token)
 
 
 def find(state: AppState, current: Request, demand: Demand) -> RequestToken | None:
@@ -146,7 +172,7 @@ def find(state: AppState, current: Request, demand: Demand) -> RequestToken | No
 
     :raises AuthXException: if there is none and one is needed, or more than one.
     """
-    _harden(state, current, demand, memory_of(current, state.instance))
+    _harden(state, current, demand, memory_of(current, state))
     try:
         return state.verifier.find(current, demand)
     except AuthXException as error:
@@ -159,20 +185,19 @@ def verify(app: Flask, state: AppState, found: RequestToken, demand: Demand) -> 
 
     :raises AuthXException: if the demand isn't met.
     """
-    if state.instance.revoked_is_async:
-        return wait(app, _verify, app, state, found, demand)
-    return step(_verify(app, state, found, demand))
-
-
-async def _verify(app: Flask, state: AppState, found: RequestToken, demand: Demand) -> Token:
     memory = Memory()
     method = this_request().method if has_request_context() else None
     try:
-        token = await state.verifier.verify(found, demand, method, memory)
+        try:
+            token = state.verifier.verify(found, demand, method, memory)
+        except Pending as pending:
+            wait(app, state.verifier.settle, pending, memory)
+            token = state.verifier.verify(found, demand, method, memory)
     except AuthXException as error:
         _refuse(app, state, memory.suspect, error)
         raise
-    announce_accepted(app, state.instance.name, token)
+    if token_accepted.receivers:
+        announce_accepted(app, state.instance.name, token)
     return token
 
 
@@ -185,20 +210,20 @@ def _refuse(app: Flask, state: AppState, suspect: Token | None, error: AuthXExce
 def _harden(state: AppState, current: Request, demand: Demand, memory: Memory) -> None:
     """Keep caches and referrers from passing the token or the page on (RFC 6750 section 5.3)."""
     allowed = state.settings.token_location if demand.locations is None else demand.locations
-    vary: set[str] = set()
+    vary: list[str] = []
     if Location.COOKIES in allowed:
-        vary.add("Cookie")
+        vary.append("Cookie")
     if demand.optional and Location.HEADERS in allowed:
         # An answer to nobody must not be served to somebody. Without `optional` there is none.
-        vary.add(state.settings.header_name)
+        vary.append(state.settings.header_name)
     in_query = Location.QUERY in allowed and state.settings.query_string_name in current.args
-    if not (vary <= memory.varied) or in_query:
-        memory.varied |= vary
+    if in_query or not memory.varied.issuperset(vary):
+        memory.varied = memory.varied.union(vary)
         after_this_request(functools.partial(_dress, vary, in_query=in_query))
 
 
-def _dress(vary: set[str], response: Response, *, in_query: bool) -> Response:
-    response.vary.update(sorted(vary))
+def _dress(vary: list[str], response: Response, *, in_query: bool) -> Response:
+    response.vary.update(vary)
     if in_query:
         response.headers["Cache-Control"] = "private, no-store"
         response.headers["Referrer-Policy"] = "no-referrer"

@@ -13,6 +13,7 @@ import binascii
 import json
 import math
 import re
+import urllib.parse
 from collections.abc import Iterator
 from functools import cache
 
@@ -25,7 +26,8 @@ _ARMOUR = re.compile(
     rb"-{2,}[ \t]*begin [a-z0-9 ]{0,40}(key|certificate|parameters)", re.IGNORECASE
 )
 _ARMOUR_LINE = re.compile(rb"-{2,}[^\n-]*-{2,}")
-_SSH = re.compile(rb"\s*(ssh-[a-z0-9]+|ecdsa-sha2-\S+|sk-\S+@openssh\.com) ")
+#: OpenSSH's line of text, and the bytes that its base64 stands for.
+_SSH = re.compile(rb"(\s*|\0\0\0[\x07-\x30])(ssh-[a-z0-9]|ecdsa-sha2-|sk-(ssh|ecdsa)-)")
 
 #: The words that placeholders are made of; longer ones first, since they contain shorter ones.
 _WORDS = re.findall(
@@ -37,7 +39,8 @@ _WORDS = re.findall(
     random string flask app application do not dont use replace with here value hs sha hmac
     admin root foo bar baz private public signing authx auth qwerty abcdef
     abcdefghijklmnopqrstuvwxyz abc xyz enter insert must be should at least only local hello
-    world todo
+    world todo 0123456789 1234567890 123456789 12345678 1234567 123456
+    12345 1234 123 987654321 256 384 512
     """,
 )
 _WORDS.sort(key=len, reverse=True)
@@ -80,10 +83,15 @@ def _unwrapped(data: bytes) -> Iterator[bytes]:
             yield _recoded(data, encoding, "utf-8")
     yield _recoded(data, "utf-8-sig", "latin-1")
     yield data.replace(b"\\r", b"\r").replace(b"\\n", b"\n")
+    if b"%" in data:
+        yield urllib.parse.unquote_to_bytes(data)
+    # As a value in a file: with a name before it, in quotes, with a line end.
+    yield re.sub(rb"\A\s*(\w+=)?[\"']?|[\"']?\s*\Z", b"", data)
     # Binary spelled in ASCII, with or without the armour's lines around it.
     packed = b"".join(_ARMOUR_LINE.sub(b"", data).split())
-    if re.fullmatch(rb"(?:[0-9a-fA-F]{2}:?)+", packed):
-        yield binascii.unhexlify(packed.replace(b":", b""))
+    digits = packed.removeprefix(b"0x").replace(b":", b"")
+    if re.fullmatch(rb"[0-9a-fA-F]+", digits):
+        yield binascii.unhexlify(digits.zfill(len(digits) + len(digits) % 2))
     if re.fullmatch(rb"[0-9]{600,}", packed) and len(packed) <= 4096:
         # A modulus in decimal; CPython refuses more than 4,300 digits.
         number = int(packed)
@@ -114,7 +122,8 @@ def _is_key(data: bytes) -> bool:
 
 def _is_der_sequence(data: bytes) -> bool:
     """Whether this is one whole ASN.1 SEQUENCE, as SPKI, PKCS 1, PKCS 8 and X.509 all are."""
-    if len(data) < 40 or data[0] != 0x30:
+    if len(data) < 40 or data[0] != 0x30 or data.isascii():
+        # No key is all ASCII; a random secret in base64url may well start with "0T".
         return False
     if data[1] < 0x80:
         return len(data) == 2 + data[1]
@@ -148,7 +157,9 @@ _CURVES = {
 
 
 def _is_curve_point(data: bytes) -> bool:
-    """Whether this is a public EC key as SEC 1 writes it, compressed or not."""
+    """Whether this is a public EC key as SEC 1 writes it, compressed or not, or without its tag."""
+    if len(data) // 2 in _CURVES and len(data) % 2 == 0:
+        data = b"\4" + data
     size = len(data) - 1 if data[:1] in (b"\2", b"\3") else (len(data) - 1) // 2
     if size not in _CURVES or data[:1] not in (b"\2", b"\3", b"\4"):
         return False
@@ -205,20 +216,17 @@ def _is_guessable(secret: bytes) -> bool:
     if len(set(secret)) < 8 or _repeats(secret):
         return True
     try:
-        readable = secret.decode("ascii").lower()
+        left = secret.decode("ascii").lower()
     except UnicodeError:
         return False
-    if not readable.isprintable():
+    if not left.isprintable():
         return False
-    letters = re.sub("[^a-z]", "", readable)
-    if not letters:
-        return readable in "01234567890" * len(readable) or not readable.isdigit()
-    left = letters
     for word in _WORDS:
         left = left.replace(word, " ")
-    return len(left.replace(" ", "")) <= 3
+    return sum(map(str.isalnum, left)) <= 6
 
 
 def _repeats(secret: bytes) -> bool:
-    """Whether the secret is a shorter one (below 16 bytes) written several times."""
-    return any(secret == (secret[:n] * len(secret))[: len(secret)] for n in range(1, 16))
+    """Whether the secret is a shorter one, written twice or more often."""
+    size = len(secret)
+    return any(secret == (secret[:n] * size)[:size] for n in range(1, size // 2 + 1))

@@ -53,6 +53,8 @@ class KeySet:
 
     current: Key
     by_kid: dict[str, Key]
+    #: The one key for tokens without a ``kid``, which can't be ours.
+    unnamed: Key | None
 
     @classmethod
     def from_settings(cls, settings: Settings, prefix: str = "JWT_") -> KeySet:
@@ -76,13 +78,14 @@ class KeySet:
             )
         if problems or current is None:
             raise BadConfigurationError(problems)
-        return cls(current, {key.kid: key for key in (current, previous) if key})
+        # Another library's tokens come from before, so they bear the older key's signature.
+        unnamed = previous if settings.accept_untyped else None
+        by_kid = {key.kid: key for key in (current, previous) if key}
+        return cls(current, by_kid, unnamed if previous else current)
 
     def find(self, kid: str | None) -> Key | None:
-        """The key of that name; a token without a ``kid`` can only mean the only key there is."""
-        if kid is None:
-            return self.current if len(self.by_kid) == 1 else None
-        return self.by_kid.get(kid)
+        """The key of that name, and of no other; or the one for tokens without a ``kid``."""
+        return self.unnamed if kid is None else self.by_kid.get(kid)
 
 
 def _attempt(problems: list[str], load: Any, settings: Settings, prefix: str) -> Key | None:

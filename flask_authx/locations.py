@@ -9,17 +9,30 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from werkzeug.wrappers import Request
 
 from .errors import JWTDecodeError, MalformedRequestError
 from .settings import Settings, TokenProfile, environ_key
-from .tokens import Location, RequestToken
+from .tokens import Location, RequestToken, TokenType
 
 #: RFC 9110 section 11.2, token68.
-_TOKEN68 = r"[A-Za-z0-9\-._~+/]+=*"
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_TOKEN68 = r"[A-Za-z0-9\-._~+/]++=*+"
+_UNPADDED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
+_COOKIES = Location.COOKIES
+#: An unclosed quotation reaches to the end; without backtracking, so in linear time.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+
+
+#: Looks in one place for a token as it was sent.
+Look: TypeAlias = Callable[[Request, TokenProfile], str | None]
+Search: TypeAlias = tuple[tuple[tuple[Location, Look], ...], ...]
+
+
+class _UnreadableBodyError(MalformedRequestError):
+    """The body says that it is JSON and isn't."""
 
 
 class Finder:
@@ -31,22 +44,23 @@ class Finder:
         self._scheme = settings.header_type.lower()
         self._max_length = settings.max_token_length
         scheme = re.escape(settings.header_type)
-        separator = " +" if scheme else ""
-        self._credentials = re.compile(f"(?i:{scheme}){separator}({_TOKEN68})[ \t]*", re.ASCII)
+        separator = " ++" if scheme else ""
+        self._credentials = re.compile(f"(?i:{scheme}){separator}({_TOKEN68})[ \t]*+", re.ASCII)
         #: The scheme at the start of the value or of a further item in it.
-        self._mention = re.compile(rf"(?:^|,)[ \t]*(?i:{scheme})(?=[ \t,]|$)", re.ASCII)
+        self._mention = re.compile(rf"(?:^|,)[ \t]*(?i:{scheme})(?=[\x00-\x20,\x7F]|$)", re.ASCII)
         self._cookies = {
             profile.cookie_name: re.compile(
                 rf"(?:^|;)[ \t]*{re.escape(profile.cookie_name)}=([^;]*)"
             )
             for profile in settings.profiles.values()
         }
-        self._finders = {
+        self._looks: dict[Location, Look] = {
             Location.HEADERS: self._in_headers,
             Location.COOKIES: self._in_cookies,
             Location.QUERY: self._in_query,
             Location.JSON: self._in_json,
         }
+        self._searches: dict[tuple[TokenType, frozenset[Location]], Search] = {}
 
     def find(
         self, request: Request, profile: TokenProfile, allowed: frozenset[Location]
@@ -56,32 +70,35 @@ class Finder:
         :raises MalformedRequestError: if there are two, half a token, or JSON that can't be read.
         :raises JWTDecodeError: if what stands in a token's place is no text, or far too long.
         """
-        for group in profile.search:
+        search = self._searches.get((profile.type, allowed)) or self._search(profile, allowed)
+        for group in search:
             found: RequestToken | None = None
-            for location in group:
-                if location not in allowed:
+            for location, look in group:
+                try:
+                    token = look(request, profile)
+                except _UnreadableBodyError:
+                    if found is None:
+                        raise
+                    # A body that is none of our business, since the token is elsewhere.
                     continue
-                token = self._look(request, profile, location, searched=found is not None)
                 if token is None:
                     continue
                 if found is not None:
                     raise MalformedRequestError("there are two tokens")
-                csrf = self._csrf(request, profile) if location is Location.COOKIES else None
+                csrf = self._csrf(request, profile) if location is _COOKIES else None
                 found = RequestToken(token, csrf, profile.type, location)
             if found is not None:
                 return found
         return None
 
-    def _look(
-        self, request: Request, profile: TokenProfile, location: Location, *, searched: bool
-    ) -> str | None:
-        try:
-            return self._finders[location](request, profile)
-        except MalformedRequestError:
-            if location is Location.JSON and searched:
-                # A body that is none of our business, since the token is elsewhere.
-                return None
-            raise
+    def _search(self, profile: TokenProfile, allowed: frozenset[Location]) -> Search:
+        """The profile's groups of locations, without those that aren't allowed; made once."""
+        search = tuple(
+            tuple((location, self._looks[location]) for location in group if location in allowed)
+            for group in profile.search
+        )
+        self._searches[profile.type, allowed] = search
+        return search
 
     def _in_headers(self, request: Request, profile: TokenProfile) -> str | None:
         value: str | None = request.environ.get(self._header)
@@ -92,6 +109,12 @@ class Finder:
             and value[: len(self._scheme)].lower() == self._scheme
         ):
             raise JWTDecodeError("it is too long for a token")
+        # What nearly every request looks like, told in half the time of the pattern.
+        scheme, _, token = value.partition(" ")
+        if token and scheme.lower() == self._scheme:
+            others = token.encode("latin-1", "replace").translate(None, _UNPADDED)
+            if not others:
+                return token
         match = self._credentials.fullmatch(value)
         if match is not None:
             return match[1]
@@ -160,5 +183,5 @@ def _members(body: bytes, name: str) -> list[Any]:
     except (ValueError, RecursionError):
         readable = False
     if not readable:
-        raise MalformedRequestError("the JSON body can't be read")
+        raise _UnreadableBodyError("the JSON body can't be read")
     return [inner for key, inner in outermost if key == name] if isinstance(value, dict) else []

@@ -106,7 +106,9 @@ class Mint:
         }
         if self._settings.uses_cookies:
             payload["csrf"] = self._csrf(login.sid, profile)
-        token = self._codec.encode(payload, {"typ": profile.typ, **headers}, foreign=bool(own))
+        token = self._codec.encode(
+            payload, {"typ": profile.typ, **headers}, foreign=bool(own or headers)
+        )
         return token, life
 
     def _registered(self, login: Login, extras: Extras, now: int) -> dict[str, Any]:
@@ -122,9 +124,11 @@ class Mint:
             payload["nbf"] = now
         if settings.encode_issuer is not None:
             payload["iss"] = settings.encode_issuer
-        audience = settings.encode_audience if extras.audience is None else extras.audience
+        audience: Any = settings.encode_audience if extras.audience is None else extras.audience
         if audience is not None:
-            payload["aud"] = audience if isinstance(audience, str) else list(audience)
+            payload["aud"] = audience if isinstance(audience, str) else [*audience]
+            if not audience or not all(isinstance(one, str) and one for one in audience):
+                raise ValueError("the audience must be some text, or a list of texts")
         if extras.scopes is not None:
             payload["scope"] = " ".join(scope_list(extras.scopes))
         return payload

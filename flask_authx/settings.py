@@ -192,8 +192,12 @@ class Settings:
 
     #: One profile for each token type.
     profiles: Mapping[TokenType, TokenProfile] = field(init=False, repr=False)
+    #: Whether tokens come only from where caches and referrers leave them alone.
+    only_discreet: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        discreet = self.token_location <= {Location.HEADERS, Location.JSON}
+        object.__setattr__(self, "only_discreet", discreet)
         object.__setattr__(self, "profiles", MappingProxyType(_profiles(self)))
 
     @classmethod

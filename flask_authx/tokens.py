@@ -36,7 +36,7 @@ TokenTypeName: TypeAlias = TokenType | Literal["access", "refresh"]
 LocationName: TypeAlias = Location | Literal["headers", "cookies", "query", "json"]
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(slots=True, init=False, eq=False)
 class RequestToken:
     """A token that was found in a request and has **not** been verified.
 
@@ -60,12 +60,11 @@ class RequestToken:
         type: TokenTypeName = TokenType.ACCESS,
         location: LocationName = Location.HEADERS,
     ) -> None:
+        self.token = token
+        self.csrf = csrf
         # A member passes as it is: this is made for every request.
-        write = object.__setattr__
-        write(self, "token", token)
-        write(self, "csrf", csrf)
-        write(self, "type", type if type.__class__ is TokenType else TokenType(type))
-        write(self, "location", location if location.__class__ is Location else Location(location))
+        self.type = type if isinstance(type, TokenType) else TokenType(type)
+        self.location = location if isinstance(location, Location) else Location(location)
 
     def __str__(self) -> str:
         return self.token
@@ -85,11 +84,11 @@ class Statement:
     type: TokenType
     fresh: bool
     scopes: frozenset[str]
-    csrf: str | None
+    csrf: str | None = field(repr=False)
     iss: str | None
     aud: frozenset[str]
     #: The claims set as it was signed.
-    text: str
+    text: str = field(repr=False)
 
 
 class Token:

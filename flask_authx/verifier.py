@@ -10,14 +10,14 @@ from __future__ import annotations
 import inspect
 import logging
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from werkzeug.wrappers import Request
 
-from .callbacks import Instance
+from .callbacks import Ask, Instance
 from .codec import Codec
 from .cookies import check_csrf, needs_csrf
 from .errors import (
@@ -31,6 +31,7 @@ from .locations import Finder
 from .settings import Settings
 from .tokens import Location, RequestToken, Token, TokenType, grants
 
+_COOKIES = Location.COOKIES
 _log = logging.getLogger("flask_authx")
 
 
@@ -58,20 +59,40 @@ class Demand:
     locations: frozenset[Location] | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+_NOTHING: dict[str, tuple[Token, bool | None]] = {}
+
+
 class Memory:
     """What has been found out during one request, so that nothing is asked twice."""
 
-    #: The token that the last guard accepted.
-    token: Token | None = None
-    #: By the raw token: the verified one, and whether it is revoked.
-    known: dict[str, tuple[Token, bool]] = field(default_factory=dict[str, tuple[Token, bool]])
-    #: The verified token that is being looked at: whom a refusal is about.
-    suspect: Token | None = None
-    #: The user of :attr:`token`, once loaded, in a list of one.
-    user: list[Any] = field(default_factory=list[Any])
-    #: The request headers that the response already says it varies by.
-    varied: set[str] = field(default_factory=set[str])
+    __slots__ = ("known", "suspect", "token", "user", "varied")
+
+    def __init__(self) -> None:
+        #: The token that the last guard accepted.
+        self.token: Token | None = None
+        #: The verified token that is being looked at: whom a refusal is about.
+        self.suspect: Token | None = None
+        #: By the raw token: the verified one, and whether it is revoked; ``None`` if that can't be
+        #: found out.
+        self.known = _NOTHING
+        #: The user of :attr:`token`, once loaded, in a tuple of one.
+        self.user: tuple[Any] | None = None
+        #: The request headers that the response already says it varies by.
+        self.varied: frozenset[str] = frozenset()
+
+    def remember(self, raw: str, token: Token, verdict: bool | None) -> None:  # noqa: FBT001 - an answer, not a switch
+        """Keep what has been found out about a token."""
+        self.known = {**self.known, raw: (token, verdict)}
+
+
+class Pending(Exception):  # noqa: N818 - no error: it stops the walk, as StopIteration does
+    """The revocation callback has given an awaitable instead of its answer."""
+
+    def __init__(self, raw: str, token: Token, answer: Awaitable[object]) -> None:
+        super().__init__()
+        self.raw = raw
+        self.token = token
+        self.answer = answer
 
 
 class Verifier:
@@ -90,17 +111,6 @@ class Verifier:
         self._instance = instance
         self._clock = clock
 
-    async def admit(self, request: Request, demand: Demand, memory: Memory) -> Token | None:
-        """The verified token of a request, or ``None`` if none came and none is needed.
-
-        :raises AuthXException: in all other cases.
-        """
-        memory.suspect = None
-        found = self.find(request, demand)
-        if found is None:
-            return None
-        return await self.verify(found, demand, request.method, memory)
-
     def find(self, request: Request, demand: Demand) -> RequestToken | None:
         """The unverified token of a request, or ``None`` if none came and none is needed.
 
@@ -114,20 +124,27 @@ class Verifier:
             raise MissingTokenError
         return found
 
-    async def verify(
+    def verify(
         self, found: RequestToken, demand: Demand, method: str | None, memory: Memory
     ) -> Token:
         """The verified token, after the whole line.
 
         :param method: the request's method, or ``None`` outside a request.
+        :raises AuthXException: if the demand isn't met.
+        :raises Pending: if the revocation callback's answer must be awaited: then :meth:`settle`
+            does that, and the line is walked again.
         """
-        token = memory.suspect = self.decode(found.token, memory)
+        raw = found.token
+        statement = self.codec.decode(raw, self._clock())
+        token = memory.known[raw][0] if raw in memory.known else Token(statement)
+        memory.suspect = token
         profile = self.settings.profiles[demand.type]
         if token.type is not profile.type:
             raise profile.wrong_type()
-        if needs_csrf(self.settings, found, method):
+        if found.location is _COOKIES and needs_csrf(self.settings, method):
             check_csrf(self.settings, found, token)
-        if await self._is_revoked(found, token, memory):
+        ask = self._instance.revoked
+        if ask is not None and self._is_revoked(ask, raw, token, memory):
             raise RevokedTokenError
         if demand.fresh and not token.fresh:
             raise FreshTokenRequiredError
@@ -137,34 +154,50 @@ class Verifier:
             raise InsufficientScopeError(demand.scopes)
         return token
 
-    def decode(self, raw: str, memory: Memory) -> Token:
-        """The token, if its signature and claims are good; the times are judged at each call."""
-        statement = self.codec.decode(raw, self._clock())
-        known = memory.known.get(raw)
-        return Token(statement) if known is None else known[0]
+    def decode(self, raw: str) -> Token:
+        """The token, if its signature and claims are good. Nobody is asked anything.
 
-    async def _is_revoked(self, found: RequestToken, token: Token, memory: Memory) -> bool:
-        known = memory.known.get(found.token)
-        if known is None:
-            known = (token, await self._answer(found.token, token))
-            memory.known[found.token] = known
-        return known[1]
+        :raises JWTDecodeError: if they aren't.
+        """
+        return Token(self.codec.decode(raw, self._clock()))
 
-    async def _answer(self, raw: str, token: Token) -> bool:
-        """The callback's plain yes or no. Anything else is a fault, and a fault is a 503."""
-        ask = self._instance.revoked
-        if ask is None:
-            return False
+    def _is_revoked(self, ask: Ask, raw: str, token: Token, memory: Memory) -> bool:
+        if raw not in memory.known:
+            try:
+                answer: object = ask(raw, token)
+            except Exception:  # noqa: BLE001 - whatever it is, the answer is unknown
+                verdict = _fault(raw, token, traceback.format_exc())
+            else:
+                if type(answer) is not bool and inspect.isawaitable(answer):
+                    raise Pending(raw, token, answer)
+                verdict = _plain(raw, token, answer)
+            memory.remember(raw, token, verdict)
+        verdict = memory.known[raw][1]
+        if verdict is None:
+            # Without a cause: that may hold the token, and it has been logged.
+            raise StoreUnavailableError
+        return verdict
+
+    async def settle(self, pending: Pending, memory: Memory) -> None:
+        """Wait for the revocation callback's answer, and remember it."""
         try:
-            answer: object = ask(raw, token)
-            if type(answer) is not bool and inspect.isawaitable(answer):
-                answer = await answer
-            if type(answer) is bool:
-                return answer
-            fault = f"it must return True or False, and returned {type(answer).__name__}"
+            verdict = _plain(pending.raw, pending.token, await pending.answer)
         except Exception:  # noqa: BLE001 - whatever it is, the answer is unknown
-            # Some drivers put a statement's parameters into the message.
-            fault = traceback.format_exc().replace(raw, "<token>")
-        _log.error("the revocation callback failed, so the request is refused: %s", fault)
-        # Raised out here, without a cause: that may hold the token, and it has been logged.
-        raise StoreUnavailableError
+            verdict = _fault(pending.raw, pending.token, traceback.format_exc())
+        memory.remember(pending.raw, pending.token, verdict)
+
+
+def _plain(raw: str, token: Token, answer: object) -> bool | None:
+    """A plain yes or no. Anything else is a fault: a forgotten ``return`` must not let pass."""
+    if type(answer) is bool:
+        return answer
+    what = f"it must return True or False, and returned {type(answer).__name__}"
+    return _fault(raw, token, what)
+
+
+def _fault(raw: str, token: Token, what: str) -> bool | None:
+    # Some drivers put a statement's parameters into the message.
+    for secret in (raw, *raw.split("."), token.csrf):
+        what = what.replace(secret, "<token>") if secret else what
+    _log.error("the revocation callback failed, so the request is refused: %s", what)
+    return None

@@ -44,7 +44,7 @@ def make_app(
     """
     app = Flask("tests")
     prefix = "JWT_" if name == "authx" else f"{name.upper()}_JWT_"
-    if not any(key.endswith("_KEY") for key in config):
+    if not {"SECRET_KEY", "PRIVATE_KEY", "PUBLIC_KEY"} & config.keys():
         config["SECRET_KEY"] = SECRET
     for key, value in config.items():
         app.config[prefix + key] = value

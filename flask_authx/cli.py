@@ -1,0 +1,230 @@
+"""``flask authx``: make keys, see who guards what, and be told what is risky.
+
+Flask finds the group through the entry point ``flask.commands``; nothing imports this module.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import Flask
+from flask.cli import AppGroup, ScriptInfo
+
+from . import audit, doctor
+from .checks import Level
+from .context import EXTENSION, AppState
+from .errors import BadConfigurationError
+from .hmac_secrets import problem_with
+from .routes import Route, routes_of, table
+from .settings import Algorithm
+
+authx: AppGroup = AppGroup("authx", help="Keys, guarded routes and a check-up for Flask-AuthX.")
+
+
+# generate-key
+
+
+@authx.command("generate-key", with_appcontext=False)
+@click.option(
+    "--algorithm",
+    type=click.Choice([algorithm.value for algorithm in Algorithm]),
+    default=Algorithm.HS256.value,
+    show_default=True,
+    help="What tokens are to be signed with.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A new file for the key, readable by you alone; a public key goes to FILE.pub.",
+    metavar="FILE",
+)
+def generate_key(algorithm: str, out: Path | None) -> None:
+    """Make a new secret or private key.
+
+    It alone is written to the standard output, or to a file; hints go to the standard error.
+    No app is needed.
+    """
+    chosen = Algorithm(algorithm)
+    key, public = (_new_secret(), "") if chosen.symmetric else _new_key_pair(chosen)
+    if out is None:
+        click.echo(key.rstrip("\n"))
+    else:
+        _write_new({out: (key, 0o600), Path(f"{out}.pub"): (public, 0o644)})
+    for line in _hints(chosen, out):
+        click.echo(line, err=True)
+
+
+def _new_secret() -> str:
+    """Text that is strong enough for each HMAC algorithm."""
+    while True:
+        secret = secrets.token_urlsafe(64)
+        # Once in thousands of times chance makes something that looks like a key.
+        if problem_with(secret.encode(), Algorithm.HS512) is None:
+            return secret + "\n"
+
+
+def _new_key_pair(algorithm: Algorithm) -> tuple[str, str]:
+    """A private key and its public half, as PEM (RFC 5958 and RFC 5280)."""
+    try:
+        # Optional, and slow to import for all the other commands of `flask`.
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as said above
+        from cryptography.hazmat.primitives.asymmetric import (  # noqa: PLC0415 - as said above
+            ec,
+            ed25519,
+            rsa,
+        )
+    except ModuleNotFoundError:
+        raise click.ClickException(
+            f"{algorithm} needs the package cryptography: pip install flask-authx[crypto]"
+        ) from None
+    curves = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+    if algorithm in curves:
+        key = ec.generate_private_key(curves[algorithm])
+    elif algorithm is Algorithm.EDDSA:
+        key = ed25519.Ed25519PrivateKey.generate()
+    else:
+        key = rsa.generate_private_key(65537, 3072)
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return private.decode("ascii"), public.decode("ascii")
+
+
+def _write_new(files: dict[Path, tuple[str, int]]) -> None:
+    """Write files that must not be there yet, with their modes; what is empty is left out."""
+    wanted = {path: (text, mode) for path, (text, mode) in files.items() if text}
+    for path in wanted:
+        if os.path.lexists(path):
+            raise click.ClickException(f"{path} exists and is left as it is: choose another name")
+    for path, (text, mode) in wanted.items():
+        try:
+            # O_EXCL: what appears there in the meantime is not overwritten either, nor followed.
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        except OSError as error:
+            raise click.ClickException(f"can't write {path}: {error.strerror}") from None
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+
+
+def _hints(algorithm: Algorithm, out: Path | None) -> Iterator[str]:
+    setting = "JWT_SECRET_KEY" if algorithm.symmetric else "JWT_PRIVATE_KEY"
+    yield "Keep it out of the source code and the repository, and set before authx.init_app(app):"
+    if out is not None:
+        yield f'  app.config["{setting}"] = pathlib.Path({str(out)!r})'
+    elif algorithm.symmetric:
+        yield f"  FLASK_{setting}=... in the environment, and app.config.from_prefixed_env()"
+    else:
+        yield f'  app.config["{setting}"] = pathlib.Path(...)  # the file that you put it into'
+    if algorithm is not Algorithm.HS256:
+        yield f'  app.config["JWT_ALGORITHM"] = "{algorithm}"'
+    if not algorithm.symmetric:
+        half = "openssl pkey -pubout" if out is None else f"{out}.pub"
+        yield f"Services that only verify tokens take JWT_PUBLIC_KEY instead ({half})."
+
+
+# routes
+
+
+@authx.command("routes", with_appcontext=False)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON, for scripts.")
+@click.option("--name", help="Show the guards of this AuthX object only.")
+@click.option(
+    "--unguarded", is_flag=True, help="Show only what nobody guards; fails if there is any."
+)
+@click.pass_context
+def routes(ctx: click.Context, *, as_json: bool, name: str | None, unguarded: bool) -> None:
+    """Show every route and who guards it.
+
+    Fails if a guard protects nothing, or if the app would not serve for another reason.
+    """
+    found: list[Route] = []
+    problems: list[str] = []
+    try:
+        app = _load_app(ctx)
+        looked_at = _chosen(app, name)
+        found = routes_of(app, looked_at)
+        problems = _audit(app, looked_at)
+    except BadConfigurationError as error:
+        problems = [*error.problems]
+    if unguarded:
+        found = [route for route in found if route.unguarded]
+    if as_json:
+        _echo_json({"problems": problems, "routes": [route.to_dict() for route in found]})
+    else:
+        for line in table(found):
+            click.echo(line)
+        for problem in problems:
+            click.echo(f"Error: {problem}", err=True)
+    ctx.exit(1 if problems or (unguarded and found) else 0)
+
+
+def _load_app(ctx: click.Context) -> Flask:
+    """The app.
+
+    :raises BadConfigurationError: if its set-up fails with that.
+    """
+    return ctx.ensure_object(ScriptInfo).load_app()
+
+
+def _chosen(app: Flask, name: str | None) -> list[AppState]:
+    """The app's ``AuthX`` objects, or the one of that name."""
+    known: dict[str, AppState] = app.extensions.get(EXTENSION, {})
+    if not known:
+        raise BadConfigurationError(
+            f"the app {app.name!r} has no AuthX object: call authx.init_app(app) in its set-up."
+        )
+    if name is not None and name not in known:
+        raise click.BadParameter(
+            f"the app has no AuthX object of that name; it has {', '.join(known)}.",
+            param_hint="--name",
+        )
+    return [state for key, state in known.items() if name in (None, key)]
+
+
+def _audit(app: Flask, looked_at: Iterable[AppState]) -> list[str]:
+    """Why the app would not serve, each reason once."""
+    problems: dict[str, None] = {}
+    for state in looked_at:
+        try:
+            audit.start(app, state)
+        except BadConfigurationError as error:
+            problems.update(dict.fromkeys(error.problems))
+    return [*problems]
+
+
+# doctor
+
+
+@authx.command("doctor", with_appcontext=False)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON, for scripts.")
+@click.pass_context
+def check_up(ctx: click.Context, *, as_json: bool) -> None:
+    """Look for what is risky, missing or left over in the app's settings.
+
+    Fails if there is an error. Warnings and hints are for you to weigh.
+    """
+    try:
+        app = _load_app(ctx)
+        _chosen(app, None)
+        entries = doctor.examine(app)
+    except BadConfigurationError as error:
+        entries = doctor.refused(error)
+    if as_json:
+        _echo_json([entry.to_dict() for entry in entries])
+    else:
+        for line in doctor.report(entries):
+            click.echo(line)
+    ctx.exit(1 if any(entry.level is Level.ERROR for entry in entries) else 0)
+
+
+def _echo_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))

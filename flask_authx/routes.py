@@ -1,0 +1,167 @@
+"""Every route of an app and who guards it, for people and scripts to read."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+from werkzeug.routing import Rule
+
+from .audit import ANY_METHOD, guards_of
+from .context import AppState
+from .verifier import Demand, OnInvalid
+
+#: Columns of a terminal.
+_WIDTH = 80
+#: Who guards what no guard, rule or setting speaks of.
+NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What one ``AuthX`` object asks, and who told it to; a demand of ``None`` is no demand."""
+
+    instance: str
+    by: str
+    demand: Demand | None
+
+    def __str__(self) -> str:
+        if self.demand is None:
+            return self.by if self.by in (NOBODY, "static files") else f"public ({self.by})"
+        return f"{self.by}: {', '.join(_words(self.demand))}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The guard as JSON; without a demand only who it is that asks nothing."""
+        plain: dict[str, Any] = {"instance": self.instance, "by": self.by}
+        if self.demand is None:
+            return plain
+        locations = self.demand.locations
+        return {
+            **plain,
+            "type": self.demand.type,
+            "fresh": self.demand.fresh,
+            "scopes": list(self.demand.scopes),
+            "all_scopes": self.demand.all_scopes,
+            "optional": self.demand.optional,
+            "on_invalid": self.demand.on_invalid,
+            "locations": None if locations is None else sorted(locations),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A rule with those of its methods that are guarded alike."""
+
+    rule: str
+    endpoint: str
+    methods: tuple[str, ...]
+    guards: tuple[Guard, ...]
+
+    @property
+    def unguarded(self) -> bool:
+        """Whether nobody has said anything about it, not even that it is public."""
+        return all(guard.by == NOBODY for guard in self.guards)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The route as JSON."""
+        return {
+            "rule": self.rule,
+            "endpoint": self.endpoint,
+            "methods": list(self.methods),
+            "unguarded": self.unguarded,
+            "guards": [guard.to_dict() for guard in self.guards],
+        }
+
+
+def routes_of(app: Flask, looked_at: Iterable[AppState]) -> list[Route]:
+    """All routes, sorted, as these ``AuthX`` objects guard them."""
+    # Others than Flask itself can put rules on the map; one without a view serves nothing.
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint in app.view_functions]
+    looked_at = [*looked_at]
+    found = [route for rule in rules for route in _routes(app, looked_at, rule)]
+    return sorted(found, key=lambda route: (route.rule, route.methods))
+
+
+def _routes(app: Flask, looked_at: list[AppState], rule: Rule) -> Iterator[Route]:
+    groups: dict[tuple[Guard, ...], list[str]] = {}
+    by_method = [(state, _by_method(app, state, rule.endpoint)) for state in looked_at]
+    for method in sorted(_methods(rule)):
+        guards = [
+            Guard(state.instance.name, who, demand)
+            for state, guards in by_method
+            for demand, who in guards.get(method) or guards.get(ANY_METHOD, [(None, NOBODY)])
+        ]
+        groups.setdefault(tuple(_telling(guards)), []).append(method)
+    host = rule.host or rule.subdomain or ""
+    for guards_alike, methods in groups.items():
+        if "GET" in methods and "HEAD" in methods:
+            methods.remove("HEAD")
+        yield Route(host + rule.rule, rule.endpoint, tuple(methods), guards_alike)
+
+
+def _methods(rule: Rule) -> set[str]:
+    methods = set(rule.methods or {ANY_METHOD})
+    if getattr(rule, "provide_automatic_options", False):
+        # Flask answers it by itself, and no guard is asked.
+        methods.discard("OPTIONS")
+    return methods
+
+
+def _by_method(
+    app: Flask, state: AppState, endpoint: str
+) -> dict[str, list[tuple[Demand | None, str]]]:
+    found: dict[str, list[tuple[Demand | None, str]]] = {}
+    for method, demand, who in guards_of(app, state, endpoint):
+        found.setdefault(method, []).append((demand, who))
+    return found
+
+
+def _telling(guards: list[Guard]) -> list[Guard]:
+    """Those that count: whatever is asked; else who says that nothing is; else nobody."""
+    return (
+        [guard for guard in guards if guard.demand is not None]
+        or [guard for guard in guards if guard.by != NOBODY][:1]
+        or guards[:1]
+    )
+
+
+def table(found: list[Route]) -> Iterator[str]:
+    """The lines of a table, 80 columns wide as far as that can be."""
+    several = len({guard.instance for route in found for guard in route.guards}) > 1
+    cells = [
+        (
+            route.rule,
+            " ".join(route.methods),
+            "; ".join(
+                f"{guard} [{guard.instance}]" if several else str(guard) for guard in route.guards
+            ),
+        )
+        for route in found
+    ]
+    rows = [("Rule", "Methods", "Guarded by"), *cells]
+    # A longer rule stands on a line of its own, so that one doesn't push all others to the right.
+    first = min(max(len(row[0]) for row in rows), _WIDTH // 3)
+    second = min(max(len(row[1]) for row in rows), _WIDTH // 3)
+    for rule, methods, guards in rows:
+        if len(rule) > first:
+            yield rule
+        lines = textwrap.wrap(guards, _WIDTH - first - second - 4, break_long_words=False)
+        shown = "" if len(rule) > first else rule
+        yield f"{shown:<{first}}  {methods:<{second}}  {lines[0]}"
+        for line in lines[1:]:
+            yield f"{'':<{first + second + 4}}{line}"
+
+
+def _words(demand: Demand) -> Iterator[str]:
+    yield f"{demand.type} token"
+    if demand.optional:
+        yield "optional" if demand.on_invalid is OnInvalid.ERROR else "optional, bad ones ignored"
+    if demand.fresh:
+        yield "fresh"
+    if demand.scopes:
+        yield f"scope {(' and ' if demand.all_scopes else ' or ').join(demand.scopes)}"
+    if demand.locations is not None:
+        yield f"in {' or '.join(sorted(demand.locations))}"
