@@ -1,0 +1,1 @@
+"""The code of the how-to pages in docs/, which include these files."""
