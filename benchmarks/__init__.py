@@ -1,0 +1,1 @@
+"""What a guarded request and a minted token cost, next to the peers: ``python -m benchmarks``."""
