@@ -1,0 +1,60 @@
+"""Tokens of SECURITY.md A.4, A.5 and A.11, by the number of the row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.support import NOW, forge, reforge
+
+from .making import ISSUER, BadToken, claims, good, header, payload, spelled
+
+_NOW = int(NOW)
+_NO_ID: tuple[Any, ...] = (None, 5, "", ["a"], "a" * 256, "a\0", "é", "a b", "a\n")
+_NO_TIME: tuple[Any, ...] = ("1999999999", " 1 ", "9_999", "٩٩٩٩", True, False, None, [], {}, -1)
+
+#: Row and claim, and what it may not be.
+_VALUES: dict[tuple[str, str], tuple[Any, ...]] = {
+    ("69-75", "exp"): (..., *_NO_TIME, _NOW - 1, _NOW + 1000 * 31_556_952),
+    ("79", "nbf"): (*_NO_TIME, _NOW + 11, _NOW + 901),
+    ("80", "iat"): (..., *_NO_TIME, _NOW + 3600, _NOW + 120),
+    ("80", "auth_time"): (..., *_NO_TIME),
+    ("81-82", "sub"): (..., 5, None, ["ann"], {"a": 1}, True, "", " \t", "a" * 256),
+    ("83", "jti"): (..., *_NO_ID),
+    ("83", "sid"): (..., *_NO_ID),
+    ("84", "aud"): (..., "you", "m", "Me", "me ", [], "", {"me": 1}, [1], [["me"]], [None], None),
+    ("86", "iss"): (..., [ISSUER], ISSUER[:-1], ISSUER + "/", ISSUER.upper(), "", 5, None, {}),
+    ("91", "scope"): (5, {"a": 1}, ["a", 1], [""], "a\tb", ["a b"], ' a"', "é", [["b"]], True),
+    ("95", "cnf"): ({"jkt": "a"}, None),
+    ("187-188", "type"): (..., "Access", ["access"], True, "access ", None, "", "id", "refresh"),
+}
+
+#: The same for what only JSON text can say.
+_TEXTS = {
+    ("90", "fresh"): ('"yes"', '"false"', "null", "1", "0", "1e308", "NaN", "[]", "-1"),
+    ("93", "deep"): tuple("[" * depth + "]" * depth for depth in (33, 500, 1000, 2900)),
+    **{
+        ("72-75", name): ("NaN", "Infinity", "-Infinity", "1e999", "1e308", "9" * 4000, "9" * 5000)
+        for name in ("exp", "iat", "nbf", "auth_time")
+    },
+    ("73-75", "exp"): ("253402300800", "0", "-0.0"),
+}
+
+
+def stated() -> Iterator[BadToken]:
+    """Claims that are missing, of another type, or out of bounds."""
+    for (row, name), values in _VALUES.items():
+        for number, value in enumerate(values):
+            yield BadToken(f"{row} {name} {number}", claims(**{name: value}))
+    for (row, name), texts in _TEXTS.items():
+        for number, text in enumerate(texts):
+            yield BadToken(f"{row} {name} as text {number}", spelled(name, text))
+    yield BadToken("87 sub twice", payload(lambda text: '{"sub": "bob", ' + text[1:]))
+    deep = ',"a":[{"b":1,"b":1}]}'
+    yield BadToken("87 a deep name twice", payload(lambda text: text[:-1] + deep))
+    yield BadToken("88 another case", claims(sub=..., Sub="ann"))
+    yield BadToken("91 scope twice", claims(scope="a", scopes=["a"]))
+    yield BadToken("188 typ of a refresh token", header(typ="rt+jwt"))
+    yield BadToken("186 untyped", lambda: reforge(good(), header={"typ": ...}, type=...))
+    bare = {"alg": "HS256", "typ": "JWT"}
+    yield BadToken("190 the app's own", lambda: forge(bare, {"sub": "ann"}))

@@ -1,0 +1,69 @@
+"""Tokens of SECURITY.md A.2, by the number of the row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from tests.support import OTHER_SECRET, b64, forge, parts, reforge
+
+from .making import BadToken, constant, encoded, good, head, header
+
+_KIDS = ("unknown", "../../dev/null", "/dev/null", "x' UNION SELECT '1';--", "$(sleep 10)")
+
+#: Row and parameter, and what it may not be.
+_VALUES: dict[tuple[str, str], tuple[Any, ...]] = {
+    ("32-35", "kid"): _KIDS,
+    ("36-39", "kid"): (5, None, ["a"], {"a": 1}, True, "", "a\r\nX-Evil: 1", "\0\x1b[31m"),
+    ("38", "kid"): ("k" * 1400, "k" * 1_000_000),
+    ("41", "crit"): (["exp"], ["foo"], [], "b64", None, ["alg"], ["b64", "b64"]),
+    ("42", "b64"): (False, True, "false", 0),
+    ("43", "typ"): (
+        *("JWT", "dpop+jwt", "secevent+jwt", "statuslist+jwt", "application/", "at+jwt ", ""),
+        *("application/application/at+jwt", ..., 5, None, ["at+jwt"]),
+    ),
+    ("44", "zip"): ("DEF",),
+    ("44", "enc"): ("A256GCM",),
+}
+
+
+def _by_attacker(secret: str | bytes, **changed: Any) -> str:
+    """A token signed with another secret, whose header says what to verify it with."""
+    old, claims, _ = parts(good())
+    return forge({**old, **changed}, claims, secret)
+
+
+def headers() -> Iterator[BadToken]:
+    """What a header may not say, and what nobody reads in it."""
+    sources: dict[str, Any] = {
+        "jwk": {"kty": "oct", "k": b64(OTHER_SECRET.encode())},
+        "jku": "http://127.0.0.1:9/keys",
+        "x5u": "file:///etc/passwd",
+        "x5c": ["AAAA"],
+    }
+    for name, value in sources.items():
+        yield BadToken(f"27-31 {name}", partial(_by_attacker, OTHER_SECRET, **{name: value}))
+    for number, kid in enumerate(_KIDS):
+        yield BadToken(f"34 empty secret {number}", partial(_by_attacker, b"", kid=kid))
+    for (row, name), values in _VALUES.items():
+        for number, value in enumerate(values):
+            yield BadToken(f"{row} {name} {number}", header(**{name: value}))
+    yield BadToken("42 b64 with crit", header(b64=False, crit=["b64"]))
+    yield BadToken("37 kid in another case", lambda: reforge(good(), header=_other_case()))
+    yield from _texts()
+
+
+def _other_case() -> dict[str, Any]:
+    return {"kid": parts(good())[0]["kid"].swapcase()}
+
+
+def _texts() -> Iterator[BadToken]:
+    for odd in ("[]", '"x"', "1", "null", "{}", "{", "", "{}{}", "'{}'"):
+        yield BadToken(f"45 header {odd!r}", head(constant(odd)))
+    yield BadToken("46 a long header", header(**{f"x{number}": 1 for number in range(10_000)}))
+    yield BadToken("47 none first", head(lambda text: '{"alg": "none", ' + text[1:]))
+    yield BadToken("47 none last", head(lambda text: text[:-1] + ', "alg": "none"}'))
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-32"):
+        yield BadToken(f"48 header in {encoding}", head(encoded(encoding)))
+    yield BadToken("48 overlong UTF-8", head(lambda text: text[:-1].encode() + b',"a":"\xc0\xaf"}'))

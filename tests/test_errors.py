@@ -1,0 +1,231 @@
+"""What each error is on the wire, and that the app's settings and handlers are honoured."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+from werkzeug.exceptions import (
+    BadRequest,
+    Forbidden,
+    HTTPException,
+    ServiceUnavailable,
+    Unauthorized,
+)
+
+import flask_authx
+from flask_authx import (
+    AccessTokenRequiredError,
+    AuthXException,
+    BadConfigurationError,
+    CSRFError,
+    ErrorType,
+    FreshTokenRequiredError,
+    InsufficientScopeError,
+    JWTDecodeError,
+    MalformedRequestError,
+    MissingCSRFTokenError,
+    MissingTokenError,
+    RefreshTokenRequiredError,
+    RevokedTokenError,
+    StoreUnavailableError,
+    SubjectNotFoundError,
+    TokenError,
+    TokenExpiredError,
+    TokenInvalidAudienceError,
+    TokenInvalidIssuerError,
+    TokenInvalidSignatureError,
+    TokenTypeError,
+)
+
+from .support import SECRET, make_app
+
+
+def challenge(error: str, description: str, *more: str) -> str:
+    fixed = ('realm="api"', f'error="{error}"', f'error_description="{description}"')
+    return "Bearer " + ", ".join([*fixed, *more])
+
+
+INVALID = challenge("invalid_token", "The token is invalid")
+
+#: The error, Werkzeug's class, the error type, the text and the challenge.
+LEAVES: list[tuple[AuthXException, type[HTTPException], ErrorType, str, str | None]] = [
+    (
+        MissingTokenError(),
+        Unauthorized,
+        ErrorType.MISSING_TOKEN,
+        "A token is required",
+        'Bearer realm="api"',
+    ),
+    *(
+        (leaf(), Unauthorized, ErrorType.INVALID_TOKEN, "The token is invalid", INVALID)
+        for leaf in (
+            JWTDecodeError,
+            TokenInvalidSignatureError,
+            TokenInvalidAudienceError,
+            TokenInvalidIssuerError,
+            SubjectNotFoundError,
+        )
+    ),
+    (
+        TokenExpiredError(),
+        Unauthorized,
+        ErrorType.EXPIRED_TOKEN,
+        "The token has expired",
+        challenge("invalid_token", "The token has expired"),
+    ),
+    (
+        RevokedTokenError(),
+        Unauthorized,
+        ErrorType.REVOKED_TOKEN,
+        "The token has been revoked",
+        challenge("invalid_token", "The token has been revoked"),
+    ),
+    (
+        AccessTokenRequiredError(),
+        Unauthorized,
+        ErrorType.ACCESS_TOKEN_REQUIRED,
+        "An access token is required",
+        challenge("invalid_token", "An access token is required"),
+    ),
+    (
+        RefreshTokenRequiredError(),
+        Unauthorized,
+        ErrorType.REFRESH_TOKEN_REQUIRED,
+        "A refresh token is required",
+        challenge("invalid_token", "A refresh token is required"),
+    ),
+    (
+        FreshTokenRequiredError(),
+        Unauthorized,
+        ErrorType.FRESH_TOKEN_REQUIRED,
+        "A fresh token is required",
+        challenge("insufficient_user_authentication", "A fresh token is required"),
+    ),
+    (
+        InsufficientScopeError(["a:read", "b"]),
+        Forbidden,
+        ErrorType.INSUFFICIENT_SCOPE,
+        "The token lacks a scope that is needed here",
+        challenge(
+            "insufficient_scope",
+            "The token lacks a scope that is needed here",
+            'scope="a:read b"',
+        ),
+    ),
+    (
+        MissingCSRFTokenError("X-CSRF-TOKEN"),
+        Forbidden,
+        ErrorType.MISSING_CSRF_TOKEN,
+        "The CSRF value is missing: send the value in the X-CSRF-TOKEN header",
+        None,
+    ),
+    (
+        CSRFError("X-CSRF-TOKEN"),
+        Forbidden,
+        ErrorType.CSRF,
+        (
+            "The CSRF value is not the one that belongs to this token: "
+            "send the value in the X-CSRF-TOKEN header"
+        ),
+        None,
+    ),
+    (
+        MalformedRequestError(),
+        BadRequest,
+        ErrorType.MALFORMED_REQUEST,
+        "The request does not carry exactly one well-formed token",
+        challenge("invalid_request", "The request does not carry exactly one well-formed token"),
+    ),
+    (
+        StoreUnavailableError(),
+        ServiceUnavailable,
+        ErrorType.STORE_UNAVAILABLE,
+        "Whether the token has been revoked can't be checked right now",
+        None,
+    ),
+]
+BRANCHES = {AuthXException, TokenError, TokenTypeError}
+STATUS: dict[type[HTTPException], int] = {
+    Unauthorized: 401,
+    Forbidden: 403,
+    BadRequest: 400,
+    ServiceUnavailable: 503,
+}
+
+
+@pytest.mark.parametrize("row", LEAVES, ids=lambda row: type(row[0]).__name__)
+def test_an_error_is_a_whole_response(
+    row: tuple[AuthXException, type[HTTPException], ErrorType, str, str | None],
+) -> None:
+    """USERS 74; SECURITY A.0: status, body, challenge and headers, nothing else."""
+    error, base, error_type, text, wanted_challenge = row
+    response = error.get_response()
+    assert isinstance(error, base)
+    assert response.status_code == STATUS[base]
+    assert response.mimetype == "application/json"
+    assert response.get_json() == {"msg": text, "error_type": error_type.value}
+    assert error.data == response.get_json()
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers.getlist("WWW-Authenticate") == (
+        [] if wanted_challenge is None else [wanted_challenge]
+    )
+    assert response.headers.get("Retry-After") == ("1" if base is ServiceUnavailable else None)
+
+
+def test_the_table_above_covers_every_exported_error() -> None:
+    exported = [vars(flask_authx)[name] for name in flask_authx.__all__]
+    classes = {one for one in exported if inspect.isclass(one) and issubclass(one, AuthXException)}
+    assert classes - BRANCHES == {type(row[0]) for row in LEAVES}
+
+
+def test_the_error_types_are_a_closed_list_and_each_is_used() -> None:
+    assert {row[2] for row in LEAVES} == set(ErrorType)
+    # The value is the name of a class that a handler can be registered for.
+    for error_type in ErrorType:
+        assert getattr(flask_authx, error_type.value).error_type is error_type
+
+
+def test_the_reason_is_never_sent() -> None:
+    """SECURITY A.16 298: the class and the reason are for logs."""
+    error = TokenInvalidSignatureError("no key of that name and algorithm")
+    response = error.get_response()
+    assert error.reason == "no key of that name and algorithm"
+    assert error.reason not in response.get_data(as_text=True) + str(response.headers)
+
+
+def test_a_configuration_error_is_no_response_and_lists_its_problems() -> None:
+    error = BadConfigurationError(["one.", "two."])
+    assert not isinstance(error, HTTPException)
+    assert error.problems == ("one.", "two.")
+    assert str(error) == "one.\ntwo."
+    assert BadConfigurationError("one.").problems == ("one.",)
+
+
+def test_realm_and_message_key_come_from_the_settings() -> None:
+    app, _ = make_app(SECRET_KEY=SECRET, REALM="the archive", ERROR_MESSAGE_KEY="detail")
+    response = app.test_client().get("/guarded")
+    assert response.headers["WWW-Authenticate"] == 'Bearer realm="the archive"'
+    assert response.get_json() == {
+        "detail": "A token is required",
+        "error_type": "MissingTokenError",
+    }
+    # They are set on what was raised, not on the class: the next app keeps its own.
+    other, _ = make_app()
+    assert other.test_client().get("/guarded").get_json()["msg"] == "A token is required"
+
+
+@pytest.mark.parametrize("realm", ['a"b', "a\\b", "a\r\nb", "Zoë", "", 5])
+def test_a_realm_that_would_break_the_challenge_is_refused(realm: Any) -> None:
+    """USERS 80; SECURITY A.16 299 and 302."""
+    with pytest.raises(BadConfigurationError, match="JWT_REALM"):
+        make_app(REALM=realm)
+
+
+@pytest.mark.parametrize("scope", ['a"b', "a\\b", "a b", "a\r\nb", "ü", ""])
+def test_a_scope_that_would_break_the_challenge_is_refused(scope: str) -> None:
+    """USERS 80; SECURITY A.16 302."""
+    _, authx = make_app()
+    with pytest.raises(ValueError, match="can't be a scope"):
+        authx.scopes_required(scope)

@@ -1,0 +1,253 @@
+"""``verify_token`` and ``decode_token`` outside of a request, and what the object refuses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_authx import (
+    AuthX,
+    AuthXException,
+    BadConfigurationError,
+    CSRFError,
+    InsufficientScopeError,
+    JWTDecodeError,
+    Location,
+    MissingCSRFTokenError,
+    RequestToken,
+    RevokedTokenError,
+    StoreUnavailableError,
+    TokenExpiredError,
+    TokenType,
+    TokenTypeError,
+    token_accepted,
+    token_refused,
+)
+from flask_authx.errors import FreshTokenRequiredError
+
+from .answers import Spy, ask
+from .support import SECRET, Clock, access_token, make_app, refresh_token
+
+
+@pytest.fixture
+def made() -> tuple[Flask, AuthX, Clock]:
+    clock = Clock()
+    app, authx = make_app(clock=clock, TOKEN_LOCATION=["headers", "cookies"])
+    return app, authx, clock
+
+
+def test_a_token_is_verified_with_an_app_context_only(made: tuple[Flask, AuthX, Clock]) -> None:
+    app, authx, _ = made
+    token = access_token(app, authx, "ann", scopes=["a"], fresh=True)
+    with app.app_context():
+        for given in (token, RequestToken(token)):
+            verified = authx.verify_token(given)
+            assert (verified.sub, verified.type) == ("ann", TokenType.ACCESS)
+        assert authx.verify_token(token, fresh=True, scopes=["a"]).scopes == {"a"}
+
+
+def test_verify_token_asks_all_that_a_guard_asks(made: tuple[Flask, AuthX, Clock]) -> None:
+    app, authx, clock = made
+    access, refresh = access_token(app, authx), refresh_token(app, authx)
+    failures: list[tuple[Callable[[], Any], type[Exception]]] = [
+        (lambda: authx.verify_token("x.y.z"), JWTDecodeError),
+        (lambda: authx.verify_token(""), JWTDecodeError),
+        (lambda: authx.verify_token("\ud800"), JWTDecodeError),
+        (lambda: authx.verify_token(refresh), TokenTypeError),
+        (lambda: authx.verify_token(access, type="refresh"), TokenTypeError),
+        (lambda: authx.verify_token(access, fresh=True), FreshTokenRequiredError),
+        (lambda: authx.verify_token(access, scopes=["a"]), InsufficientScopeError),
+    ]
+    with app.app_context():
+        assert authx.verify_token(refresh, type=TokenType.REFRESH).type is TokenType.REFRESH
+        for fail, error in failures:
+            with pytest.raises(error):
+                fail()
+        spy = authx.token_blocklist(Spy(True))
+        with pytest.raises(RevokedTokenError):
+            authx.verify_token(access)
+        spy.answer = "no"
+        with pytest.raises(StoreUnavailableError):
+            authx.verify_token(access)
+        assert spy.asked == [access, access]
+        clock.advance(10_000)
+        with pytest.raises(TokenExpiredError):
+            authx.verify_token(access)
+
+
+def test_decode_token_asks_nobody_and_takes_any_type(made: tuple[Flask, AuthX, Clock]) -> None:
+    app, authx, _ = made
+    spy = authx.token_blocklist(Spy(True))
+    with app.app_context():
+        for token in (access_token(app, authx), refresh_token(app, authx)):
+            assert authx.decode_token(token).sub == "ann"
+            assert authx.decode_token(RequestToken(token, location="cookies")).sub == "ann"
+        with pytest.raises(JWTDecodeError):
+            authx.decode_token("x.y.z")
+    assert spy.asked == []
+
+
+def test_a_token_from_a_cookie_needs_its_csrf_value_outside_a_request(
+    made: tuple[Flask, AuthX, Clock],
+) -> None:
+    """A WebSocket handshake sends cookies across sites as well."""
+    app, authx, _ = made
+    token = access_token(app, authx)
+
+    def verify(csrf: str | None) -> str:
+        return authx.verify_token(RequestToken(token, csrf, location=Location.COOKIES)).sub
+
+    with app.app_context():
+        csrf = authx.decode_token(token).csrf
+        with pytest.raises(MissingCSRFTokenError):
+            verify(None)
+        with pytest.raises(CSRFError):
+            verify("x")
+        assert verify(csrf) == "ann"
+    with app.test_request_context(method="GET"):
+        assert verify(None) == "ann"
+    with app.test_request_context(method="POST"), pytest.raises(MissingCSRFTokenError):
+        verify(None)
+
+
+def test_verify_token_identifies_nobody(made: tuple[Flask, AuthX, Clock]) -> None:
+    app, authx, _ = made
+    authx.set_subject_getter(Spy("Ann"))
+    token = access_token(app, authx)
+    with app.test_request_context():
+        assert authx.verify_token(token)
+        assert authx.get_current_subject() is None
+
+
+def test_it_works_in_another_thread(made: tuple[Flask, AuthX, Clock]) -> None:
+    app, authx, _ = made
+    token, subjects = access_token(app, authx), list[str]()
+
+    def work() -> None:
+        with app.app_context():
+            subjects.append(authx.verify_token(token).sub)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert subjects == ["ann"]
+
+
+def test_without_an_app_context_flask_says_so(made: tuple[Flask, AuthX, Clock]) -> None:
+    _, authx, _ = made
+    for call in (authx.verify_token, authx.decode_token, authx.create_access_token):
+        with pytest.raises(RuntimeError, match="application context"):
+            call("x.y.z")
+
+
+def test_without_a_request_flask_says_so(made: tuple[Flask, AuthX, Clock]) -> None:
+    app, authx, _ = made
+    for call in (authx.get_token_from_request, authx.get_current_subject):
+        with app.app_context(), pytest.raises(RuntimeError, match="request context"):
+            call()
+
+
+def test_an_object_that_is_not_set_up_names_init_app() -> None:
+    app, authx = Flask(__name__), AuthX()
+    calls: list[Callable[[], Any]] = [
+        lambda: authx.verify_token("x"),
+        lambda: authx.decode_token("x"),
+        lambda: authx.create_access_token("ann"),
+        lambda: authx.create_token_pair("ann"),
+        authx.get_token_from_request,
+        authx.get_current_subject,
+    ]
+    for call in calls:
+        with app.test_request_context(), pytest.raises(RuntimeError, match=r"init_app\(app\)"):
+            call()
+
+
+def test_errors_carry_the_apps_words_wherever_they_are_raised() -> None:
+    app, authx = make_app(REALM="shop", ERROR_MESSAGE_KEY="message")
+    calls: list[Callable[[], Any]] = [
+        lambda: authx.verify_token("x.y.z"),
+        lambda: authx.decode_token("x.y.z"),
+        lambda: authx.get_token_from_request(optional=False),
+    ]
+    with app.test_request_context():
+        for call in calls:
+            with pytest.raises(AuthXException) as raised:
+                call()
+            error = raised.value
+            assert set(error.data) == {"message", "error_type"}
+            assert (
+                error.get_response().headers["WWW-Authenticate"].startswith('Bearer realm="shop"')
+            )
+
+
+def test_signals_are_sent_outside_a_request_too(made: tuple[Flask, AuthX, Clock]) -> None:
+    app, authx, _ = made
+    token, sent = access_token(app, authx), list[tuple[str, str | None]]()
+
+    def accepted(sender: Flask, **ids: Any) -> None:
+        sent.append(("accepted", ids["sub"]))
+
+    def refused(sender: Flask, **ids: Any) -> None:
+        sent.append((ids["error"].error_type, ids["sub"]))
+
+    with (
+        app.app_context(),
+        token_accepted.connected_to(accepted, app),
+        token_refused.connected_to(refused, app),
+    ):
+        authx.verify_token(token)
+        for bad in ("x.y.z", token):
+            with pytest.raises(AuthXException):
+                authx.verify_token(bad, fresh=True)
+    assert sent == [
+        ("accepted", "ann"),
+        ("JWTDecodeError", None),
+        ("FreshTokenRequiredError", "ann"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "two words", "1st", "a-b"])
+def test_a_name_that_can_not_start_a_setting_is_refused(name: str) -> None:
+    with pytest.raises(BadConfigurationError, match="name"):
+        AuthX(name=name)
+
+
+def test_the_apps_config_is_not_written_to() -> None:
+    """Rule 6"""
+    app = Flask(__name__)
+    app.config["JWT_SECRET_KEY"] = SECRET
+    app.config["JWT_TOKEN_LOCATION"] = locations = ["headers", "cookies"]
+    before = dict[str, Any](app.config)
+    AuthX(app, clock=Clock())
+    ask(app)
+    assert dict[str, Any](app.config) == before
+    assert locations == ["headers", "cookies"]
+
+
+def test_an_object_holds_nothing_of_an_app() -> None:
+    """Rule 7"""
+    authx = AuthX(clock=Clock())
+    before = set(vars(authx))
+    for number in range(2):
+        app = Flask(f"app{number}")
+        app.config["JWT_SECRET_KEY"] = SECRET
+        authx.init_app(app)
+        assert list(app.extensions["authx"]) == ["authx"]
+    assert set(vars(authx)) == before
+
+
+def test_the_clock_and_the_ids_can_be_given() -> None:
+    """Rule 13"""
+    app = Flask(__name__)
+    app.config["JWT_SECRET_KEY"] = SECRET
+    ids = iter(f"id-{number}" for number in range(9))
+    clock = Clock(1_700_000_000.0)
+    authx = AuthX(app, clock=clock, ids=lambda: next(ids))
+    with app.app_context():
+        token = authx.decode_token(authx.create_access_token("ann"))
+    assert token.iat == 1_700_000_000
+    assert {token.jti, token.sid} == {"id-0", "id-1"}

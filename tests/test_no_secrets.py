@@ -1,0 +1,301 @@
+"""Nothing that is secret gets into a log, an error, a signal or a repr (SECURITY A.19.6, A.16)."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_authx import (
+    AuthX,
+    AuthXException,
+    BadConfigurationError,
+    RequestToken,
+    current_token,
+    token_accepted,
+    token_refused,
+    token_revoked,
+)
+from flask_authx.context import this_request
+
+from .answers import ACCESS_COOKIE, ask, cookie
+from .bad_tokens import ALL, BadToken, config
+from .support import (
+    NOW,
+    OTHER_SECRET,
+    SECRET,
+    access_token,
+    bearer,
+    ed25519_key,
+    make_app,
+    parts,
+    private_pem,
+    reforge,
+)
+
+
+class Watch:
+    """Everything that was said, to be searched for what must not be."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def hear(self, *values: object) -> None:
+        self.said += [f"{value!r} {value}" for value in values]
+
+    def hear_repr(self, *values: object) -> None:
+        self.said += [repr(value) for value in values]
+
+    def hear_error(self, error: BaseException | None) -> None:
+        """An error with all that hangs on it."""
+        seen: set[int] = set()
+        waiting = [error]
+        while waiting:
+            one = waiting.pop()
+            if one is None or id(one) in seen:
+                continue
+            seen.add(id(one))
+            self.hear(one, one.args, vars(one))
+            if isinstance(one, AuthXException):
+                self.hear(one.reason, one.get_headers(), one.get_body())
+            waiting += [one.__cause__, one.__context__]
+
+    def check(self, *secrets: str) -> None:
+        """Fail if any of these, or a long segment of a token among them, was said."""
+        needles = {part for secret in secrets for part in (secret, *secret.split("."))}
+        said = "\n".join(self.said)
+        found = [needle[:8] for needle in needles if len(needle) > 16 and needle in said]
+        assert not found, f"said: {found}"
+
+
+class Listener(logging.Handler):
+    def __init__(self, watch: Watch) -> None:
+        super().__init__(logging.DEBUG)
+        self.watch = watch
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.watch.hear(record.getMessage(), record.args, record.msg)
+        if record.exc_info and record.exc_info[1]:
+            self.watch.hear_error(record.exc_info[1])
+            self.watch.hear("".join(traceback.format_exception(record.exc_info[1])))
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """Hears every log record from DEBUG on, and every signal."""
+    heard = Watch()
+    listener = Listener(heard)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(listener)
+    root.setLevel(logging.DEBUG)
+
+    def receive(sender: Flask, **said: Any) -> None:
+        heard.hear(said)
+        heard.hear_error(said.get("error"))
+
+    signals = (token_accepted, token_refused, token_revoked)
+    for signal in signals:
+        signal.connect(receive)
+    yield heard
+    for signal in signals:
+        signal.disconnect(receive)
+    root.removeHandler(listener)
+    root.setLevel(level)
+
+
+def test_the_watch_itself_hears(watch: Watch) -> None:
+    logging.getLogger("any").debug("a token: %s", "a.b.c" * 10)
+    with pytest.raises(AssertionError, match="said"):
+        watch.check("a.b.c" * 10)
+    cause = ValueError(SECRET)
+    outer = ValueError("no")
+    outer.__context__ = cause
+    watch.hear_error(outer)
+    with pytest.raises(AssertionError, match="said"):
+        watch.check(SECRET)
+
+
+#: Of longer tokens the beginning will do: it is refused for its length as well.
+_WRITABLE = 20_000
+
+
+@pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.id) for bad in ALL])
+def test_no_bad_token_is_repeated(watch: Watch, bad: BadToken) -> None:
+    """SECURITY A.16 296"""
+    token = bad.make()[:_WRITABLE]
+    app, authx = make_app(**config(bad.algorithm), TOKEN_LOCATION=["headers", "cookies", "json"])
+    with app.app_context():
+        try:
+            authx.decode_token(token)
+        except AuthXException as error:
+            watch.hear_error(error)
+    raw = token.encode("utf-8", "surrogatepass").decode("latin-1")
+    for answer in (
+        ask(app, environ_overrides={"HTTP_AUTHORIZATION": f"Bearer {raw}"}),
+        ask(app, environ_overrides={"HTTP_COOKIE": f"{ACCESS_COOKIE}={raw}"}),
+        ask(app, "POST", json={"access_token": token}),
+    ):
+        watch.hear(answer.text, answer.headers)
+    watch.check(token, SECRET)
+
+
+def faults(kind: str, token: str, claims: dict[str, Any]) -> Any:
+    """What a faulty callback does, with the token in its mouth."""
+    if kind == "raises":
+        raise RuntimeError(f"can't ask about {token}")
+    if kind == "raises from":
+        try:
+            raise ValueError(token)
+        except ValueError as error:
+            raise RuntimeError("no answer") from error
+    if kind == "raises a part":
+        raise KeyError(token.rpartition(".")[2])
+    if kind == "raises the claims":
+        raise LookupError(f"{claims}")
+    return {"returns": token, "returns None": None, "returns a list": [token]}[kind]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("raises", "raises from", "raises a part", "raises the claims"),
+        *("returns", "returns None", "returns a list"),
+    ],
+)
+@pytest.mark.parametrize("debug", [True, False])
+def test_a_faulty_revocation_callback_does_not_spill_the_token(
+    watch: Watch, kind: str, debug: bool
+) -> None:
+    """SECURITY A.16 296, A.12 210"""
+    app, authx = make_app(TOKEN_LOCATION=["headers", "cookies"])
+    app.debug = debug
+
+    @authx.set_callback_token_blocklist
+    def is_revoked(token: str, claims: dict[str, Any]) -> Any:
+        return faults(kind, token, claims)
+
+    token = access_token(app, authx)
+    csrf: str = parts(token)[1]["csrf"]
+    answers = [
+        ask(app, headers=bearer(token)),
+        ask(app, headers=cookie((ACCESS_COOKIE, token))),
+        ask(app, "POST", headers={**cookie((ACCESS_COOKIE, token)), "X-CSRF-TOKEN": csrf}),
+        ask(app, path="/optional", headers=bearer(token)),
+    ]
+    with app.app_context(), pytest.raises(AuthXException) as caught:
+        authx.verify_token(token)
+    watch.hear_error(caught.value)
+    assert [answer.status_code for answer in answers] == [503] * 4
+    assert any("revocation callback" in line for line in watch.said)
+    watch.hear(*(answer.text for answer in answers), *(answer.headers for answer in answers))
+    watch.check(token, csrf, SECRET)
+
+
+def requests(authx: AuthX, token: str) -> list[dict[str, str]]:
+    """Requests of all outcomes that a token can have."""
+    csrf: str = parts(token)[1]["csrf"]
+    expired = reforge(token, iat=1_700_000_000, nbf=1_700_000_000, exp=1_700_000_900)
+    return [
+        bearer(token),
+        bearer(expired),
+        {"Authorization": f"Bearer {token} {token}"},
+        {"Authorization": f"Basic {token}, Bearer {token}"},
+        cookie((ACCESS_COOKIE, token)),
+        cookie((ACCESS_COOKIE, token), (ACCESS_COOKIE, expired)),
+        {**cookie((ACCESS_COOKIE, token)), "X-CSRF-TOKEN": csrf},
+        {**cookie((ACCESS_COOKIE, token)), "X-CSRF-TOKEN": csrf + "x"},
+    ]
+
+
+@pytest.mark.parametrize("revoked", [True, False])
+def test_no_outcome_of_a_good_token_repeats_it(watch: Watch, revoked: bool) -> None:
+    """SECURITY A.16 296 306, A.9 159"""
+    app, authx = make_app(TOKEN_LOCATION=["headers", "cookies", "query"], MAX_TOKEN_LENGTH=8000)
+
+    @authx.set_callback_token_blocklist
+    def is_revoked(token: str) -> bool:
+        return revoked
+
+    @app.route("/strict", methods=["GET", "POST"])
+    @authx.fresh_token_required
+    @authx.scopes_required("admin")
+    def strict() -> str:
+        return "seen"
+
+    token = access_token(app, authx)
+    for headers in requests(authx, token):
+        for path in ("/guarded", "/strict", "/optional"):
+            for method in ("GET", "POST"):
+                answer = ask(app, method, path, headers=headers)
+                watch.hear(answer.text, answer.headers)
+    answer = ask(app, path=f"/guarded?token={token}")
+    watch.hear(answer.text, answer.headers)
+    watch.check(token, parts(token)[1]["csrf"], SECRET)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"SECRET_KEY": OTHER_SECRET[:20]},
+        {"SECRET_KEY": OTHER_SECRET, "ALGORITHM": OTHER_SECRET},
+        {"SECRET_KEY": OTHER_SECRET, "ALGORITHM": "RS256"},
+        {"SECRET_KEY": OTHER_SECRET, "PREVIOUS_SECRET_KEY": OTHER_SECRET},
+        {"SECRET_KEY": OTHER_SECRET, "TOKEN_LOCATION": OTHER_SECRET},
+        {"SECRET_KEY": OTHER_SECRET, "ACCESS_TOKEN_EXPIRES": OTHER_SECRET},
+        {"SECRET_KEY": OTHER_SECRET, "REALM": OTHER_SECRET + '"'},
+        {"SECRET_KEY": OTHER_SECRET, "SECRET": OTHER_SECRET},
+        {"SECRET_KEY": [OTHER_SECRET]},
+        {"PRIVATE_KEY": OTHER_SECRET, "ALGORITHM": "ES256"},
+        {"PUBLIC_KEY": OTHER_SECRET, "ALGORITHM": "RS256"},
+    ],
+)
+def test_no_bad_setting_is_repeated(watch: Watch, settings: dict[str, Any]) -> None:
+    """SECURITY A.16 296 297"""
+    with pytest.raises(BadConfigurationError) as caught:
+        make_app(**settings)
+    watch.hear_error(caught.value)
+    watch.hear("".join(traceback.format_exception_only(caught.value)))
+    watch.check(OTHER_SECRET, OTHER_SECRET[:20])
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
+def test_no_bad_key_is_repeated(watch: Watch, algorithm: str) -> None:
+    """SECURITY A.16 297"""
+    pem = private_pem(ed25519_key())
+    for setting in ("PRIVATE_KEY", "PUBLIC_KEY", "PREVIOUS_PUBLIC_KEY"):
+        for value in (pem, pem.replace("\n", "\\n"), pem[:-40], pem.encode()):
+            keys: dict[str, Any] = {"PRIVATE_KEY": ed25519_key(), setting: value}
+            with pytest.raises(BadConfigurationError) as caught:
+                make_app(ALGORITHM=algorithm, **keys)
+            watch.hear_error(caught.value)
+    watch.check(*pem.splitlines()[1:-1])
+
+
+def test_no_repr_shows_a_secret(watch: Watch) -> None:
+    """SECURITY A.16 297, DESIGN rule 5"""
+    app, authx = make_app(TOKEN_LOCATION=["headers", "cookies"])
+    with app.app_context():
+        pair = authx.create_token_pair("ann")
+    csrf: str = parts(pair.access_token)[1]["csrf"]
+
+    @app.get("/reprs")
+    @authx.token_required
+    def reprs() -> str:
+        found = authx.get_token_from_request()
+        # What an error reporter would show of the frames that a user callback is called from.
+        mine = [value for name, value in vars(this_request()).items() if "authx" in name]
+        watch.hear_repr(found, current_token, mine, pair, authx)
+        assert mine
+        return "seen"
+
+    assert ask(app, path="/reprs", headers=bearer(pair.access_token)).text == "seen"
+    state = app.extensions["authx"]["authx"]
+    statement = state.codec.decode(pair.access_token, NOW)
+    watch.hear_repr(state, state.codec, state.codec.keys, state.settings, statement)
+    watch.hear_repr(RequestToken(pair.access_token, csrf, "access", "cookies"))
+    watch.check(pair.access_token, pair.refresh_token, csrf, SECRET)

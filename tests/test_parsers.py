@@ -1,0 +1,125 @@
+"""Each kind of setting: what is taken for it, what environment variables make of it, what not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flask_authx import Location, parsers
+from flask_authx.settings import Algorithm
+
+Parser = Callable[[object], object]
+
+NO_TEXT: list[Any] = [None, 5, 1.5, True, b"text", ["text"], object()]
+INF, NAN = float("inf"), float("nan")
+
+GOOD: list[tuple[Parser, object, object]] = [
+    (parsers.boolean, True, True),
+    (parsers.boolean, False, False),
+    *((parsers.boolean, word, True) for word in ("true", "True", "YES", " on ")),
+    *((parsers.boolean, word, False) for word in ("false", "False", "no", "OFF")),
+    (parsers.count, 0, 0),
+    (parsers.count, 8192, 8192),
+    (parsers.count, " 10 ", 10),
+    (parsers.seconds, 0, 0),
+    (parsers.seconds, 900, 900),
+    (parsers.seconds, 15.0, 15),
+    (parsers.seconds, timedelta(minutes=15), 900),
+    (parsers.seconds, timedelta(0), 0),
+    (parsers.seconds, "900", 900),
+    (parsers.seconds, "30s", 30),
+    (parsers.seconds, "15m", 900),
+    (parsers.seconds, " 15m ", 900),
+    (parsers.seconds, "1h30m", 5400),
+    (parsers.seconds, "2d", 172800),
+    (parsers.seconds, "1w2d3h4m5s", 788645),
+    (parsers.lifetime, 1, 1),
+    (parsers.lifetime, "20d", 1728000),
+    (parsers.text, "api", "api"),
+    (parsers.text, " padded ", " padded "),
+    (parsers.any_text, "", ""),
+    (parsers.any_text, "Bearer ", "Bearer "),
+    (parsers.quotable, "the archive: /a'b", "the archive: /a'b"),
+    (parsers.name, "X-CSRF-TOKEN", "X-CSRF-TOKEN"),
+    (parsers.name, "__Host-access_token", "__Host-access_token"),
+    (parsers.scheme, "Bearer", "Bearer"),
+    (parsers.scheme, "", ""),
+    (parsers.texts, "one", ("one",)),
+    (parsers.texts, "one, two ,three", ("one", "two", "three")),
+    (parsers.texts, ["one", "two"], ("one", "two")),
+    (parsers.texts, ("one",), ("one",)),
+    (parsers.audiences, "one,two", frozenset({"one", "two"})),
+    (parsers.audiences, {"one"}, frozenset({"one"})),
+    (parsers.locations, "headers,cookies", frozenset({Location.HEADERS, Location.COOKIES})),
+    (parsers.locations, ["query_string"], frozenset({Location.QUERY})),
+    (parsers.locations, {Location.JSON}, frozenset({Location.JSON})),
+    (parsers.locations, Location.JSON, frozenset({Location.JSON})),
+    (parsers.methods, "post, PURGE", frozenset({"POST", "PURGE"})),
+    (parsers.methods, ["get"], frozenset({"GET"})),
+    (parsers.member(Algorithm), "HS512", Algorithm.HS512),
+    (parsers.member(Algorithm), Algorithm.EDDSA, Algorithm.EDDSA),
+]
+
+BAD: list[tuple[Parser, Any]] = [
+    *((parsers.boolean, value) for value in (None, 0, 1, 1.0, "", "maybe", "truee", [True])),
+    *((parsers.count, value) for value in (None, -1, "-1", 1.0, True, "ten", "", "1.5", [1])),
+    *((parsers.seconds, value) for value in (None, True, False, -1, -0.5, 1.5, NAN, INF, -INF)),
+    *((parsers.seconds, value) for value in (1e10, timedelta(seconds=-1), [900], b"900")),
+    (parsers.seconds, timedelta(milliseconds=1500)),
+    *((parsers.seconds, value) for value in ("", " ")),
+    *((parsers.seconds, value) for value in ("soon", "m", "15 m", "90 m", "15M", "-15m", "1.5h")),
+    *((parsers.seconds, value) for value in ("15m!", "15min", "1h 30m", "1e3", "NaN", "inf")),
+    *((parsers.lifetime, value) for value in (None, False, True, 0, "0", "0s", timedelta(0))),
+    *((parsers.text, value) for value in (*NO_TEXT, "", "  ")),
+    *((parsers.any_text, value) for value in NO_TEXT),
+    *((parsers.quotable, value) for value in (*NO_TEXT, "", 'a"b', "a\\b", "a\nb", "é", "\x7f")),
+    *((parsers.name, value) for value in (*NO_TEXT, "", "a b", "a:b", "a;b", "a=b", "a\r\n", "é")),
+    *((parsers.scheme, value) for value in (*NO_TEXT, " ", "Bearer ", "Bearer:")),
+    *((parsers.texts, value) for value in (None, 5, "", ",", "a,,b", "a,", [], [""], ["a", 5])),
+    *((parsers.texts, value) for value in (b"one", {"a": 1}.values())),
+    *((parsers.audiences, value) for value in (None, "", 5)),
+    *((parsers.locations, value) for value in ("header", "headers;cookies", ["body"], 5, None)),
+    *((parsers.methods, value) for value in ("", "GET POST", ["GET", ""], None, ["GET:"])),
+    *((parsers.member(Algorithm), value) for value in ("none", "None", "hs256", "", "ES521", None)),
+    *((parsers.member(Algorithm), value) for value in (256, ["HS256"], {"HS256"})),
+]
+
+
+@pytest.mark.parametrize(("parse", "value", "read"), GOOD)
+def test_a_good_value_is_read(parse: Parser, value: object, read: object) -> None:
+    result = parse(value)
+    assert result == read
+    # ``True == 1`` and ``15.0 == 15``: the type counts, too.
+    assert type(result) is type(read)
+
+
+@pytest.mark.parametrize(("parse", "value"), BAD)
+def test_anything_else_is_refused_with_what_to_do(parse: Parser, value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^(set|use|choose|a token that never ends)"):
+        parse(value)
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "9" * 5000 + "s"])
+@pytest.mark.parametrize("parse", [parsers.count, parsers.seconds, parsers.lifetime])
+def test_a_number_of_any_length_is_read_or_refused(parse: Parser, digits: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse(digits)
+
+
+def test_a_choice_names_the_choices() -> None:
+    with pytest.raises(ValueError, match="choose from headers, cookies, query, json"):
+        parsers.locations("header")
+
+
+def test_no_lifetime_is_refused_with_a_reason() -> None:
+    for never in (None, False):
+        with pytest.raises(ValueError, match="can't be taken back"):
+            parsers.lifetime(never)
+
+
+def test_a_key_is_left_as_it_is() -> None:
+    key = object()
+    assert parsers.unchecked(key) is key

@@ -1,0 +1,188 @@
+"""What users import and what their type checkers see."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from blinker import Signal
+
+import flask_authx
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The finished process; its interpreter is this one's."""
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd or ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_what_is_exported_is_listed_in_order_and_without_the_rest() -> None:
+    names = flask_authx.__all__
+    assert names == sorted(names)
+    assert len(names) == len(set(names))
+    public = {
+        name
+        for name, value in vars(flask_authx).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert public == set(names)
+
+
+@pytest.mark.parametrize("name", flask_authx.__all__)
+def test_everything_that_is_exported_is_documented(name: str) -> None:
+    value = vars(flask_authx)[name]
+    if name in ("current_token", "current_user") or isinstance(value, Signal):
+        # Data has no docstring: its `#:` comment stands above it.
+        module = "signals" if isinstance(value, Signal) else "context"
+        lines = (ROOT / "flask_authx" / f"{module}.py").read_text(encoding="utf-8").splitlines()
+        [at] = [number for number, line in enumerate(lines) if line.startswith(f"{name}: ")]
+        assert lines[at - 1].startswith("#: ")
+        return
+    assert inspect.getdoc(value)
+    assert vars(value)["__doc__"], "an inherited docstring says nothing about this class"
+
+
+def test_every_public_member_of_what_is_exported_is_documented() -> None:
+    classes = [value for value in vars(flask_authx).values() if inspect.isclass(value)]
+    undocumented = [
+        f"{one.__name__}.{name}"
+        for one in classes
+        for name, member in vars(one).items()
+        if not name.startswith("_")
+        and (inspect.isfunction(member) or isinstance(member, property))
+        and not inspect.getdoc(member)
+    ]
+    assert classes
+    assert undocumented == []
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    """PEP 561."""
+    assert (Path(flask_authx.__file__).parent / "py.typed").is_file()
+
+
+WITHOUT_EXTRAS = """
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    # Finds what is installed, as if these packages were not.
+    extras = {"cryptography", "flask_sqlalchemy", "sqlalchemy", "asgiref", "redis"}
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition(".")[0] in cls.extras:
+            return None
+        return super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+
+from flask import Flask
+from flask_authx import AuthX, BadConfigurationError, current_token
+
+app = Flask("tests")
+app.config["JWT_SECRET_KEY"] = "q8V1mZ0sR4xK7tN2bY9wE5uH3cJ6fL1a"
+authx = AuthX(app)
+
+@app.get("/")
+@authx.token_required
+def index():
+    return current_token.sub
+
+with app.app_context():
+    token = authx.create_access_token("ann")
+answer = app.test_client().get("/", headers={"Authorization": f"Bearer {token}"})
+assert answer.text == "ann", answer.text
+
+other = Flask("other")
+other.config["JWT_ALGORITHM"] = "EdDSA"
+other.config["JWT_PRIVATE_KEY"] = "-----BEGIN PRIVATE KEY-----"
+try:
+    AuthX(other)
+except BadConfigurationError as error:
+    print(error)
+
+async def callback(token):
+    return False
+
+try:
+    authx.set_callback_token_blocklist(callback)
+except BadConfigurationError as error:
+    print(error)
+"""
+
+
+def test_nothing_but_flask_and_pyjwt_is_needed_for_hmac() -> None:
+    """And whoever lacks an extra is told which."""
+    finished = run("-W", "error", "-c", WITHOUT_EXTRAS)
+    assert finished.returncode == 0, finished.stderr
+    assert "pip install flask-authx[crypto]" in finished.stdout
+    assert "pip install flask[async]" in finished.stdout
+
+
+def test_the_command_line_is_not_imported_with_the_package() -> None:
+    code = "import flask_authx, sys; print(*[m for m in sys.modules if 'flask_authx.' in m])"
+    loaded = run("-c", code).stdout.split()
+    assert "flask_authx.extension" in loaded
+    assert "flask_authx.cli" not in loaded
+    assert "flask_authx.doctor" not in loaded
+
+
+#: Line by line what must be refused.
+MISUSES = [
+    ("bare", "bare('one')"),
+    ("called", "called(1, size='2')"),
+    ("later", "later('one')"),
+    ("method", "Item().get('one')"),
+    ("scoped", "scoped()"),
+    ("type", "authx.token_required(type='other')"),
+    ("location", "authx.token_required(locations=['body'])"),
+    ("positional", "authx.token_required('refresh')"),
+    ("on_invalid", "authx.optional_token(on_invalid='pass')"),
+    ("read-only", "current_token.sub = 'root'"),
+    ("uid", "authx.create_access_token(None)"),
+    ("optional", "authx.get_token_from_request().token"),
+]
+
+
+@pytest.fixture(scope="module")
+def users_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("user")
+    shutil.copy(Path(__file__).with_name("typed_user.py"), folder / "good.py")
+    bad = "\n".join(line for _, line in MISUSES)
+    (folder / "bad.py").write_text(f"from good import *\n{bad}\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+@pytest.mark.xdist_group("type checkers")
+def test_a_decorated_view_keeps_its_signature(checker: str, users_files: Path) -> None:
+    """USERS 109: both spellings of each guard, sync, async and on methods."""
+    if checker == "mypy":
+        command = ["mypy", "--strict", "--config-file=", "--cache-dir=.cache"]
+    else:
+        settings = '{"typeCheckingMode": "strict", "pythonVersion": "3.11"}'
+        (users_files / "pyrightconfig.json").write_text(settings, encoding="utf-8")
+        command = ["pyright", "--pythonpath", sys.executable]
+    good = run("-m", *command, "good.py", cwd=users_files)
+    assert good.returncode == 0, good.stdout + good.stderr
+    bad = run("-m", *command, "bad.py", cwd=users_files)
+    complained = [
+        what
+        for number, (what, _) in enumerate(MISUSES, start=2)
+        if f"bad.py:{number}:" in bad.stdout
+    ]
+    assert complained == [what for what, _ in MISUSES], bad.stdout + bad.stderr

@@ -1,0 +1,238 @@
+"""Signals: ids to whoever listens, and never a token."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from blinker import Signal
+from flask import Flask
+
+from flask_authx import (
+    AuthX,
+    AuthXException,
+    InsufficientScopeError,
+    JWTDecodeError,
+    RevokedTokenError,
+    token_accepted,
+    token_refused,
+    token_revoked,
+)
+
+from .support import OTHER_SECRET, SECRET, access_token, bearer, forge, make_app, parts
+
+NOBODY = {"jti": None, "sid": None, "sub": None, "type": None}
+Heard = list[tuple[str, Any, dict[str, Any]]]
+
+
+@contextmanager
+def listening(app: Flask) -> Generator[Heard]:
+    """What is sent meanwhile: the signal's name, the sender and the keywords."""
+    heard: Heard = []
+
+    def listener(name: str, signal: Signal) -> Any:
+        def hear(sender: Any, **keywords: Any) -> None:
+            heard.append((name, sender, keywords))
+
+        return signal.connected_to(hear, app)
+
+    with ExitStack() as stack:
+        for name, signal in (
+            ("accepted", token_accepted),
+            ("refused", token_refused),
+            ("revoked", token_revoked),
+        ):
+            stack.enter_context(listener(name, signal))
+        yield heard
+
+
+def ids(token: str) -> dict[str, Any]:
+    _, claims, _ = parts(token)
+    return {name: claims[name] for name in ("jti", "sid", "sub", "type")}
+
+
+def without_error(keywords: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in keywords.items() if name not in ("error", "name")}
+
+
+def assert_no_token(heard: Heard, token: str) -> None:
+    for _, _, keywords in heard:
+        text = repr(keywords)
+        if "error" in keywords:
+            error: AuthXException = keywords["error"]
+            text += repr(vars(error)) + repr(error.__context__) + repr(error.__cause__)
+        assert not any(segment in text for segment in token.split("."))
+
+
+def test_an_accepted_token_is_announced_with_its_ids() -> None:
+    """SECURITY A.16 309."""
+    app, authx = make_app()
+    token = access_token(app, authx)
+    with listening(app) as heard:
+        app.test_client().get("/guarded", headers=bearer(token))
+    assert heard == [("accepted", app, {"name": "authx", **ids(token)})]
+    # The app itself and not its proxy, which stands for another app elsewhere.
+    assert heard[0][1] is app
+    assert_no_token(heard, token)
+
+
+def test_a_refusal_is_announced_with_its_error() -> None:
+    app, _ = make_app()
+    with listening(app) as heard:
+        app.test_client().get("/guarded")
+    [(name, sender, keywords)] = heard
+    assert (name, sender) == ("refused", app)
+    assert without_error(keywords) == NOBODY
+    assert keywords["error"].error_type == "MissingTokenError"
+
+
+def test_a_token_that_was_not_verified_gives_no_ids() -> None:
+    """SECURITY A.16 296 and 309: what a forger writes into a token gets nowhere."""
+    app, authx = make_app()
+    header, claims, _ = parts(access_token(app, authx, "root"))
+    forged = forge(header, claims, OTHER_SECRET)
+    with listening(app) as heard:
+        app.test_client().get("/guarded", headers=bearer(forged))
+    [(name, _, keywords)] = heard
+    assert name == "refused"
+    assert without_error(keywords) == NOBODY
+    assert isinstance(keywords["error"], JWTDecodeError)
+    assert keywords["error"].reason == "the signature is not good"
+    assert_no_token(heard, forged)
+
+
+def test_a_genuine_token_that_is_refused_gives_its_ids() -> None:
+    app, authx = make_app()
+
+    @app.get("/scoped")
+    @authx.scopes_required("admin")
+    def scoped() -> str:
+        return "in"
+
+    token = access_token(app, authx)
+    with listening(app) as heard:
+        app.test_client().get("/scoped", headers=bearer(token))
+    [(name, _, keywords)] = heard
+    assert name == "refused"
+    assert without_error(keywords) == ids(token)
+    assert isinstance(keywords["error"], InsufficientScopeError)
+    assert_no_token(heard, token)
+
+
+def test_the_use_of_a_revoked_token_is_announced_besides() -> None:
+    app, authx = make_app()
+
+    @authx.token_blocklist
+    def revoked(token: str) -> bool:
+        return True
+
+    token = access_token(app, authx)
+    with listening(app) as heard:
+        app.test_client().get("/guarded", headers=bearer(token))
+    assert [name for name, _, _ in heard] == ["refused", "revoked"]
+    assert isinstance(heard[0][2]["error"], RevokedTokenError)
+    for _, sender, keywords in heard:
+        assert sender is app
+        assert without_error(keywords) == ids(token)
+    assert_no_token(heard, token)
+
+
+def test_a_fault_of_the_revocation_callback_is_announced_without_its_words() -> None:
+    """SECURITY A.16 296: a driver's message may hold the token that it was asked about."""
+    app, authx = make_app()
+
+    @authx.token_blocklist
+    def revoked(token: str) -> bool:
+        raise OSError(f"can't find {token}")
+
+    token = access_token(app, authx)
+    with listening(app) as heard:
+        response = app.test_client().get("/guarded", headers=bearer(token))
+    assert response.status_code == 503
+    assert [name for name, _, _ in heard] == ["refused"]
+    assert_no_token(heard, token)
+
+
+def test_verify_token_announces_too_and_decode_token_does_not() -> None:
+    app, authx = make_app()
+    token = access_token(app, authx)
+    with app.app_context(), listening(app) as heard:
+        authx.decode_token(token)
+        assert heard == []
+        authx.verify_token(token)
+    assert heard == [("accepted", app, {"name": "authx", **ids(token)})]
+
+
+def test_an_optional_view_without_a_token_announces_nothing() -> None:
+    app, _ = make_app()
+    with listening(app) as heard:
+        assert app.test_client().get("/optional").status_code == 200
+    assert heard == []
+
+
+def test_a_token_that_an_optional_view_ignores_is_announced_as_refused() -> None:
+    app, authx = make_app()
+
+    @app.get("/lenient")
+    @authx.optional_token(on_invalid="ignore")
+    def lenient() -> str:
+        return "in"
+
+    with listening(app) as heard:
+        assert app.test_client().get("/lenient", headers=bearer("a.b.c")).status_code == 200
+    assert [name for name, _, _ in heard] == ["refused"]
+
+
+def test_the_signal_names_the_object_of_an_app_with_several() -> None:
+    app, _ = make_app()
+    app.config["ADMIN_JWT_SECRET_KEY"] = OTHER_SECRET
+    admin = AuthX(app, name="admin", clock=lambda: 1_800_000_000)
+
+    @app.get("/admin")
+    @admin.token_required
+    def view() -> str:
+        return "in"
+
+    with listening(app) as heard:
+        app.test_client().get("/admin")
+        app.test_client().get("/guarded")
+    assert [keywords["name"] for _, _, keywords in heard] == ["admin", "authx"]
+
+
+def test_a_listener_for_one_app_hears_nothing_of_another() -> None:
+    """USERS 90."""
+    first, _ = make_app(SECRET_KEY=SECRET)
+    second, _ = make_app(SECRET_KEY=OTHER_SECRET)
+    with listening(first) as heard:
+        second.test_client().get("/guarded")
+    assert heard == []
+
+
+def test_without_a_listener_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PERFORMANCE: what nobody hears costs nothing."""
+    app, authx = make_app()
+    token = access_token(app, authx)
+    client = app.test_client()
+
+    def send(self: Signal, *args: object, **keywords: object) -> list[object]:
+        if self in (token_accepted, token_refused, token_revoked):
+            raise AssertionError("nobody listens")
+        return []
+
+    monkeypatch.setattr(Signal, "send", send)
+    assert client.get("/guarded", headers=bearer(token)).status_code == 200
+    assert client.get("/guarded").status_code == 401
+
+
+def test_a_listener_may_read_the_error_and_not_change_the_answer() -> None:
+    app, _ = make_app()
+    errors: list[AuthXException] = []
+
+    def hear(sender: object, *, error: AuthXException, **ids: object) -> None:
+        errors.append(error)
+
+    with token_refused.connected_to(hear, app):
+        response = app.test_client().get("/guarded")
+    assert response.get_json()["error_type"] == errors[0].error_type == "MissingTokenError"
