@@ -15,14 +15,31 @@ from .guards import Mark, chain, check, marks_of, rules_for, serve, wrappers_of
 from .verifier import Demand
 
 
-def before_request(app: Flask, state: AppState) -> None:
+def watch(app: Flask, state: AppState) -> None:
+    """Register the before_request hook, which looks the app over at its first request.
+
+    From then on it checks what blueprints and the app ask; where they ask nothing, it goes.
+    """
+
+    def authx_rules() -> None:
+        if not state.started:
+            start(app, state)
+            if not state.has_rules:
+                # Flask's call of an idle hook costs as much as finding a token. The list is a new
+                # one, since a request may be walking the old.
+                hooks = app.before_request_funcs
+                hooks[None] = [hook for hook in hooks.get(None, []) if hook is not authx_rules]
+        if state.has_rules:
+            check_rules(app, state)
+
+    app.before_request(authx_rules)
+
+
+def check_rules(app: Flask, state: AppState) -> None:
     """Check what the blueprint or the app asks of this request, if the view says nothing itself.
 
-    :raises BadConfigurationError: at the first request, if the app isn't fit to serve.
     :raises AuthXException: if the demand isn't met.
     """
-    if not state.started:
-        start(app, state)
     current = this_request()
     endpoint = current.endpoint
     # Unmatched URLs have no endpoint, and Flask answers OPTIONS by itself where no view does.
@@ -77,7 +94,8 @@ def guards_of(
     """
     view = app.view_functions[endpoint]
     view_class = getattr(view, "view_class", None)
-    around = [*_own(state.instance, view), *_own(state.instance, view_class)]
+    dispatch = getattr(view_class, "dispatch_request", None)
+    around = [mark for one in (view, view_class, dispatch) for mark in _own(state.instance, one)]
     outer, who = _rule_for(app, state, endpoint)
     for method, handler in _handlers(view_class):
         own = [*around, *_own(state.instance, handler)]
@@ -102,7 +120,7 @@ def _handlers(view_class: Any) -> Iterator[tuple[str, Any]]:
         # Flask answers HEAD with the view's GET.
         named.setdefault("HEAD", named["GET"])
     yield from named.items()
-    yield ANY_METHOD, getattr(view_class, "dispatch_request", None)
+    yield ANY_METHOD, None
 
 
 def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Demand | None, str]:
@@ -155,10 +173,11 @@ def misplaced_guards(app: Flask) -> list[str]:
     routed: set[int] = {
         id(function) for view in app.view_functions.values() for function in chain(view)
     }
+    instances = [state.instance for state in states(app).values()]
     problems: list[str] = []
     for endpoint, view in app.view_functions.items():
-        around = wrappers_of(view)
-        if around is not None and not any(id(wrapper) in routed for wrapper in around):
+        around = wrappers_of(view, instances)
+        if around and not any(id(wrapper) in routed for wrapper in around):
             name = getattr(view, "__qualname__", repr(view))
             problems.append(
                 f"the guard of the view {name} (endpoint {endpoint!r}) protects nothing: it stands "

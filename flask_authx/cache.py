@@ -44,11 +44,14 @@ class StatementCache:
     def put(self, token: str, keys: KeySet, statement: Statement) -> None:
         """Keep what a token says, and let go of the least recently used beyond the size."""
         with self._lock:
-            self._remove(token)
+            former = self._entries.pop(token, None)
+            if former is not None:
+                self._weight -= _weigh(token, former[1])
             self._entries[token] = (keys, statement)
             self._weight += _weigh(token, statement)
             while self._weight > self._size:
-                self._remove(next(iter(self._entries)))
+                oldest, (_, said) = self._entries.popitem(last=False)
+                self._weight -= _weigh(oldest, said)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -58,11 +61,6 @@ class StatementCache:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def _remove(self, token: str) -> None:
-        entry = self._entries.pop(token, None)
-        if entry is not None:
-            self._weight -= _weigh(token, entry[1])
 
 
 def _weigh(token: str, statement: Statement) -> int:

@@ -115,6 +115,7 @@ def state(
         iat=iat,
         exp=exp,
         nbf=nbf,
+        not_before=iat if nbf is None else max(iat, nbf),
         auth_time=_time(claims, "auth_time") if own or "auth_time" in claims else iat,
         type=_type(claims.get("type"), typ),
         fresh=_boolean(claims.get("fresh", False)),
@@ -172,7 +173,9 @@ def _scopes(claims: dict[str, Any]) -> frozenset[str]:
         raise JWTDecodeError("the scopes are given twice")
     value: Any = claims.get("scope", claims.get("scopes", []))
     # RFC 9068 section 2.2.3 has one text with spaces in it; AuthX has a list.
-    listed: Any = value.split(" ") if type(value) is str and value else value or []
+    listed: Any = value.split(" ") if type(value) is str and value else value
+    if listed is None or listed == "":
+        return frozenset()
     if _is_list(listed) and all(type(one) is str and SCOPE.fullmatch(one) for one in listed):
         return frozenset(listed)
     raise JWTDecodeError("the scopes are not well-formed")

@@ -7,15 +7,18 @@ reading of the claims. Every failure leaves here as one of our own errors.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 from typing import Any
 
 import jwt
+from jwt.algorithms import HMACAlgorithm
 
 from . import claims
 from .cache import StatementCache
 from .errors import (
+    BadConfigurationError,
     JWTDecodeError,
     TokenExpiredError,
     TokenInvalidAudienceError,
@@ -37,6 +40,31 @@ _ACCESS, _REFRESH = TokenType.ACCESS, TokenType.REFRESH
 _TYPES = {"at+jwt": _ACCESS, "rt+jwt": _REFRESH}
 
 
+_DIGESTS = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
+#: Claims as text that is as short as JSON can be, without ``NaN``.
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class _PreparedHMAC(HMACAlgorithm):
+    """HMAC with a secret that was examined when it was loaded.
+
+    PyJWT looks for keys in disguise in the secret at every token, which costs more than the HMAC.
+    """
+
+    def prepare_key(self, key: str | bytes) -> bytes:
+        return key if isinstance(key, bytes) else key.encode()
+
+
+def _examine(keys: KeySet) -> None:
+    """Let PyJWT look at each secret, once, beside our own look at it."""
+    for key in keys.by_kid.values():
+        if isinstance(key.verifying, bytes):
+            try:
+                HMACAlgorithm(_DIGESTS[key.algorithm]).prepare_key(key.verifying)
+            except jwt.InvalidKeyError as error:
+                raise BadConfigurationError(f"the secret with the kid {key.kid}: {error}") from None
+
+
 class Codec:
     """Signs claims and verifies tokens with one key set.
 
@@ -48,6 +76,10 @@ class Codec:
         self._keys = keys
         self._cache = StatementCache(settings.cache_size) if settings.cache_size else None
         self._jws = jwt.PyJWS()
+        for algorithm, digest in _DIGESTS.items():
+            self._jws.unregister_algorithm(algorithm)
+            self._jws.register_algorithm(algorithm, _PreparedHMAC(digest))
+        _examine(keys)
         self._max_length = settings.max_token_length
         self._leeway = settings.decode_leeway
         self._issuer = settings.issuer
@@ -60,9 +92,17 @@ class Codec:
 
     def use(self, keys: KeySet) -> None:
         """Sign and verify with these keys from now on; what others have verified is forgotten."""
+        _examine(keys)
         self._keys = keys
         if self._cache is not None:
             self._cache.clear()
+
+    def cannot_sign(self) -> BadConfigurationError:
+        """What is wrong when a token shall be minted and there is no key for it."""
+        return BadConfigurationError(
+            "this app has only a public key and can't mint tokens: "
+            f"set {self._settings.prefix}PRIVATE_KEY."
+        )
 
     def encode(self, payload: dict[str, Any], headers: dict[str, Any], *, foreign: bool) -> str:
         """Sign the claims with the current key.
@@ -74,9 +114,9 @@ class Codec:
         """
         key = self._keys.current
         if key.signing is None:
-            raise RuntimeError("this app has only a public key: set JWT_PRIVATE_KEY to mint tokens")
+            raise self.cannot_sign()
         try:
-            data = json.dumps(payload, separators=(",", ":"), allow_nan=False).encode("ascii")
+            data = _to_json(payload).encode("ascii")
             token = self._jws.encode(data, key.signing, key.algorithm, {"kid": key.kid, **headers})
         except RecursionError:
             raise ValueError("the claims are nested too deeply") from None
@@ -86,8 +126,8 @@ class Codec:
                 raise ValueError("the header parameters are too long, or nothing that JSON can say")
         if len(token) > self._max_length:
             raise ValueError(
-                f"the token would be {len(token)} characters long, and JWT_MAX_TOKEN_LENGTH is "
-                f"{self._max_length}: put less into it"
+                f"the token would be {len(token)} characters long, and "
+                f"{self._settings.prefix}MAX_TOKEN_LENGTH is {self._max_length}: put less into it"
             )
         return token
 
@@ -103,21 +143,17 @@ class Codec:
             statement = self._verify(token, keys)
             if self._cache is not None:
                 self._cache.put(token, keys, statement)
-        self._judge(statement, now)
-        return statement
-
-    def _judge(self, statement: Statement, now: float) -> None:
-        """All that depends on the moment or on the settings."""
+        # From here on: all that depends on the moment or on the settings.
         if self._issuer is not None and statement.iss != self._issuer:
             raise TokenInvalidIssuerError
         # Without an audience of our own, a token that names one is somebody else's.
         if statement.aud.isdisjoint(self._audiences) if self._audiences else statement.aud:
             raise TokenInvalidAudienceError
-        early = now + self._leeway
-        if statement.iat > early or (statement.nbf is not None and statement.nbf > early):
+        if now + self._leeway < statement.not_before:
             raise JWTDecodeError("the token is not valid yet")
         if now >= statement.exp + self._leeway:
             raise TokenExpiredError
+        return statement
 
     def _verify(self, token: str, keys: KeySet) -> Statement:
         # The length comes first: nothing below copies or splits a token of any size.

@@ -89,8 +89,12 @@ def current_state(instance: Instance) -> AppState:
 
 
 #: The current app and the current request themselves, not their proxies.
-this_app = cast("Callable[[], Flask]", cast(Any, current_app)._get_current_object)
-this_request = cast("Callable[[], Request]", cast(Any, request)._get_current_object)
+this_app: Callable[[], Flask] = cast(
+    "Callable[[], Flask]", cast(Any, current_app)._get_current_object
+)
+this_request: Callable[[], Request] = cast(
+    "Callable[[], Request]", cast(Any, request)._get_current_object
+)
 
 
 def memory_of(current: Request, state: AppState) -> Memory:
@@ -102,14 +106,20 @@ def memory_of(current: Request, state: AppState) -> Memory:
     return memory
 
 
-def identify(current: Request, state: AppState, memory: Memory, token: Token) -> None:
+def identify(current: Request, state: AppState, memory: Memory, token: Token, raw: str) -> None:
     """Make this the request's token: what :data:`current_token` stands for from now on.
 
     The last one wins where a request passes the guards of several ``AuthX`` objects.
     """
     if memory.token is not token:
-        memory.token, memory.user = token, None
+        memory.token, memory.raw, memory.user = token, raw, None
     setattr(current, _IDENTITY, (state, memory, token))
+
+
+def forget(current: Request, memory: Memory) -> None:
+    """Make the request nobody's, whoever an earlier guard has admitted."""
+    memory.token = memory.raw = memory.user = None
+    setattr(current, _IDENTITY, None)
 
 
 def _identity(name: str) -> tuple[AppState, Memory, Token]:
@@ -172,7 +182,17 @@ def wait(app: Flask, function: Callable[..., Coroutine[Any, Any, T]], *args: Any
         return pool.submit(contextvars.copy_context().run, run, *args).result()
 
 
+class _UserProxy(LocalProxy[Any]):
+    """A proxy whose truth is the user's: what the user callback raises does not mean "nobody"."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        nobody = not has_request_context() or getattr(this_request(), _IDENTITY, None) is None
+        return not nobody and bool(_find_user())
+
+
 #: The token of the current request; falsy if there is none, and then its attributes are errors.
 current_token: Token = cast(Token, LocalProxy(_find_token))
 #: The user of the current request, loaded when it is first used; falsy if nobody is authenticated.
-current_user: Any = LocalProxy(_find_user)
+current_user: Any = _UserProxy(_find_user)

@@ -139,7 +139,7 @@ class MissingTokenError(TokenError, Unauthorized):
     """No token was sent: 401, with a challenge that has no ``error`` (RFC 6750 section 3.1)."""
 
     error_type = ErrorType.MISSING_TOKEN
-    error = None
+    error: ClassVar[str | None] = None
     message = "A token is required"
 
 
@@ -205,7 +205,7 @@ class FreshTokenRequiredError(TokenError, Unauthorized):
     """The user must log in again before this (RFC 9470 section 3): 401."""
 
     error_type = ErrorType.FRESH_TOKEN_REQUIRED
-    error = "insufficient_user_authentication"
+    error: ClassVar[str | None] = "insufficient_user_authentication"
     message = "A fresh token is required"
 
 
@@ -216,7 +216,7 @@ class InsufficientScopeError(TokenError, Forbidden):
     """
 
     error_type = ErrorType.INSUFFICIENT_SCOPE
-    error = "insufficient_scope"
+    error: ClassVar[str | None] = "insufficient_scope"
     message = "The token lacks a scope that is needed here"
 
     def __init__(self, required: Sequence[str]) -> None:
@@ -253,7 +253,7 @@ class MalformedRequestError(AuthXException, BadRequest):
     """Two tokens, half a token, or broken JSON: 400 ``invalid_request`` (RFC 6750 section 3.1)."""
 
     error_type = ErrorType.MALFORMED_REQUEST
-    error = "invalid_request"
+    error: ClassVar[str | None] = "invalid_request"
     message = "The request does not carry exactly one well-formed token"
 
 

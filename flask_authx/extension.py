@@ -6,7 +6,7 @@ import functools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
 
 from flask import Blueprint, Flask, Response, after_this_request, has_request_context
 from werkzeug.exceptions import HTTPException
@@ -107,13 +107,7 @@ class AuthX:
         if settings.decode_leeway > 300:
             warnings.warn(f"{prefix}DECODE_LEEWAY is above 300 seconds", stacklevel=2)
         states(app)[instance.name] = state
-
-        def authx_rules() -> None:
-            # Most requests of most apps have nothing to be checked here.
-            if state.has_rules or not state.started:
-                audit.before_request(app, state)
-
-        app.before_request(authx_rules)
+        audit.watch(app, state)
         _register_defaults(app)
 
     # Callbacks
@@ -154,8 +148,10 @@ class AuthX:
     def set_callback_additional_claims(self, callback: C) -> C:
         """Register what adds the app's claims to every new token. It gets the ``uid`` as a string.
 
-        :raises BadConfigurationError: if it is ``async``, which minting can't wait for.
+        :raises BadConfigurationError: if it can't be called that way, or is ``async``, which
+            minting can't wait for.
         """
+        takes_claims(callback, "claims")
         if is_async(callback):
             raise BadConfigurationError("the claims callback can't be async: minting doesn't wait.")
         self._instance.claims = callback
@@ -435,8 +431,11 @@ class AuthX:
 
         A held ``admin:*`` grants ``admin:users``; nothing else is a pattern.
 
+        :raises TypeError: if a scope is no text.
         :raises ValueError: if no scope is given, or one that no token could hold.
         """
+        if not all(isinstance(scope, str) for scope in cast(tuple[object, ...], scopes)):
+            raise TypeError("name each scope as a text: @authx.scopes_required('users:read')")
         if not scopes:
             raise ValueError("name at least one scope: @authx.scopes_required('users:read')")
         demand = _demand(scopes=scopes, all_required=all_required, locations=locations)

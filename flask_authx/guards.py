@@ -1,7 +1,7 @@
 """Guards: the decorators' inside, the hook's rules, and the record of what is guarded.
 
-A check is written once. Where an async callback has to be waited for, the walk stops, the answer is
-awaited by an async view or on behalf of a sync one, and the same walk starts again, knowing it.
+A check is written once. Where an async callback has to be waited for, it stops, the answer is
+awaited by an async view or on behalf of a sync one, and the same check starts again, knowing it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from flask import Blueprint, Flask, Request, Response, after_this_request, has_request_context
 
 from .callbacks import Instance
-from .context import AppState, identify, memory_of, state_of, this_app, this_request, wait
-from .errors import AuthXException
+from .context import AppState, forget, identify, memory_of, state_of, this_app, this_request, wait
+from .errors import AuthXException, MissingTokenError
 from .signals import announce_accepted, announce_refused, token_accepted
 from .tokens import Location, RequestToken, Token
 from .verifier import Demand, Memory, OnInvalid, Pending
@@ -35,8 +35,8 @@ class Mark:
 
 #: By the function or view class that carries them, innermost first.
 _marks: WeakKeyDictionary[Any, list[Mark]] = WeakKeyDictionary()
-#: By the function that was wrapped: the guards around it.
-_wrappers: WeakKeyDictionary[Any, WeakSet[Any]] = WeakKeyDictionary()
+#: By the function that was wrapped: the guards around it, which may be gone, and whose they are.
+_wrappers: WeakKeyDictionary[Any, list[tuple[ref[Any], Instance]]] = WeakKeyDictionary()
 #: By app or blueprint.
 _rules: WeakKeyDictionary[Any, dict[Instance, Demand | None]] = WeakKeyDictionary()
 #: Apps that have answered a request, and their blueprints.
@@ -69,7 +69,7 @@ def guard(instance: Instance, demand: Demand, view: F) -> F:
     outer = guarded_async if inspect.iscoroutinefunction(view) else guarded
     _marks.setdefault(outer, []).append(Mark(instance, demand))
     for inner in chain(view):
-        _wrappers.setdefault(inner, WeakSet()).add(outer)
+        _wrappers.setdefault(inner, []).append((ref(outer), instance))
     return cast(F, outer)
 
 
@@ -77,7 +77,7 @@ def open_up(instance: Instance, target: Any) -> Any:
     """Mark a view, a view class or a blueprint as public."""
     if isinstance(target, Blueprint):
         rule(instance, target, None)
-    elif callable(target):
+    elif callable(target) and not isinstance(target, Flask):
         _marks.setdefault(target, []).append(Mark(instance, None))
     else:
         raise TypeError("@authx.public goes on a view, a view class or a blueprint")
@@ -111,9 +111,9 @@ def marks_of(view: Any) -> Iterator[Mark]:
         yield from reversed(_marks.get(function, []))
 
 
-def wrappers_of(function: Any) -> WeakSet[Any] | None:
-    """The guards that were put around a function, or ``None`` if there never was one."""
-    return _wrappers.get(function)
+def wrappers_of(function: Any, instances: Iterable[Instance]) -> list[Any]:
+    """The guards that these objects put around a function; ``None`` for one that is gone."""
+    return [wrapper() for wrapper, instance in _wrappers.get(function, []) if instance in instances]
 
 
 def chain(view: Any) -> Iterator[Any]:
@@ -125,46 +125,61 @@ def chain(view: Any) -> Iterator[Any]:
         view = getattr(view, "__wrapped__", None) or getattr(view, "__func__", None)
 
 
-def check(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
+def check(
+    app: Flask, state: AppState, current: Request, demand: Demand, *, waits: bool = True
+) -> None:
     """Let the request pass, or raise what it is answered with.
 
+    :param waits: whether to wait here for an async callback.
     :raises AuthXException: if the demand isn't met.
+    :raises Pending: if there is an async callback, and it is not to be waited for here.
     """
     memory = memory_of(current, state)
-    try:
-        _walk(app, state, current, demand, memory)
-    except Pending as pending:
-        wait(app, state.verifier.settle, pending, memory)
-        _walk(app, state, current, demand, memory)
-
-
-async def check_async(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
-    """The same, from code that can await the revocation callback."""
-    memory = memory_of(current, state)
-    try:
-        _walk(app, state, current, demand, memory)
-    except Pending as pending:
-        await state.verifier.settle(pending, memory)
-        _walk(app, state, current, demand, memory)
-
-
-def _walk(app: Flask, state: AppState, current: Request, demand: Demand, memory: Memory) -> None:
     memory.suspect = None
     if demand.optional or demand.locations is not None or not state.settings.only_discreet:
         _harden(state, current, demand, memory)
     try:
-        found = state.verifier.find(current, demand)
+        found = state.verifier.finder.find(current, demand.type, demand.locations)
         if found is None:
+            _nobody(current, demand, memory)
             return
         token = state.verifier.verify(found, demand, current.method, memory)
     except AuthXException as error:
         _refuse(app, state, memory.suspect, error)
         if error.code != 401 or demand.on_invalid is OnInvalid.ERROR:
             raise
-        return
-    identify(current, state, memory, token)
-    if token_accepted.receivers:
-        announce_accepted(app, state.instance.name, token)
+        forget(current, memory)
+    except Pending as pending:
+        if not waits:
+            raise
+        _settle(app, state, pending)
+        check(app, state, current, demand)
+    else:
+        identify(current, state, memory, token, found.token)
+        if token_accepted.receivers:
+            announce_accepted(app, state.instance.name, token)
+
+
+async def check_async(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
+    """The same, from code that can await the revocation callback."""
+    try:
+        check(app, state, current, demand, waits=False)
+    except Pending as pending:
+        await state.verifier.settle(pending)
+        check(app, state, current, demand, waits=False)
+
+
+def _settle(app: Flask, state: AppState, pending: Pending) -> None:
+    try:
+        wait(app, state.verifier.settle, pending)
+    except Exception:  # noqa: BLE001 - Flask without its extra "async", or an app that overrides it
+        state.verifier.give_up(pending)
+
+
+def _nobody(current: Request, demand: Demand, memory: Memory) -> None:
+    if not demand.optional:
+        raise MissingTokenError
+    forget(current, memory)
 
 
 def find(state: AppState, current: Request, demand: Demand) -> RequestToken | None:
@@ -174,10 +189,13 @@ def find(state: AppState, current: Request, demand: Demand) -> RequestToken | No
     """
     _harden(state, current, demand, memory_of(current, state))
     try:
-        return state.verifier.find(current, demand)
+        found = state.verifier.finder.find(current, demand.type, demand.locations)
+        if found is None and not demand.optional:
+            raise MissingTokenError
     except AuthXException as error:
         state.dress(error)
         raise
+    return found
 
 
 def verify(app: Flask, state: AppState, found: RequestToken, demand: Demand) -> Token:
@@ -191,7 +209,7 @@ def verify(app: Flask, state: AppState, found: RequestToken, demand: Demand) -> 
         try:
             token = state.verifier.verify(found, demand, method, memory)
         except Pending as pending:
-            wait(app, state.verifier.settle, pending, memory)
+            _settle(app, state, pending)
             token = state.verifier.verify(found, demand, method, memory)
     except AuthXException as error:
         _refuse(app, state, memory.suspect, error)
@@ -216,10 +234,17 @@ def _harden(state: AppState, current: Request, demand: Demand, memory: Memory) -
     if demand.optional and Location.HEADERS in allowed:
         # An answer to nobody must not be served to somebody. Without `optional` there is none.
         vary.append(state.settings.header_name)
-    in_query = Location.QUERY in allowed and state.settings.query_string_name in current.args
+    in_query = Location.QUERY in allowed and _in_query(current, state.settings.query_string_name)
     if in_query or not memory.varied.issuperset(vary):
         memory.varied = memory.varied.union(vary)
         after_this_request(functools.partial(_dress, vary, in_query=in_query))
+
+
+def _in_query(current: Request, name: str) -> bool:
+    try:
+        return name in current.args
+    except UnicodeDecodeError:
+        return True
 
 
 def _dress(vary: list[str], response: Response, *, in_query: bool) -> Response:

@@ -22,9 +22,7 @@ from .settings import Algorithm
 #: RFC 7518 section 3.2: the key must be at least as long as the hash.
 _BYTES_NEEDED = {Algorithm.HS256: 32, Algorithm.HS384: 48, Algorithm.HS512: 64}
 
-_ARMOUR = re.compile(
-    rb"-{2,}[ \t]*begin [a-z0-9 ]{0,40}(key|certificate|parameters)", re.IGNORECASE
-)
+_ARMOUR = re.compile(rb"--[ \t]*begin [a-z0-9 ]{0,40}(key|certificate|parameters)", re.IGNORECASE)
 _ARMOUR_LINE = re.compile(rb"-{2,}[^\n-]*-{2,}")
 #: OpenSSH's line of text, and the bytes that its base64 stands for.
 _SSH = re.compile(rb"(\s*|\0\0\0[\x07-\x30])(ssh-[a-z0-9]|ecdsa-sha2-|sk-(ssh|ecdsa)-)")
@@ -86,7 +84,7 @@ def _unwrapped(data: bytes) -> Iterator[bytes]:
     if b"%" in data:
         yield urllib.parse.unquote_to_bytes(data)
     # As a value in a file: with a name before it, in quotes, with a line end.
-    yield re.sub(rb"\A\s*(\w+=)?[\"']?|[\"']?\s*\Z", b"", data)
+    yield re.sub(rb"\A\w+=", b"", data.strip()).strip(b"\"'")
     # Binary spelled in ASCII, with or without the armour's lines around it.
     packed = b"".join(_ARMOUR_LINE.sub(b"", data).split())
     digits = packed.removeprefix(b"0x").replace(b":", b"")
@@ -221,6 +219,8 @@ def _is_guessable(secret: bytes) -> bool:
         return False
     if not left.isprintable():
         return False
+    # Padding first, of whatever it consists; then the words.
+    left = re.sub(r"(.)\1{3,}", r"\1", left)
     for word in _WORDS:
         left = left.replace(word, " ")
     return sum(map(str.isalnum, left)) <= 6

@@ -163,7 +163,10 @@ def _secret(value: object, algorithm: Algorithm, kid: str | None, name: str) -> 
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
     if not isinstance(value, bytes):
-        raise BadConfigurationError(f"{name}: set it to text, bytes, or a pathlib.Path to a file.")
+        raise BadConfigurationError(
+            f"{name}: set it to text, bytes, or a pathlib.Path to a file; digits in an environment "
+            "variable need quotes to be text."
+        )
     problem = hmac_secrets.problem_with(value, algorithm)
     if problem:
         raise BadConfigurationError(f"{name}: {problem}.")

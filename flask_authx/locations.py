@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from werkzeug.wrappers import Request
@@ -28,7 +29,15 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 #: Looks in one place for a token as it was sent.
 Look: TypeAlias = Callable[[Request, TokenProfile], str | None]
-Search: TypeAlias = tuple[tuple[tuple[Location, Look], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where tokens of one type are looked for, in this order."""
+
+    profile: TokenProfile
+    groups: tuple[tuple[tuple[Location, Look], ...], ...]
+    only: tuple[Location, Look] | None
 
 
 class _UnreadableBodyError(MalformedRequestError):
@@ -60,18 +69,26 @@ class Finder:
             Location.QUERY: self._in_query,
             Location.JSON: self._in_json,
         }
-        self._searches: dict[tuple[TokenType, frozenset[Location]], Search] = {}
+        self._searches: dict[object, Search] = {}
 
     def find(
-        self, request: Request, profile: TokenProfile, allowed: frozenset[Location]
+        self, request: Request, type: TokenType, locations: frozenset[Location] | None
     ) -> RequestToken | None:
         """The one token of the type that is looked for, or ``None``.
 
+        :param locations: where to look, instead of where the settings say.
         :raises MalformedRequestError: if there are two, half a token, or JSON that can't be read.
         :raises JWTDecodeError: if what stands in a token's place is no text, or far too long.
         """
-        search = self._searches.get((profile.type, allowed)) or self._search(profile, allowed)
-        for group in search:
+        key = type if locations is None else (type, locations)
+        search = self._searches.get(key) or self._search(key, type, locations)
+        profile = search.profile
+        if search.only is not None:
+            # The common case: there is one place, and it is no cookie.
+            location, look = search.only
+            token = look(request, profile)
+            return None if token is None else RequestToken(token, None, type, location)
+        for group in search.groups:
             found: RequestToken | None = None
             for location, look in group:
                 try:
@@ -86,18 +103,23 @@ class Finder:
                 if found is not None:
                     raise MalformedRequestError("there are two tokens")
                 csrf = self._csrf(request, profile) if location is _COOKIES else None
-                found = RequestToken(token, csrf, profile.type, location)
+                found = RequestToken(token, csrf, type, location)
             if found is not None:
                 return found
         return None
 
-    def _search(self, profile: TokenProfile, allowed: frozenset[Location]) -> Search:
-        """The profile's groups of locations, without those that aren't allowed; made once."""
-        search = tuple(
-            tuple((location, self._looks[location]) for location in group if location in allowed)
-            for group in profile.search
-        )
-        self._searches[profile.type, allowed] = search
+    def _search(
+        self, key: object, type: TokenType, locations: frozenset[Location] | None
+    ) -> Search:
+        """The order in which the allowed locations are searched; made once."""
+        allowed = self._settings.token_location if locations is None else locations
+        profile = self._settings.profiles[type]
+        groups = [
+            [location for location in group if location in allowed] for group in profile.search
+        ]
+        places = tuple(tuple((one, self._looks[one]) for one in group) for group in groups if group)
+        alone = len(allowed) == 1 and _COOKIES not in allowed
+        search = self._searches[key] = Search(profile, places, places[0][0] if alone else None)
         return search
 
     def _in_headers(self, request: Request, profile: TokenProfile) -> str | None:
@@ -138,7 +160,10 @@ class Finder:
         return values.pop() or None if values else None
 
     def _in_query(self, request: Request, profile: TokenProfile) -> str | None:
-        values = request.args.getlist(self._settings.query_string_name)
+        try:
+            values = request.args.getlist(self._settings.query_string_name)
+        except UnicodeDecodeError:
+            raise MalformedRequestError("the query is not text") from None
         if not values:
             return None
         prefix = self._settings.query_string_value_prefix

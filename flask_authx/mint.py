@@ -13,7 +13,7 @@ from uuid import UUID
 
 from . import claims
 from .codec import Codec
-from .errors import BadConfigurationError, JWTDecodeError
+from .errors import JWTDecodeError
 from .keys import base64url
 from .settings import RESERVED_CLAIMS, Settings, TokenProfile
 from .tokens import Token, TokenType
@@ -34,7 +34,7 @@ def new_id() -> str:
     return secrets.token_urlsafe(16)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Login:
     """What the tokens of one login share."""
 
@@ -43,7 +43,7 @@ class Login:
     auth_time: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Extras:
     """What an app may add to a token, or set differently for once."""
 
@@ -94,14 +94,15 @@ class Mint:
         profile = self._settings.profiles[type]
         own = {**additional, **(extras.data or {})}
         headers = dict(extras.headers or {})
-        _refuse(own, RESERVED_CLAIMS | {self._settings.identity_claim}, "claim")
-        _refuse(headers, _RESERVED_PARAMETERS, "header parameter")
+        if own or headers:
+            _refuse(own, RESERVED_CLAIMS | {self._settings.identity_claim}, "claim")
+            _refuse(headers, _RESERVED_PARAMETERS, "header parameter")
         life = self._lifetime(profile, extras.expiry, now)
         payload = {
             **own,
             **self._registered(login, extras, now),
             "exp": now + life,
-            "type": profile.type.value,
+            "type": profile.type,
             "fresh": extras.fresh,
         }
         if self._settings.uses_cookies:
@@ -127,8 +128,9 @@ class Mint:
         audience: Any = settings.encode_audience if extras.audience is None else extras.audience
         if audience is not None:
             payload["aud"] = audience if isinstance(audience, str) else [*audience]
-            if not audience or not all(isinstance(one, str) and one for one in audience):
+            if not audience or not all(isinstance(one, str) and one for one in payload["aud"]):
                 raise ValueError("the audience must be some text, or a list of texts")
+            "".join(payload["aud"]).encode("utf-8")
         if extras.scopes is not None:
             payload["scope"] = " ".join(scope_list(extras.scopes))
         return payload
@@ -154,8 +156,8 @@ class Mint:
             raise TypeError("the expiry must be a timedelta, seconds as an int, or a datetime")
         if not 1 <= seconds <= self._settings.max_token_lifetime:
             raise ValueError(
-                "the expiry must lie at least a second ahead and at most JWT_MAX_TOKEN_LIFETIME "
-                f"({self._settings.max_token_lifetime} s)"
+                "the expiry must lie at least a second ahead and at most "
+                f"{self._settings.prefix}MAX_TOKEN_LIFETIME ({self._settings.max_token_lifetime} s)"
             )
         return math.floor(seconds)
 
@@ -163,9 +165,7 @@ class Mint:
         # Derived, not random: the same for the whole login, so a form in another tab stays good.
         secret = self._codec.keys.current.derived
         if secret is None:
-            raise BadConfigurationError(
-                "this app has only a public key: set JWT_PRIVATE_KEY to mint tokens"
-            )
+            raise self._codec.cannot_sign()
         return base64url(hmac.digest(secret, f"{profile.type}:{sid}".encode(), "sha256")[:16])
 
 

@@ -21,6 +21,8 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: RFC 6750 section 3: what may stand in a challenge's quoted strings.
 _QUOTABLE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
 _DURATION = re.compile(r"(\d+)([smhdw])")
+#: ``from_prefixed_env`` makes a number of digits.
+_NO_TEXT = "set it to some text; digits in an environment variable need quotes to be text"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -82,14 +84,14 @@ def text(value: object) -> str:
     """Text that isn't empty."""
     if isinstance(value, str) and value.strip():
         return value
-    raise ValueError("set it to some text")
+    raise ValueError(_NO_TEXT)
 
 
 def any_text(value: object) -> str:
     """Text, which may be empty."""
     if isinstance(value, str):
         return value
-    raise ValueError("set it to some text")
+    raise ValueError(_NO_TEXT)
 
 
 def quotable(value: object) -> str:
@@ -108,6 +110,8 @@ def name(value: object) -> str:
 
 def scheme(value: object) -> str:
     """An authentication scheme, or nothing for a header that holds the bare token."""
+    if value is None:
+        raise ValueError('set it to a scheme such as "Bearer", or to "" for the bare token')
     return "" if value == "" else name(value)
 
 

@@ -59,6 +59,10 @@ class Algorithm(StrEnum):
         return self.startswith("HS")
 
 
+#: For a lifetime ``None`` means "never" to the peers, for a scheme perhaps "no scheme".
+_NOT_NONE = (parsers.lifetime, parsers.scheme)
+
+
 def _algorithms(value: object) -> frozenset[Algorithm]:
     return frozenset(parsers.member(Algorithm)(item) for item in parsers.texts(value))
 
@@ -194,6 +198,8 @@ class Settings:
     profiles: Mapping[TokenType, TokenProfile] = field(init=False, repr=False)
     #: Whether tokens come only from where caches and referrers leave them alone.
     only_discreet: bool = field(init=False, repr=False)
+    #: What the names of the settings start with.
+    prefix: str = field(default="JWT_", init=False, repr=False)
 
     def __post_init__(self) -> None:
         discreet = self.token_location <= {Location.HEADERS, Location.JSON}
@@ -215,8 +221,8 @@ class Settings:
         values: dict[str, Any] = {}
         for key, one in known.items():
             parse = one.metadata["parse"]
-            # ``None`` says "the default", but for a lifetime, where peers mean "never".
-            if key in config and (config[key] is not None or parse is parsers.lifetime):
+            # ``None`` says "the default", but where it could be meant to say something else.
+            if key in config and (config[key] is not None or parse in _NOT_NONE):
                 try:
                     values[one.name] = parse(config[key])
                 except ValueError as error:
@@ -224,6 +230,7 @@ class Settings:
         if config.get(f"{prefix}ALGORITHM") is not None and "algorithm" not in values:
             raise BadConfigurationError(problems)
         settings = cls(**values)
+        object.__setattr__(settings, "prefix", prefix)
         return settings, [*problems, *_contradictions(settings, prefix)]
 
     @property
@@ -245,7 +252,7 @@ class Settings:
 
 
 def _unknown(key: str, known: Mapping[str, Field[Any]]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
+    near = difflib.get_close_matches(key.upper(), known, n=1)
     hint = f"did you mean {near[0]}?" if near else "remove it, or rename it if it is the app's own."
     return f"{key} is not a setting of Flask-AuthX: {hint}"
 
@@ -274,6 +281,8 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
         problems.append(
             f"{prefix}IDENTITY_CLAIM is a claim with a meaning of its own: choose another."
         )
+    if settings.error_message_key == "error_type":
+        problems.append(f"{prefix}ERROR_MESSAGE_KEY is a key of the body already: choose another.")
     if settings.max_token_length < 256:
         problems.append(f"{prefix}MAX_TOKEN_LENGTH is shorter than any token: set 256 or more.")
     return problems

@@ -36,7 +36,7 @@ TokenTypeName: TypeAlias = TokenType | Literal["access", "refresh"]
 LocationName: TypeAlias = Location | Literal["headers", "cookies", "query", "json"]
 
 
-@dataclass(slots=True, init=False, eq=False)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class RequestToken:
     """A token that was found in a request and has **not** been verified.
 
@@ -80,6 +80,8 @@ class Statement:
     iat: int
     exp: int
     nbf: int | None
+    #: The later of ``iat`` and ``nbf``.
+    not_before: int
     auth_time: int
     type: TokenType
     fresh: bool

@@ -15,15 +15,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from werkzeug.wrappers import Request
-
 from .callbacks import Ask, Instance
 from .codec import Codec
 from .cookies import check_csrf, needs_csrf
 from .errors import (
     FreshTokenRequiredError,
     InsufficientScopeError,
-    MissingTokenError,
     RevokedTokenError,
     StoreUnavailableError,
 )
@@ -65,16 +62,17 @@ _NOTHING: dict[str, tuple[Token, bool | None]] = {}
 class Memory:
     """What has been found out during one request, so that nothing is asked twice."""
 
-    __slots__ = ("known", "suspect", "token", "user", "varied")
+    __slots__ = ("known", "raw", "suspect", "token", "user", "varied")
 
     def __init__(self) -> None:
-        #: The token that the last guard accepted.
+        #: The token that the last guard accepted, and how it was sent.
         self.token: Token | None = None
+        self.raw: str | None = None
         #: The verified token that is being looked at: whom a refusal is about.
         self.suspect: Token | None = None
         #: By the raw token: the verified one, and whether it is revoked; ``None`` if that can't be
         #: found out.
-        self.known = _NOTHING
+        self.known: dict[str, tuple[Token, bool | None]] = _NOTHING
         #: The user of :attr:`token`, once loaded, in a tuple of one.
         self.user: tuple[Any] | None = None
         #: The request headers that the response already says it varies by.
@@ -88,8 +86,9 @@ class Memory:
 class Pending(Exception):  # noqa: N818 - no error: it stops the walk, as StopIteration does
     """The revocation callback has given an awaitable instead of its answer."""
 
-    def __init__(self, raw: str, token: Token, answer: Awaitable[object]) -> None:
+    def __init__(self, memory: Memory, raw: str, token: Token, answer: Awaitable[object]) -> None:
         super().__init__()
+        self.memory = memory
         self.raw = raw
         self.token = token
         self.answer = answer
@@ -107,22 +106,9 @@ class Verifier:
     ) -> None:
         self.settings = settings
         self.codec = codec
-        self._finder = Finder(settings)
+        self.finder: Finder = Finder(settings)
         self._instance = instance
         self._clock = clock
-
-    def find(self, request: Request, demand: Demand) -> RequestToken | None:
-        """The unverified token of a request, or ``None`` if none came and none is needed.
-
-        :raises MissingTokenError: if none came and one is needed.
-        :raises MalformedRequestError: if there are two, or half a token.
-        """
-        profile = self.settings.profiles[demand.type]
-        allowed = self.settings.token_location if demand.locations is None else demand.locations
-        found = self._finder.find(request, profile, allowed)
-        if found is None and not demand.optional:
-            raise MissingTokenError
-        return found
 
     def verify(
         self, found: RequestToken, demand: Demand, method: str | None, memory: Memory
@@ -136,20 +122,22 @@ class Verifier:
         """
         raw = found.token
         statement = self.codec.decode(raw, self._clock())
-        token = memory.known[raw][0] if raw in memory.known else Token(statement)
+        # The same token in the same request is the same object: the view's copy of its claims.
+        token = memory.token if memory.raw == raw else None
+        if token is None:
+            token = memory.known[raw][0] if raw in memory.known else Token(statement)
         memory.suspect = token
-        profile = self.settings.profiles[demand.type]
-        if token.type is not profile.type:
-            raise profile.wrong_type()
+        if statement.type is not demand.type:
+            raise self.settings.profiles[demand.type].wrong_type()
         if found.location is _COOKIES and needs_csrf(self.settings, method):
             check_csrf(self.settings, found, token)
         ask = self._instance.revoked
         if ask is not None and self._is_revoked(ask, raw, token, memory):
             raise RevokedTokenError
-        if demand.fresh and not token.fresh:
+        if demand.fresh and not statement.fresh:
             raise FreshTokenRequiredError
         if demand.scopes and not grants(
-            token.scopes, demand.scopes, all_required=demand.all_scopes
+            statement.scopes, demand.scopes, all_required=demand.all_scopes
         ):
             raise InsufficientScopeError(demand.scopes)
         return token
@@ -169,7 +157,7 @@ class Verifier:
                 verdict = _fault(raw, token, traceback.format_exc())
             else:
                 if type(answer) is not bool and inspect.isawaitable(answer):
-                    raise Pending(raw, token, answer)
+                    raise Pending(memory, raw, token, answer)
                 verdict = _plain(raw, token, answer)
             memory.remember(raw, token, verdict)
         verdict = memory.known[raw][1]
@@ -178,13 +166,20 @@ class Verifier:
             raise StoreUnavailableError
         return verdict
 
-    async def settle(self, pending: Pending, memory: Memory) -> None:
+    async def settle(self, pending: Pending) -> None:
         """Wait for the revocation callback's answer, and remember it."""
         try:
             verdict = _plain(pending.raw, pending.token, await pending.answer)
         except Exception:  # noqa: BLE001 - whatever it is, the answer is unknown
             verdict = _fault(pending.raw, pending.token, traceback.format_exc())
-        memory.remember(pending.raw, pending.token, verdict)
+        pending.memory.remember(pending.raw, pending.token, verdict)
+
+    def give_up(self, pending: Pending) -> None:
+        """Remember that there is no way to wait for the answer."""
+        verdict = _fault(pending.raw, pending.token, traceback.format_exc())
+        if inspect.iscoroutine(pending.answer):
+            pending.answer.close()
+        pending.memory.remember(pending.raw, pending.token, verdict)
 
 
 def _plain(raw: str, token: Token, answer: object) -> bool | None:

@@ -35,8 +35,6 @@ ASYMMETRIC = [
     *("ES256", "ES384", "ES512", "EdDSA"),
 ]
 
-CANNOT_MINT = (RuntimeError, BadConfigurationError)
-
 
 def app_with(algorithm: str, **config: Any) -> tuple[Flask, AuthX]:
     """An app with a key of the algorithm, unless one is given."""
@@ -135,7 +133,7 @@ def test_a_secret_comes_as_text_bytes_or_path(form: str, tmp_path: Path) -> None
 def test_an_app_with_a_public_key_only_says_that_it_cannot_mint(algorithm: str) -> None:
     app, authx = app_with(algorithm, PUBLIC_KEY=public_pem(private_key_for(algorithm)))
     for mint in (access_token, refresh_token):
-        with pytest.raises(CANNOT_MINT, match="only a public key: set JWT_PRIVATE_KEY to mint"):
+        with pytest.raises(BadConfigurationError, match=r"only a public key.*set JWT_PRIVATE_KEY"):
             mint(app, authx)
 
 
@@ -145,7 +143,7 @@ def test_an_app_with_a_public_key_only_cannot_mint_with_cookies_on() -> None:
         PUBLIC_KEY=public_pem(private_key_for("EdDSA")),
         TOKEN_LOCATION=["headers", "cookies"],
     )
-    with pytest.raises(CANNOT_MINT, match="only a public key: set JWT_PRIVATE_KEY to mint"):
+    with pytest.raises(BadConfigurationError, match=r"only a public key.*set JWT_PRIVATE_KEY"):
         access_token(app, authx)
 
 

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from flask_authx import AuthX, RevokedTokenError, current_token
+from flask_authx import AuthX, BadConfigurationError, RevokedTokenError, current_token
 
 SECRET = "kQ2vX9mB4tR7yW1zN6cL8pD3fH5jS0gA"
 OTHER_SECRET = "Zr8Tn2Yb6Kd0Wq4Xe9Vm1Lh7Gs3Pj5Uc"
@@ -161,7 +161,7 @@ def test_keys_in_pairs(tmp_path: Path) -> None:
     )
     token = minted_by(keys.issuer(file))
     assert accepts(keys.verifier(tmp_path / "key.pem.pub"), token)
-    with pytest.raises(RuntimeError, match="JWT_PRIVATE_KEY"):
+    with pytest.raises(BadConfigurationError, match="JWT_PRIVATE_KEY"):
         minted_by(keys.verifier(tmp_path / "key.pem.pub"))
     assert accepts(keys.moved_to_key_pair(file, SECRET), token)
     assert accepts(keys.moved_to_key_pair(file, SECRET), minted_by(with_secret(SECRET)))

@@ -173,8 +173,8 @@ def test_what_is_no_key_at_all_is_refused(setting: str, value: object) -> None:
 
 @pytest.mark.parametrize("value", [5, 5.0, True, ["a"], {"kty": "oct"}, object()])
 def test_what_is_no_secret_at_all_is_refused(value: object) -> None:
-    assert refusal(SECRET_KEY=value) == (
-        "JWT_SECRET_KEY: set it to text, bytes, or a pathlib.Path to a file."
+    assert refusal(SECRET_KEY=value).startswith(
+        "JWT_SECRET_KEY: set it to text, bytes, or a pathlib.Path to a file;"
     )
 
 

@@ -141,6 +141,16 @@ def test_a_token_without_kid_is_refused_when_there_are_two_keys(secret: str) -> 
         codec.decode(token_of(codec, claims_of(), header_of(codec, kid=...), secret), NOW)
 
 
+def test_another_librarys_token_without_kid_means_the_previous_key() -> None:
+    """DESIGN 4, "Keys": it is tried with the one key that is marked for that."""
+    config = {**settings_of("secret, kids given")[1], "ACCEPT_UNTYPED": True}
+    codec = make_codec(**config)
+    header = {"alg": "HS256", "typ": "JWT"}
+    assert codec.decode(token_of(codec, claims_of(), header, SECRET), NOW)
+    with pytest.raises(JWTDecodeError):
+        codec.decode(token_of(codec, claims_of(), header, OTHER_SECRET), NOW)
+
+
 def test_the_algorithm_belongs_to_the_key_and_not_to_the_app() -> None:
     """SECURITY A.1 12: HS256 is allowed here, but not for the current key."""
     codec = make_codec(

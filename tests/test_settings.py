@@ -151,8 +151,15 @@ def test_a_token_that_never_ends_is_refused(name: str, never: object) -> None:
     assert problem.startswith(f"JWT_{name}: a token that never ends can't be taken back")
 
 
+def test_none_for_the_scheme_is_refused_since_it_could_mean_two_things() -> None:
+    """SECURITY A.7 132."""
+    [problem] = problems_of(HEADER_TYPE=None)
+    assert problem.startswith("JWT_HEADER_TYPE: set it to a scheme")
+
+
 def test_none_is_the_default_anywhere_else() -> None:
-    others = NAMES - {"access_token_expires", "refresh_token_expires", "max_token_lifetime"}
+    lifetimes = {"access_token_expires", "refresh_token_expires", "max_token_lifetime"}
+    others = NAMES - lifetimes - {"header_type"}
     config = {f"JWT_{name.upper()}": None for name in others}
     settings, problems = Settings.read(config)
     assert problems == []
