@@ -71,7 +71,7 @@ def start(app: Flask, state: AppState) -> None:
     if problems:
         raise BadConfigurationError(problems)
     owners: list[Any] = [app, *app.blueprints.values()]
-    serve(owners)
+    serve(state.instance, owners)
     state.has_rules = state.settings.protect_all or any(
         state.instance in rules_for(owner) for owner in owners
     )
@@ -133,7 +133,8 @@ def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Demand | None
         if name in app.blueprints
     ]
     owners.append(("app", app))
-    if endpoint.rpartition(".")[2] == "static" and owners[0][1].has_static_folder:
+    owner = app.blueprints.get(".".join(names)) if names else app
+    if endpoint.rpartition(".")[2] == "static" and owner is not None and owner.has_static_folder:
         return None, STATIC
     for who, owner in owners:
         if instance in rules_for(owner):
@@ -154,9 +155,8 @@ def collisions(app: Flask, state: AppState) -> list[str]:
             )
         mine, others = _cookie_names(state), _cookie_names(other)
         problems += [
-            f"{state.prefix}*_COOKIE_NAME: the cookie {name} is one of "
-            f"{other.instance.name!r}, too: "
-            "give it another name."
+            f"{state.prefix}*_COOKIE_NAME: the cookie {name} is one of {other.instance.name!r}, "
+            "too: give it another name."
             for name in sorted(mine & others)
         ]
     return problems

@@ -19,7 +19,7 @@ Load: TypeAlias = Callable[[str, Token], Any]
 Describe: TypeAlias = Callable[[str], Mapping[str, Any]]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Instance:
     """What an ``AuthX`` object itself holds: its name and its callbacks. All else is each app's."""
 

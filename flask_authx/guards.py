@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from flask import Blueprint, Flask, Request, Response, after_this_request, has_request_context
@@ -23,6 +23,7 @@ from .tokens import Location, RequestToken, Token
 from .verifier import Demand, Memory, OnInvalid, Pending
 
 F = TypeVar("F", bound=Callable[..., Any])
+Rules: TypeAlias = "WeakKeyDictionary[Instance, Demand | None]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,9 +39,9 @@ _marks: WeakKeyDictionary[Any, list[Mark]] = WeakKeyDictionary()
 #: By the function that was wrapped: the guards around it, which may be gone, and whose they are.
 _wrappers: WeakKeyDictionary[Any, list[tuple[ref[Any], Instance]]] = WeakKeyDictionary()
 #: By app or blueprint.
-_rules: WeakKeyDictionary[Any, dict[Instance, Demand | None]] = WeakKeyDictionary()
-#: Apps that have answered a request, and their blueprints.
-_serving: WeakSet[Any] = WeakSet()
+_rules: WeakKeyDictionary[Any, Rules] = WeakKeyDictionary()
+#: By app or blueprint: the objects by whose rules requests have been answered.
+_serving: WeakKeyDictionary[Any, WeakSet[Instance]] = WeakKeyDictionary()
 
 
 def guard(instance: Instance, demand: Demand, view: F) -> F:
@@ -88,21 +89,25 @@ def rule(instance: Instance, target: object, demand: Demand | None) -> None:
     """Set what the hook asks for all views of an app or a blueprint; ``None`` is nothing."""
     if not isinstance(target, (Flask, Blueprint)):
         raise TypeError("authx.protect takes an app or a blueprint; a view gets a guard of its own")
-    if target in _serving:
+    rules = _rules.setdefault(target, WeakKeyDictionary())
+    # A factory may say the same again for each app that it makes.
+    said = instance in rules and rules[instance] == demand
+    if not said and instance in _serving.get(target, ()):
         raise RuntimeError(
             "the app has already answered a request: call authx.protect or authx.public before"
         )
-    _rules.setdefault(target, {})[instance] = demand
+    rules[instance] = demand
 
 
-def serve(targets: Iterable[Flask | Blueprint]) -> None:
-    """Take no more rules for these: requests have been answered by those that there are."""
-    _serving.update(targets)
+def serve(instance: Instance, targets: Iterable[Flask | Blueprint]) -> None:
+    """Take no other rules for these: requests have been answered by those that there are."""
+    for target in targets:
+        _serving.setdefault(target, WeakSet()).add(instance)
 
 
-def rules_for(target: object) -> dict[Instance, Demand | None]:
+def rules_for(target: object) -> Rules:
     """The rules of an app or blueprint, by ``AuthX`` object."""
-    return _rules.get(target, {})
+    return _rules.get(target, WeakKeyDictionary())
 
 
 def marks_of(view: Any) -> Iterator[Mark]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+import pytest
+from flask import Blueprint, Flask
 from flask.views import MethodView
 
 from flask_authx import AuthX
@@ -127,3 +128,26 @@ def test_a_view_that_is_only_called_static_is_protected() -> None:
     app.register_blueprint(bp)
     assert not is_open(app, "/static")
     assert not is_open(app, "/bp/s")
+
+
+def test_a_dotted_endpoint_of_the_app_is_not_taken_for_static_files() -> None:
+    """Only what Flask itself serves from a static folder is public."""
+    app, _ = make_app(PROTECT_ALL=True)
+    app.add_url_rule("/x", endpoint="reports.static", view_func=lambda: "secret")
+    assert app.test_client().get("/x").status_code == 401
+
+
+def test_a_factory_may_protect_the_same_blueprint_for_each_app() -> None:
+    """USERS 92: the blueprint is a module's, the apps come and go."""
+    shared = Blueprint("shared", __name__)
+    shared.add_url_rule("/x", view_func=lambda: "secret", endpoint="x")
+    module_level = AuthX()
+    for authx in (module_level, module_level, AuthX(), AuthX()):
+        authx.protect(shared)
+        app = Flask("made")
+        app.config["JWT_SECRET_KEY"] = SECRET
+        authx.init_app(app)
+        app.register_blueprint(shared)
+        assert app.test_client().get("/x").status_code == 401
+    with pytest.raises(RuntimeError, match="already answered"):
+        module_level.protect(shared, fresh=True)
