@@ -65,8 +65,8 @@ def start(app: Flask, state: AppState) -> None:
     problems = [*changed_settings(app, state), *misplaced_guards(app)]
     if state.settings.revocation_required and state.instance.revoked is None:
         problems.append(
-            f"{state.prefix}REVOCATION_REQUIRED is set and there is no revocation callback: "
-            "register one with @authx.set_callback_token_blocklist."
+            f"{state.settings.prefix}REVOCATION_REQUIRED is set and there is no revocation "
+            "callback: register one with @authx.set_callback_token_blocklist."
         )
     if problems:
         raise BadConfigurationError(problems)
@@ -140,22 +140,23 @@ def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Demand | None
         if instance in rules_for(owner):
             return rules_for(owner)[instance], who
     if state.settings.protect_all:
-        return Demand(), f"{state.prefix}PROTECT_ALL"
+        return Demand(), f"{state.settings.prefix}PROTECT_ALL"
     return None, NOBODY
 
 
 def collisions(app: Flask, state: AppState) -> list[str]:
     """What a further ``AuthX`` object must not share with those that the app has."""
     problems: list[str] = []
+    prefix = state.settings.prefix
     for other in states(app).values():
         if not other.codec.keys.by_kid.keys().isdisjoint(state.codec.keys.by_kid):
             problems.append(
-                f"{state.prefix}*: a key is also one of {other.instance.name!r}: give each AuthX "
+                f"{prefix}*: a key is also one of {other.instance.name!r}: give each AuthX "
                 "object its own, or the tokens of one open the doors of the other."
             )
         mine, others = _cookie_names(state), _cookie_names(other)
         problems += [
-            f"{state.prefix}*_COOKIE_NAME: the cookie {name} is one of {other.instance.name!r}, "
+            f"{prefix}*_COOKIE_NAME: the cookie {name} is one of {other.instance.name!r}, "
             "too: give it another name."
             for name in sorted(mine & others)
         ]
@@ -189,7 +190,7 @@ def misplaced_guards(app: Flask) -> list[str]:
 
 def changed_settings(app: Flask, state: AppState) -> list[str]:
     """Settings that were changed after they had been read."""
-    now = snapshot(app, state.prefix)
+    now = snapshot(app, state.settings.prefix)
     return [
         f"{key} was changed after authx.init_app(app) had read it: set it before, since it has no "
         "effect now."

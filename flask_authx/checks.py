@@ -79,7 +79,7 @@ class Subject:
 
     def setting(self, name: str) -> str:
         """The name of a setting in the app's config."""
-        return self.state.prefix + name
+        return self.state.settings.prefix + name
 
 
 Check: TypeAlias = Callable[[Subject], Iterator[Finding]]

@@ -37,8 +37,6 @@ class AppState:
     """All that one ``AuthX`` object keeps for one app."""
 
     instance: Instance
-    #: What the settings start with.
-    prefix: str
     settings: Settings
     codec: Codec
     verifier: Verifier

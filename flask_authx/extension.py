@@ -94,7 +94,6 @@ class AuthX:
         codec = Codec(settings, keys)
         state = AppState(
             instance=instance,
-            prefix=prefix,
             settings=settings,
             codec=codec,
             verifier=Verifier(settings, codec, instance, self._clock),
@@ -474,7 +473,7 @@ def _configure(app: Flask, prefix: str) -> tuple[Settings, KeySet]:
     """The settings and keys of an app; what is wrong with either is reported together."""
     settings, problems = Settings.read(app.config, prefix)
     try:
-        keys = KeySet.from_settings(settings, prefix)
+        keys = KeySet.from_settings(settings)
     except BadConfigurationError as error:
         raise BadConfigurationError([*problems, *error.problems]) from None
     if problems:

@@ -1,36 +1,23 @@
 """Keys: loaded, classified and checked once; then a closed registry by ``kid``.
 
 One key has one algorithm (RFC 8725 section 3.1), and a token's ``kid`` selects the key: nothing is
-ever tried in turn. ``cryptography`` is needed for anything but HMAC and imported only here.
+ever tried in turn.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
-import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from . import hmac_secrets
+from . import asymmetric, hmac_secrets
 from .errors import BadConfigurationError
 from .settings import Algorithm, Settings
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import (
-        EllipticCurvePrivateKey,
-        EllipticCurvePublicKey,
-    )
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-        Ed25519PrivateKey,
-        Ed25519PublicKey,
-    )
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-
-    PrivateKey: TypeAlias = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
-    PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+    from .asymmetric import PrivateKey, PublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +44,15 @@ class KeySet:
     unnamed: Key | None
 
     @classmethod
-    def from_settings(cls, settings: Settings, prefix: str = "JWT_") -> KeySet:
+    def from_settings(cls, settings: Settings) -> KeySet:
         """Load every key that the settings name.
 
         :raises BadConfigurationError: with every problem found, each naming its setting.
         """
         problems: list[str] = []
-        current = _attempt(problems, _current_key, settings, prefix)
-        previous = _attempt(problems, _previous_key, settings, prefix)
+        prefix = settings.prefix
+        current = _attempt(problems, _current_key, settings)
+        previous = _attempt(problems, _previous_key, settings)
         if current and previous and current.kid == previous.kid:
             problems.append(
                 f"{prefix}PREVIOUS_*: the previous key and the current one have the same kid: "
@@ -88,17 +76,19 @@ class KeySet:
         return self.unnamed if kid is None else self.by_kid.get(kid)
 
 
-def _attempt(problems: list[str], load: Any, settings: Settings, prefix: str) -> Key | None:
+def _attempt(
+    problems: list[str], load: Callable[[Settings], Key | None], settings: Settings
+) -> Key | None:
     try:
-        key: Key | None = load(settings, prefix)
+        key = load(settings)
     except BadConfigurationError as error:
         problems.extend(error.problems)
         return None
     return key
 
 
-def _current_key(settings: Settings, prefix: str) -> Key:
-    algorithm = settings.algorithm
+def _current_key(settings: Settings) -> Key:
+    algorithm, prefix = settings.algorithm, settings.prefix
     asymmetric = [
         prefix + name.upper()
         for name in ("private_key", "public_key")
@@ -126,10 +116,11 @@ def _current_key(settings: Settings, prefix: str) -> Key:
             f"{prefix}PRIVATE_KEY is not set and {prefix}ALGORITHM is {algorithm}: set it to mint "
             f"tokens, or {prefix}PUBLIC_KEY to verify them only."
         )
-    return _key_pair(settings, algorithm, prefix)
+    return _key_pair(settings)
 
 
-def _previous_key(settings: Settings, prefix: str) -> Key | None:
+def _previous_key(settings: Settings) -> Key | None:
+    prefix = settings.prefix
     algorithm = settings.previous_algorithm or settings.algorithm
     secret, public = settings.previous_secret_key, settings.previous_public_key
     if secret is not None and public is not None:
@@ -152,8 +143,9 @@ def _previous_key(settings: Settings, prefix: str) -> Key | None:
         name = f"{prefix}PREVIOUS_SECRET_KEY"
         key = _secret(secret, algorithm, settings.previous_key_id, name)
         return Key(key.kid, algorithm, key.verifying, None, None)
-    loaded = _load(public, f"{prefix}PREVIOUS_PUBLIC_KEY", algorithm, private=False)
-    return Key(settings.previous_key_id or _thumbprint(loaded), algorithm, loaded, None, None)
+    loaded = _asymmetric(public, f"{prefix}PREVIOUS_PUBLIC_KEY", algorithm, private=False)
+    kid = settings.previous_key_id or asymmetric.thumbprint(loaded)
+    return Key(kid, algorithm, loaded, None, None)
 
 
 def _secret(value: object, algorithm: Algorithm, kid: str | None, name: str) -> Key:
@@ -175,102 +167,30 @@ def _secret(value: object, algorithm: Algorithm, kid: str | None, name: str) -> 
     )
 
 
-def _key_pair(settings: Settings, algorithm: Algorithm, prefix: str) -> Key:
+def _key_pair(settings: Settings) -> Key:
+    algorithm, prefix = settings.algorithm, settings.prefix
     private: Any = None
     public: Any = None
     if settings.private_key is not None:
-        private = _load(settings.private_key, f"{prefix}PRIVATE_KEY", algorithm, private=True)
+        private = _asymmetric(settings.private_key, f"{prefix}PRIVATE_KEY", algorithm, private=True)
         public = private.public_key()
     if settings.public_key is not None:
-        given = _load(settings.public_key, f"{prefix}PUBLIC_KEY", algorithm, private=False)
-        if public is not None and _jwk(public) != _jwk(given):
+        given = _asymmetric(settings.public_key, f"{prefix}PUBLIC_KEY", algorithm, private=False)
+        if public is not None and asymmetric.jwk(public) != asymmetric.jwk(given):
             raise BadConfigurationError(
                 f"{prefix}PUBLIC_KEY is not the public half of {prefix}PRIVATE_KEY: "
                 f"remove it, or move it to {prefix}PREVIOUS_PUBLIC_KEY."
             )
         public = given
-    derived = None if private is None else _derive(_private_bytes(private), b"csrf")
-    return Key(settings.key_id or _thumbprint(public), algorithm, public, private, derived)
+    derived = None if private is None else _derive(asymmetric.private_bytes(private), b"csrf")
+    kid = settings.key_id or asymmetric.thumbprint(public)
+    return Key(kid, algorithm, public, private, derived)
 
 
-def _load(value: object, name: str, algorithm: Algorithm, *, private: bool) -> Any:
-    """A key object of the right kind for the algorithm."""
-    try:
-        from cryptography.exceptions import UnsupportedAlgorithm
-        from cryptography.hazmat.primitives import serialization
-    except ModuleNotFoundError:
-        raise BadConfigurationError(
-            f"{algorithm} needs the package cryptography: pip install flask-authx[crypto]"
-        ) from None
+def _asymmetric(value: object, name: str, algorithm: Algorithm, *, private: bool) -> Any:
     if isinstance(value, Path):
         value = _read(value, name)
-    if isinstance(value, str):
-        value = value.encode("utf-8", "surrogatepass")
-    key: object = value
-    if isinstance(value, bytes):
-        try:
-            if private:
-                key = serialization.load_pem_private_key(value, password=None)
-            else:
-                key = serialization.load_pem_public_key(value)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            # TypeError: encrypted with a password. The cause may quote the key.
-            raise BadConfigurationError(f"{name}: {_complaint(value, private=private)}.") from None
-    problem = _misfit(key, algorithm, private=private)
-    if problem:
-        raise BadConfigurationError(f"{name}: {problem}.")
-    return key
-
-
-def _complaint(pem: bytes, *, private: bool) -> str:
-    if b"ENCRYPTED" in pem:
-        return "it is encrypted with a password; decrypt it first"
-    if private and b"PUBLIC KEY" in pem:
-        return "it is a public key, which can't sign; set the private key here"
-    if not private and b"PRIVATE KEY" in pem:
-        return "it is a private key; set its public half here"
-    if b"BEGIN" in pem and b"\\n" in pem:
-        return "its line ends are spelled \\n; replace them by real ones"
-    return (
-        "it is not a PEM key; set PEM text or bytes, a pathlib.Path to a PEM file, or a key object"
-    )
-
-
-def _misfit(key: object, algorithm: Algorithm, *, private: bool) -> str | None:
-    """Why this key is not one of the algorithm's, or ``None``."""
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
-    half = "private" if private else "public"
-    if algorithm in _CURVES:
-        if not isinstance(
-            key, ec.EllipticCurvePrivateKey if private else ec.EllipticCurvePublicKey
-        ):
-            return f"{algorithm} needs a {half} EC key"
-        curve = _CURVES[algorithm]
-        return None if key.curve.name == curve else f"{algorithm} needs a key on the curve {curve}"
-    if algorithm is Algorithm.EDDSA:
-        kind = ed25519.Ed25519PrivateKey if private else ed25519.Ed25519PublicKey
-        return None if isinstance(key, kind) else f"{algorithm} needs a {half} Ed25519 key"
-    if not isinstance(key, rsa.RSAPrivateKey if private else rsa.RSAPublicKey):
-        return f"{algorithm} needs a {half} RSA key"
-    return _weakness(key.public_key() if isinstance(key, rsa.RSAPrivateKey) else key)
-
-
-def _weakness(key: RSAPublicKey) -> str | None:
-    # RFC 7518 section 3.3 sets the lower bound; above the upper one a signature costs too much.
-    if not 2048 <= key.key_size <= 8192:
-        return f"an RSA key must have 2048 to 8192 bits, and this one has {key.key_size}"
-    if not 3 <= key.public_numbers().e < 2**32:
-        return "an RSA key's exponent must lie between 3 and 2**32"
-    return None
-
-
-#: RFC 7518 section 3.4: each of these algorithms has one curve.
-_CURVES = {
-    Algorithm.ES256: "secp256r1",
-    Algorithm.ES384: "secp384r1",
-    Algorithm.ES512: "secp521r1",
-}
+    return asymmetric.load(value, name, algorithm, private=private)
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -284,45 +204,5 @@ def _derive(key: bytes, purpose: bytes) -> bytes:
     return hmac.digest(key, b"flask-authx:" + purpose, "sha256")
 
 
-def _private_bytes(key: PrivateKey) -> bytes:
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-    )
-
-    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _thumbprint(key: PublicKey) -> str:
-    """RFC 7638: the SHA-256 of the required members, sorted, without white space."""
-    text = json.dumps(_jwk(key), sort_keys=True, separators=(",", ":"))
-    return base64url(hashlib.sha256(text.encode()).digest())
-
-
-def _jwk(key: PublicKey) -> dict[str, str]:
-    """The required members of a public key's JWK (RFC 7518 section 6, RFC 8037 section 2)."""
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-    if isinstance(key, rsa.RSAPublicKey):
-        numbers = key.public_numbers()
-        return {"kty": "RSA", "n": _uint(numbers.n), "e": _uint(numbers.e)}
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        curve = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}[key.curve.name]
-        size = (key.curve.key_size + 7) // 8
-        point = key.public_numbers()
-        return {"kty": "EC", "crv": curve, "x": _uint(point.x, size), "y": _uint(point.y, size)}
-    return {"kty": "OKP", "crv": "Ed25519", "x": base64url(key.public_bytes_raw())}
-
-
-def _uint(number: int, size: int = 0) -> str:
-    return base64url(number.to_bytes(size or (number.bit_length() + 7) // 8, "big"))
-
-
-def base64url(data: bytes) -> str:
-    """Base64url without padding (RFC 7515 section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
-
-
 def _short(digest: bytes) -> str:
-    return base64url(digest[:16])
+    return asymmetric.base64url(digest[:16])

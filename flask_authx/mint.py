@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from . import claims
+from .asymmetric import base64url
 from .codec import Codec
 from .errors import JWTDecodeError
-from .keys import base64url
 from .settings import RESERVED_CLAIMS, Settings, TokenProfile
 from .tokens import Token, TokenType
 
