@@ -39,8 +39,8 @@ BANDS = (
         "core",
         "no Flask, testable without an app",
         (
-            ("mint", "codec", "cache", "claims", "keys", "hmac_secrets"),
-            ("settings", "parsers", "tokens", "errors"),
+            ("mint", "codec", "cache", "claims", "keys"),
+            ("asymmetric", "hmac_secrets", "settings", "parsers", "tokens", "errors"),
         ),
     ),
 )
