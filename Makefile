@@ -11,7 +11,7 @@ help:
 	@echo "make install       create .venv with everything that development needs"
 	@echo "make demo          serve the example on 127.0.0.1:5000"
 	@echo "make test          the tests, with coverage"
-	@echo "make test-slow     races, kills, outages and browsers"
+	@echo "make test-slow     what takes long: packages, built and installed"
 	@echo "make test-minimum  the tests on the oldest supported dependencies"
 	@echo "make check         lint, format, types, architecture, documentation"
 	@echo "make format        format the code and apply safe fixes"
@@ -26,7 +26,9 @@ help:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "Flask-AuthX needs Python 3.11 or newer, and $(PYTHON) is" \
 	        "$$($(PYTHON) --version 2>&1): $(ANOTHER)" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	    echo "The line above says why there is no .venv (Debian has venv in python3-venv)." >&2; \
+	    exit 1; }
 
 # Both stamps fill the same .venv: every pin of demo.txt is also one of dev.txt.
 .venv/.installed: requirements/dev.txt pyproject.toml | .venv/bin/python
@@ -56,7 +58,7 @@ test: .venv/.installed
 	@$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
 
 test-slow: .venv/.installed
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -n 0 -m slow
 
 test-minimum: .venv-minimum/.installed
 	@.venv-minimum/bin/python -m pytest -m "not slow"

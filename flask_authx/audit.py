@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator
 from typing import Any, cast
 
 from flask import Flask
+from flask.views import MethodView
 
 from .callbacks import Instance
 from .context import AppState, states, this_request
@@ -45,16 +47,29 @@ def check_rules(app: Flask, state: AppState) -> None:
     # Unmatched URLs have no endpoint, and Flask answers OPTIONS by itself where no view does.
     if endpoint is None or endpoint not in app.view_functions:
         return
-    asked = state.plan.get(endpoint)
-    if asked is None:
-        asked = state.plan[endpoint] = {
+    view = app.view_functions[endpoint]
+    planned, asked = state.plan.get(endpoint, (None, {}))
+    if planned is not view:
+        asked = {
             method: None if who == OWN else demand
             for method, demand, who in guards_of(app, state, endpoint)
         }
+        state.plan[endpoint] = (view, asked)
     demand = asked.get(current.method, asked.get(ANY_METHOD))
     automatic = getattr(current.url_rule, "provide_automatic_options", False)
     if demand is not None and not (automatic and current.method == "OPTIONS"):
         check(app, state, current, demand)
+
+
+def problems_of(app: Flask, state: AppState) -> list[str]:
+    """Why the app isn't fit to serve. Only a look: nothing is changed."""
+    problems = [*changed_settings(app, state), *misplaced_guards(app)]
+    if state.settings.revocation_required and state.instance.revoked is None:
+        problems.append(
+            f"{state.settings.prefix}REVOCATION_REQUIRED is set and there is no revocation "
+            "callback: register one with @authx.set_callback_token_blocklist."
+        )
+    return problems
 
 
 def start(app: Flask, state: AppState) -> None:
@@ -62,12 +77,7 @@ def start(app: Flask, state: AppState) -> None:
 
     :raises BadConfigurationError: with every problem found.
     """
-    problems = [*changed_settings(app, state), *misplaced_guards(app)]
-    if state.settings.revocation_required and state.instance.revoked is None:
-        problems.append(
-            f"{state.settings.prefix}REVOCATION_REQUIRED is set and there is no revocation "
-            "callback: register one with @authx.set_callback_token_blocklist."
-        )
+    problems = problems_of(app, state)
     if problems:
         raise BadConfigurationError(problems)
     owners: list[Any] = [app, *app.blueprints.values()]
@@ -111,11 +121,14 @@ def _own(instance: Instance, view: Any) -> list[Mark]:
 
 def _handlers(view_class: Any) -> Iterator[tuple[str, Any]]:
     """The methods that a class-based view has functions for, and the function for all others."""
-    named = {
-        name: getattr(view_class, name.lower())
-        for name in getattr(view_class, "methods", None) or ()
-        if hasattr(view_class, name.lower())
-    }
+    named: dict[str, Any] = {}
+    if inspect.isclass(view_class) and issubclass(view_class, MethodView):
+        # Any other class answers as it likes, whatever its functions are called.
+        named = {
+            name: getattr(view_class, name.lower())
+            for name in view_class.methods or ()
+            if hasattr(view_class, name.lower())
+        }
     if "GET" in named:
         # Flask answers HEAD with the view's GET.
         named.setdefault("HEAD", named["GET"])
@@ -133,8 +146,7 @@ def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Demand | None
         if name in app.blueprints
     ]
     owners.append(("app", app))
-    owner = app.blueprints.get(".".join(names)) if names else app
-    if endpoint.rpartition(".")[2] == "static" and owner is not None and owner.has_static_folder:
+    if _is_static(app, endpoint):
         return None, STATIC
     for who, owner in owners:
         if instance in rules_for(owner):
@@ -142,6 +154,18 @@ def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Demand | None
     if state.settings.protect_all:
         return Demand(), f"{state.settings.prefix}PROTECT_ALL"
     return None, NOBODY
+
+
+def _is_static(app: Flask, endpoint: str) -> bool:
+    """Whether Flask itself answers this endpoint with a file, and not a view of that name."""
+    name, _, last = endpoint.rpartition(".")
+    view: Any = app.view_functions[endpoint]
+    if last != "static":
+        return False
+    if name:
+        blueprint: Any = app.blueprints.get(name)
+        return blueprint is not None and bool(view == blueprint.send_static_file)
+    return getattr(view, "__module__", None) == Flask.__module__
 
 
 def collisions(app: Flask, state: AppState) -> list[str]:
@@ -171,19 +195,23 @@ def _cookie_names(state: AppState) -> set[str]:
 
 def misplaced_guards(app: Flask) -> list[str]:
     """Guards that guard nothing, since Flask was given the function inside them."""
-    routed: set[int] = {
-        id(function) for view in app.view_functions.values() for function in chain(view)
-    }
+    given: list[tuple[str, Any]] = [
+        (f"the view {name!r}", view) for name, view in app.view_functions.items()
+    ]
+    for owner, hooks in app.before_request_funcs.items():
+        given += [(f"the before_request hook of {owner or app.name!r}", hook) for hook in hooks]
+    reached: set[int] = {id(function) for _, taken in given for function in chain(taken)}
     instances = [state.instance for state in states(app).values()]
     problems: list[str] = []
-    for endpoint, view in app.view_functions.items():
-        around = wrappers_of(view, instances)
-        if around and not any(id(wrapper) in routed for wrapper in around):
-            name = getattr(view, "__qualname__", repr(view))
+    for what, function in given:
+        around = wrappers_of(function, instances)
+        is_open = any(mark.demand is None for mark in marks_of(function))
+        if around and not is_open and not any(id(wrapper) in reached for wrapper in around):
+            name = getattr(function, "__qualname__", repr(function))
             problems.append(
-                f"the guard of the view {name} (endpoint {endpoint!r}) protects nothing: it stands "
-                "above @app.route, which has already taken the function without it; "
-                "put the guard below, next to the function."
+                f"a guard of {name} protects nothing: Flask was given the function inside it as "
+                f"{what}. Put the guard below @app.route, next to the function; if it is open on "
+                "purpose, mark it with @authx.public."
             )
     return problems
 

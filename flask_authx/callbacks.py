@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .errors import BadConfigurationError
@@ -24,16 +24,11 @@ class Instance:
     """What an ``AuthX`` object itself holds: its name and its callbacks. All else is each app's."""
 
     name: str
-    #: The attribute of a request under which is kept what this object knows of it.
-    key: str = field(init=False)
     revoked: Ask | None = None
     subject: Load | None = None
     claims: Describe | None = None
     #: Whether the revocation callback sees the claims.
     revoked_takes_claims: bool = False
-
-    def __post_init__(self) -> None:
-        self.key = f"_flask_authx_{self.name}"
 
 
 def with_claims(callback: Callable[..., Any], purpose: str) -> Callable[[str, Token], Any]:

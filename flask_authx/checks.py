@@ -147,10 +147,9 @@ def _counted(number: int, noun: str) -> str:
 
 def _start(subject: Subject) -> Iterator[Finding]:
     """All for which the app would refuse to serve its first request."""
-    try:
-        audit.start(subject.app, subject.state)
-    except BadConfigurationError as error:
-        yield from broken(error)
+    problems = audit.problems_of(subject.app, subject.state)
+    if problems:
+        yield from broken(BadConfigurationError(problems))
 
 
 def _revocation(subject: Subject) -> Iterator[Finding]:

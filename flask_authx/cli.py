@@ -194,10 +194,7 @@ def _audit(app: Flask, looked_at: Iterable[AppState]) -> list[str]:
     """Why the app would not serve, each reason once."""
     problems: dict[str, None] = {}
     for state in looked_at:
-        try:
-            audit.start(app, state)
-        except BadConfigurationError as error:
-            problems.update(dict.fromkeys(error.problems))
+        problems.update(dict.fromkeys(audit.problems_of(app, state)))
     return [*problems]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import itertools
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ T = TypeVar("T")
 #: The key in ``app.extensions``, and the attribute of a request that holds its identity.
 EXTENSION = "authx"
 _IDENTITY = "_flask_authx"
+_numbers = itertools.count()
 
 
 @dataclass(slots=True, eq=False)
@@ -43,12 +45,14 @@ class AppState:
     mint: Mint
     #: The app's settings as they were read, to notice later changes.
     seen: dict[str, Any] = field(repr=False)
+    #: The attribute of a request that holds what this object knows of it, for this app only.
+    key: str = field(default_factory=lambda: f"_flask_authx_{next(_numbers)}", init=False)
     #: Whether the app has been looked over, and has anything for the before_request hook to check.
     started: bool = False
     has_rules: bool = False
-    #: What the hook asks, by endpoint and method; each endpoint when it is first requested.
-    plan: dict[str, dict[str, Demand | None]] = field(
-        default_factory=dict[str, "dict[str, Demand | None]"]
+    #: What the hook asks: by endpoint the view, and by method the demand.
+    plan: dict[str, tuple[object, dict[str, Demand | None]]] = field(
+        default_factory=dict[str, "tuple[object, dict[str, Demand | None]]"]
     )
 
     def dress(self, error: AuthXException) -> AuthXException:
@@ -97,10 +101,10 @@ this_request: Callable[[], Request] = cast(
 
 def memory_of(current: Request, state: AppState) -> Memory:
     """What one ``AuthX`` object knows of a request."""
-    memory: Memory | None = getattr(current, state.instance.key, None)
+    memory: Memory | None = getattr(current, state.key, None)
     if memory is None:
         memory = Memory()
-        setattr(current, state.instance.key, memory)
+        setattr(current, state.key, memory)
     return memory
 
 
@@ -186,8 +190,9 @@ class _UserProxy(LocalProxy[Any]):
     __slots__ = ()
 
     def __bool__(self) -> bool:
-        nobody = not has_request_context() or getattr(this_request(), _IDENTITY, None) is None
-        return not nobody and bool(_find_user())
+        identity = getattr(this_request(), _IDENTITY, None) if has_request_context() else None
+        # Once it has been said that there is no such user, the error's own page finds nobody.
+        return identity is not None and identity[1].user != (None,) and bool(_find_user())
 
 
 #: The token of the current request; falsy if there is none, and then its attributes are errors.

@@ -8,6 +8,7 @@ renders itself, whatever framework catches it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
@@ -22,6 +23,9 @@ from werkzeug.exceptions import (
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+
+_SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 
 
 class BadConfigurationError(Exception):
@@ -146,7 +150,7 @@ class MissingTokenError(TokenError, Unauthorized):
 class JWTDecodeError(TokenError, Unauthorized):
     """The token was not accepted: 401. Its subclasses say why, to handlers and logs only.
 
-    Whoever sent it has not been authenticated, so one answer serves all (RFC 8725 gives no oracle).
+    Whoever sent it has not been authenticated, so one answer serves all and is no oracle.
     """
 
     error_type = ErrorType.INVALID_TOKEN
@@ -225,7 +229,9 @@ class InsufficientScopeError(TokenError, Forbidden):
 
     def challenge_parameters(self) -> list[tuple[str, str]]:
         """The parameters of the challenge, with the scopes that are needed."""
-        return [*super().challenge_parameters(), ("scope", " ".join(self.required))]
+        # RFC 6749 section 3.3: what else an app may have put there can't stand in a header.
+        sayable = " ".join(filter(_SCOPE.fullmatch, self.required))
+        return [*super().challenge_parameters(), ("scope", sayable)]
 
 
 class CSRFError(AuthXException, Forbidden):

@@ -1,4 +1,4 @@
-"""``AuthX``: the extension object. It wires the parts together and has no logic of its own."""
+"""``AuthX``: the extension object. It wires the parts together; what they do is in them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
 
 from flask import Blueprint, Flask, Response, after_this_request, has_request_context
-from werkzeug.exceptions import HTTPException
 
 from . import audit, guards, parsers
 from .callbacks import Instance, is_async, takes_claims, with_claims
@@ -30,7 +29,7 @@ from .keys import KeySet
 from .mint import Expiry, Extras, Login, Mint, Uid, new_id, scope_list
 from .settings import Settings
 from .tokens import LocationName, RequestToken, Token, TokenPair, TokenType, TokenTypeName
-from .verifier import Demand, OnInvalid, Verifier
+from .verifier import Demand, Memory, OnInvalid, Verifier
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=Callable[..., Any])
@@ -114,8 +113,9 @@ class AuthX:
     def set_callback_token_blocklist(self, callback: C) -> C:
         """Register what says whether a token is revoked; as a decorator or a plain call.
 
-        It is called once a request, with the raw token, and only for tokens whose signature and
-        claims are good; with ``claims=`` as well, if it takes that. It returns ``True`` for a
+        It is called once for all guards of a request, with the raw token, and only for tokens whose
+        signature and claims are good; with ``claims=`` as well, if it takes that.
+        :meth:`verify_token` asks each time. It returns ``True`` for a
         revoked token and ``False`` for any other. Whatever else it returns or raises is a fault:
         the request is refused with a 503. It may be ``async``.
 
@@ -298,7 +298,8 @@ class AuthX:
         """
         state = current_state(self._instance)
         demand = _demand(type=type, fresh=fresh, scopes=scopes)
-        return guards.verify(this_app(), state, _request_token(token, demand.type), demand)
+        found = _request_token(token, demand.type)
+        return guards.verify(this_app(), state, found, demand, Memory())
 
     def decode_token(self, token: str | RequestToken) -> Token:
         """The token of whichever type, if its signature and claims are good.
@@ -317,10 +318,14 @@ class AuthX:
     def get_current_subject(self) -> Any:
         """The user of this request, as :data:`current_user`; ``None`` if nobody is authenticated.
 
+        Outside of a request nobody is.
+
         :raises SubjectNotFoundError: if the app knows no such user.
         :raises RuntimeError: if no user callback is registered.
         """
         state = current_state(self._instance)
+        if not has_request_context():
+            return None
         return load_user(state, memory_of(this_request(), state))
 
     # Guards
@@ -525,8 +530,11 @@ def _register_defaults(app: Flask) -> None:
     app.context_processor(lambda: _template_names(app))
 
 
-def _answer(error: HTTPException) -> HTTPException:
+def _answer(error: AuthXException) -> AuthXException:
     # An exception of ours is a response; a handler of its own keeps those for HTTPException off.
+    # One that the app raised itself has not been given the app's words yet.
+    if "realm" not in vars(error):
+        next(iter(states(this_app()).values())).dress(error)
     return error
 
 

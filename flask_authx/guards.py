@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, cast
@@ -69,20 +70,21 @@ def guard(instance: Instance, demand: Demand, view: F) -> F:
 
     outer = guarded_async if inspect.iscoroutinefunction(view) else guarded
     _marks.setdefault(outer, []).append(Mark(instance, demand))
-    for inner in chain(view):
-        _wrappers.setdefault(inner, []).append((ref(outer), instance))
+    if not has_request_context():
+        # One that is made while serving can't have been routed above, and would never be forgotten.
+        for inner in filter(_is_definition, chain(view)):
+            _wrappers.setdefault(inner, []).append((ref(outer), instance))
     return cast(F, outer)
 
 
-def open_up(instance: Instance, target: Any) -> Any:
+def open_up(instance: Instance, target: Any) -> None:
     """Mark a view, a view class or a blueprint as public."""
     if isinstance(target, Blueprint):
         rule(instance, target, None)
-    elif callable(target) and not isinstance(target, Flask):
+    elif _is_definition(target := getattr(target, "__func__", target)):
         _marks.setdefault(target, []).append(Mark(instance, None))
     else:
-        raise TypeError("@authx.public goes on a view, a view class or a blueprint")
-    return target
+        raise TypeError("@authx.public goes on a view function, a view class or a blueprint")
 
 
 def rule(instance: Instance, target: object, demand: Demand | None) -> None:
@@ -112,32 +114,55 @@ def rules_for(target: object) -> Rules:
 
 def marks_of(view: Any) -> Iterator[Mark]:
     """What has been said about a view or a view class, by any ``AuthX`` object, outermost first."""
-    for function in chain(view):
+    for function in filter(_is_definition, chain(view)):
         yield from reversed(_marks.get(function, []))
 
 
 def wrappers_of(function: Any, instances: Iterable[Instance]) -> list[Any]:
     """The guards that these objects put around a function; ``None`` for one that is gone."""
-    return [wrapper() for wrapper, instance in _wrappers.get(function, []) if instance in instances]
+    inner = next(filter(_is_definition, chain(function)), None)
+    made = [] if inner is None else _wrappers.get(inner, [])
+    return [wrapper() for wrapper, instance in made if instance in instances]
+
+
+def _is_definition(target: object) -> bool:
+    """Whether this is a function or a class; other callables can be equal and not the same."""
+    return inspect.isfunction(target) or inspect.isclass(target)
+
+
+#: Where a callable keeps what it was made of.
+_INSIDE: dict[type, str] = {functools.partial: "func", types.MethodType: "__func__"}
 
 
 def chain(view: Any) -> Iterator[Any]:
-    """A function and all that it wraps (``functools.wraps``), outermost first."""
+    """A function and all that it wraps, binds or completes, outermost first."""
     seen: set[int] = set()
     while view is not None and id(view) not in seen:
         seen.add(id(view))
         yield view
-        view = getattr(view, "__wrapped__", None) or getattr(view, "__func__", None)
+        view = getattr(view, _INSIDE.get(view.__class__, "__wrapped__"), None)
 
 
-def check(
-    app: Flask, state: AppState, current: Request, demand: Demand, *, waits: bool = True
-) -> None:
+def check(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
     """Let the request pass, or raise what it is answered with.
 
-    :param waits: whether to wait here for an async callback.
     :raises AuthXException: if the demand isn't met.
-    :raises Pending: if there is an async callback, and it is not to be waited for here.
+    """
+    while (stopped := _walk(app, state, current, demand)) is not None:
+        _settle(app, state, stopped)
+
+
+async def check_async(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
+    """The same, from code that can await the revocation callback."""
+    while (stopped := _walk(app, state, current, demand)) is not None:
+        await state.verifier.settle(stopped)
+
+
+def _walk(app: Flask, state: AppState, current: Request, demand: Demand) -> Pending | None:
+    """Check all that can be checked without waiting.
+
+    The request has passed if this returns ``None``; else the answer that is returned is to be
+    waited for, and then the walk starts again.
     """
     memory = memory_of(current, state)
     memory.suspect = None
@@ -147,31 +172,21 @@ def check(
         found = state.verifier.finder.find(current, demand.type, demand.locations)
         if found is None:
             _nobody(current, demand, memory)
-            return
-        token = state.verifier.verify(found, demand, current.method, memory)
+            return None
+        token = state.verifier.verify(found, demand, current, memory)
     except AuthXException as error:
         _refuse(app, state, memory.suspect, error)
         if error.code != 401 or demand.on_invalid is OnInvalid.ERROR:
             raise
         forget(current, memory)
+        return None
     except Pending as pending:
-        if not waits:
-            raise
-        _settle(app, state, pending)
-        check(app, state, current, demand)
-    else:
-        identify(current, state, memory, token, found.token)
-        if token_accepted.receivers:
-            announce_accepted(app, state.instance.name, token)
-
-
-async def check_async(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
-    """The same, from code that can await the revocation callback."""
-    try:
-        check(app, state, current, demand, waits=False)
-    except Pending as pending:
-        await state.verifier.settle(pending)
-        check(app, state, current, demand, waits=False)
+        # Not waited for in here: the token would hang on the next error as its context.
+        return pending
+    identify(current, state, memory, token, found.token)
+    if token_accepted.receivers:
+        announce_accepted(app, state.instance.name, token)
+    return None
 
 
 def _settle(app: Flask, state: AppState, pending: Pending) -> None:
@@ -203,25 +218,27 @@ def find(state: AppState, current: Request, demand: Demand) -> RequestToken | No
     return found
 
 
-def verify(app: Flask, state: AppState, found: RequestToken, demand: Demand) -> Token:
+def verify(
+    app: Flask, state: AppState, found: RequestToken, demand: Demand, memory: Memory
+) -> Token:
     """The verified token, which need not come from a request.
 
     :raises AuthXException: if the demand isn't met.
     """
-    memory = Memory()
-    method = this_request().method if has_request_context() else None
+    current = this_request() if has_request_context() else None
     try:
-        try:
-            token = state.verifier.verify(found, demand, method, memory)
-        except Pending as pending:
-            _settle(app, state, pending)
-            token = state.verifier.verify(found, demand, method, memory)
+        token = state.verifier.verify(found, demand, current, memory)
     except AuthXException as error:
         _refuse(app, state, memory.suspect, error)
         raise
-    if token_accepted.receivers:
-        announce_accepted(app, state.instance.name, token)
-    return token
+    except Pending as pending:
+        stopped = pending
+    else:
+        if token_accepted.receivers:
+            announce_accepted(app, state.instance.name, token)
+        return token
+    _settle(app, state, stopped)
+    return verify(app, state, found, demand, memory)
 
 
 def _refuse(app: Flask, state: AppState, suspect: Token | None, error: AuthXException) -> None:

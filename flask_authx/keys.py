@@ -159,6 +159,10 @@ def _secret(value: object, algorithm: Algorithm, kid: str | None, name: str) -> 
             f"{name}: set it to text, bytes, or a pathlib.Path to a file; digits in an environment "
             "variable need quotes to be text."
         )
+    if _is_file(value):
+        raise BadConfigurationError(
+            f"{name}: it is the path of a file, not what the file holds: use pathlib.Path(...)."
+        )
     problem = hmac_secrets.problem_with(value, algorithm)
     if problem:
         raise BadConfigurationError(f"{name}: {problem}.")
@@ -191,6 +195,14 @@ def _asymmetric(value: object, name: str, algorithm: Algorithm, *, private: bool
     if isinstance(value, Path):
         value = _read(value, name)
     return asymmetric.load(value, name, algorithm, private=private)
+
+
+def _is_file(value: bytes) -> bool:
+    try:
+        return Path(value.decode()).is_file()
+    except (OSError, ValueError):
+        # Too long for a path, or not text at all.
+        return False
 
 
 def _read(path: Path, name: str) -> bytes:

@@ -7,6 +7,7 @@ are one too many, and half a token is an error and not a reason to look elsewher
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable
@@ -102,7 +103,9 @@ class Finder:
                     continue
                 if found is not None:
                     raise MalformedRequestError("there are two tokens")
-                csrf = self._csrf(request, profile) if location is _COOKIES else None
+                csrf: str | None = None
+                if location is _COOKIES:
+                    csrf = request.environ.get(profile.csrf_environ_key)
                 found = RequestToken(token, csrf, type, location)
             if found is not None:
                 return found
@@ -160,10 +163,11 @@ class Finder:
         return values.pop() or None if values else None
 
     def _in_query(self, request: Request, profile: TokenProfile) -> str | None:
-        try:
+        values: list[str] | None = None
+        with contextlib.suppress(UnicodeDecodeError):
             values = request.args.getlist(self._settings.query_string_name)
-        except UnicodeDecodeError:
-            raise MalformedRequestError("the query is not text") from None
+        if values is None:
+            raise MalformedRequestError("the query is not text")
         if not values:
             return None
         prefix = self._settings.query_string_value_prefix
@@ -185,12 +189,6 @@ class Finder:
             raise JWTDecodeError("what the JSON body holds as a token is not text")
         return values[0]
 
-    def _csrf(self, request: Request, profile: TokenProfile) -> str | None:
-        value: str | None = request.environ.get(profile.csrf_environ_key)
-        if value is None and self._settings.csrf_check_form:
-            value = request.form.get(profile.csrf_field)
-        return value
-
 
 def _members(body: bytes, name: str) -> list[Any]:
     """The values of all members of that name in the outermost object, if it is one."""
@@ -198,7 +196,8 @@ def _members(body: bytes, name: str) -> list[Any]:
 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         # Called for each object, the outermost one last.
-        outermost[:] = pairs
+        nonlocal outermost
+        outermost = pairs
         return dict(pairs)
 
     readable = True

@@ -1,6 +1,6 @@
 """The settings: read from ``app.config`` once, checked together, frozen.
 
-``Settings.from_config`` is the only reader of the app's config and never writes to it. What differs
+``Settings.read`` reads the app's config and never writes to it. What differs
 between access and refresh tokens is data, in one :class:`TokenProfile` each.
 """
 
@@ -252,7 +252,7 @@ class Settings:
 
 
 def _unknown(key: str, known: Mapping[str, Field[Any]]) -> str:
-    near = difflib.get_close_matches(key.upper(), known, n=1)
+    near = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.8)
     hint = f"did you mean {near[0]}?" if near else "remove it, or rename it if it is the app's own."
     return f"{key} is not a setting of Flask-AuthX: {hint}"
 

@@ -99,76 +99,76 @@ class Token:
     All times are whole seconds since 1970-01-01 UTC (RFC 7519 section 2, NumericDate).
     """
 
-    __slots__ = ("_claims", "_statement")
+    __slots__ = ("_claims", "statement")
 
     def __init__(self, statement: Statement) -> None:
-        self._statement = statement
+        self.statement = statement
         self._claims: dict[str, Any] | None = None
 
     @property
     def sub(self) -> str:
         """The subject: the ``uid`` that the token was minted for, as a string."""
-        return self._statement.sub
+        return self.statement.sub
 
     @property
     def jti(self) -> str:
         """The token's own id: what to revoke this one token by."""
-        return self._statement.jti
+        return self.statement.jti
 
     @property
     def sid(self) -> str:
         """The login that the token belongs to: an access token and its refresh token share it."""
-        return self._statement.sid
+        return self.statement.sid
 
     @property
     def iat(self) -> int:
         """When the token was minted."""
-        return self._statement.iat
+        return self.statement.iat
 
     @property
     def exp(self) -> int:
         """The second from which on the token is no longer accepted, leeway apart."""
-        return self._statement.exp
+        return self.statement.exp
 
     @property
     def nbf(self) -> int | None:
         """The second before which the token is not accepted, leeway apart."""
-        return self._statement.nbf
+        return self.statement.nbf
 
     @property
     def auth_time(self) -> int:
         """When the user logged in; a refresh does not change it."""
-        return self._statement.auth_time
+        return self.statement.auth_time
 
     @property
     def type(self) -> TokenType:
         """Whether this is an access token or a refresh token."""
-        return self._statement.type
+        return self.statement.type
 
     @property
     def fresh(self) -> bool:
         """Whether the token comes straight from a log-in and not from a refresh."""
-        return self._statement.fresh
+        return self.statement.fresh
 
     @property
     def scopes(self) -> frozenset[str]:
         """The scopes that the token holds (RFC 9068 section 2.2.3)."""
-        return self._statement.scopes
+        return self.statement.scopes
 
     @property
     def csrf(self) -> str | None:
         """The CSRF value of this login, which a browser sends back beside the cookie."""
-        return self._statement.csrf
+        return self.statement.csrf
 
     @property
     def iss(self) -> str | None:
         """Who minted the token, if it says so."""
-        return self._statement.iss
+        return self.statement.iss
 
     @property
     def aud(self) -> frozenset[str]:
         """Whom the token is meant for; empty if it doesn't say."""
-        return self._statement.aud
+        return self.statement.aud
 
     @property
     def issued_at(self) -> datetime:
@@ -185,7 +185,7 @@ class Token:
         """All claims, the app's own included: a copy that belongs to this request alone."""
         claims = self._claims
         if claims is None:
-            claims = self._claims = dict[str, Any](json.loads(self._statement.text))
+            claims = self._claims = dict[str, Any](json.loads(self.statement.text))
         return claims
 
     def has_scopes(self, *required: str, all_required: bool = True) -> bool:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from werkzeug.wrappers import Request
+
 from .callbacks import Ask, Instance
 from .codec import Codec
 from .cookies import check_csrf, needs_csrf
@@ -65,7 +67,7 @@ class Memory:
     __slots__ = ("known", "raw", "suspect", "token", "user", "varied")
 
     def __init__(self) -> None:
-        #: The token that the last guard accepted, and how it was sent.
+        #: The token that the last guard accepted, and its text.
         self.token: Token | None = None
         self.raw: str | None = None
         #: The verified token that is being looked at: whom a refusal is about.
@@ -111,26 +113,27 @@ class Verifier:
         self._clock = clock
 
     def verify(
-        self, found: RequestToken, demand: Demand, method: str | None, memory: Memory
+        self, found: RequestToken, demand: Demand, request: Request | None, memory: Memory
     ) -> Token:
         """The verified token, after the whole line.
 
-        :param method: the request's method, or ``None`` outside a request.
+        :param request: the request, or ``None`` outside of one.
         :raises AuthXException: if the demand isn't met.
         :raises Pending: if the revocation callback's answer must be awaited: then :meth:`settle`
             does that, and the line is walked again.
         """
         raw = found.token
-        statement = self.codec.decode(raw, self._clock())
-        # The same token in the same request is the same object: the view's copy of its claims.
+        # A token is verified once a request, and is the same object for all who look at it.
         token = memory.token if memory.raw == raw else None
         if token is None:
-            token = memory.known[raw][0] if raw in memory.known else Token(statement)
+            known = memory.known.get(raw)
+            token = self.decode(raw) if known is None else known[0]
         memory.suspect = token
+        statement = token.statement
         if statement.type is not demand.type:
             raise self.settings.profiles[demand.type].wrong_type()
-        if found.location is _COOKIES and needs_csrf(self.settings, method):
-            check_csrf(self.settings, found, token)
+        if found.location is _COOKIES and needs_csrf(self.settings, request):
+            check_csrf(self.settings, found, token, request)
         ask = self._instance.revoked
         if ask is not None and self._is_revoked(ask, raw, token, memory):
             raise RevokedTokenError

@@ -146,7 +146,9 @@ def test_without_an_app_context_flask_says_so(made: tuple[Flask, AuthX, Clock]) 
 
 def test_without_a_request_flask_says_so(made: tuple[Flask, AuthX, Clock]) -> None:
     app, authx, _ = made
-    for call in (authx.get_token_from_request, authx.get_current_subject):
+    with app.app_context():
+        assert authx.get_current_subject() is None
+    for call in (authx.get_token_from_request,):
         with app.app_context(), pytest.raises(RuntimeError, match="request context"):
             call()
 
