@@ -102,7 +102,8 @@ class Token:
     __slots__ = ("_claims", "statement")
 
     def __init__(self, statement: Statement) -> None:
-        self.statement = statement
+        #: What the token says: shared with other requests, and immutable.
+        self.statement: Statement = statement
         self._claims: dict[str, Any] | None = None
 
     @property
