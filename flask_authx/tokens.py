@@ -102,7 +102,7 @@ class Token:
     __slots__ = ("_claims", "statement")
 
     def __init__(self, statement: Statement) -> None:
-        #: What the token says: shared with other requests, and immutable.
+        # Shared with other requests, and immutable.
         self.statement: Statement = statement
         self._claims: dict[str, Any] | None = None
 
