@@ -13,7 +13,8 @@ from flask.views import MethodView
 from .callbacks import Instance
 from .context import AppState, states, this_request
 from .errors import BadConfigurationError
-from .guards import Mark, chain, check, marks_of, rules_for, serve, wrappers_of
+from .guards import check
+from .marks import Mark, chain, marks_of, rules_for, serve, wrappers_of
 from .verifier import Demand
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
 
 from flask import Blueprint, Flask, Response, after_this_request, has_request_context
 
-from . import audit, guards, parsers
+from . import audit, guards, marks, parsers
 from .callbacks import Instance, is_async, takes_claims, with_claims
 from .codec import Codec
 from .context import (
@@ -461,11 +461,11 @@ class AuthX:
         public.
         """
         demand = _demand(type=type, fresh=fresh, scopes=scopes, locations=locations)
-        guards.rule(self._instance, target, demand)
+        marks.rule(self._instance, target, demand)
 
     def public(self, target: T) -> T:
         """Open a view, a view class or a blueprint in an app that is protected as a whole."""
-        guards.open_up(self._instance, target)
+        marks.open_up(self._instance, target)
         return target
 
     def _guard(self, view: Any, demand: Demand) -> Any:

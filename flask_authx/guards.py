@@ -1,4 +1,4 @@
-"""Guards: the decorators' inside, the hook's rules, and the record of what is guarded.
+"""Guards: the decorators' inside, and the check that they and the hook make.
 
 A check is written once. Where an async callback has to be waited for, it stops, the answer is
 awaited by an async view or on behalf of a sync one, and the same check starts again, knowing it.
@@ -8,41 +8,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-import types
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
-from weakref import WeakKeyDictionary, WeakSet, ref
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
-from flask import Blueprint, Flask, Request, Response, after_this_request, has_request_context
+from flask import Flask, Request, Response, after_this_request, has_request_context
 
 from .callbacks import Instance
 from .context import AppState, forget, identify, memory_of, state_of, this_app, this_request, wait
 from .errors import AuthXException, MissingTokenError
+from .marks import mark
 from .signals import announce_accepted, announce_refused, token_accepted
 from .tokens import Location, RequestToken, Token
 from .verifier import Demand, Memory, OnInvalid, Pending
 
 F = TypeVar("F", bound=Callable[..., Any])
-Rules: TypeAlias = "WeakKeyDictionary[Instance, Demand | None]"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Mark:
-    """What an ``AuthX`` object has been told about a view: a demand, or ``None`` for public."""
-
-    instance: Instance
-    demand: Demand | None
-
-
-#: By the function or view class that carries them, innermost first.
-_marks: WeakKeyDictionary[Any, list[Mark]] = WeakKeyDictionary()
-#: By the function that was wrapped: the guards around it, which may be gone, and whose they are.
-_wrappers: WeakKeyDictionary[Any, list[tuple[ref[Any], Instance]]] = WeakKeyDictionary()
-#: By app or blueprint.
-_rules: WeakKeyDictionary[Any, Rules] = WeakKeyDictionary()
-#: By app or blueprint: the objects by whose rules requests have been answered.
-_serving: WeakKeyDictionary[Any, WeakSet[Instance]] = WeakKeyDictionary()
 
 
 def guard(instance: Instance, demand: Demand, view: F) -> F:
@@ -69,78 +48,8 @@ def guard(instance: Instance, demand: Demand, view: F) -> F:
         return await view(*args, **kwargs)
 
     outer = guarded_async if inspect.iscoroutinefunction(view) else guarded
-    _marks.setdefault(outer, []).append(Mark(instance, demand))
-    if not has_request_context():
-        # One that is made while serving can't have been routed above, and would never be forgotten.
-        for inner in filter(_is_definition, chain(view)):
-            _wrappers.setdefault(inner, []).append((ref(outer), instance))
+    mark(instance, demand, outer, view)
     return cast(F, outer)
-
-
-def open_up(instance: Instance, target: Any) -> None:
-    """Mark a view, a view class or a blueprint as public."""
-    if isinstance(target, Blueprint):
-        rule(instance, target, None)
-    elif _is_definition(target := getattr(target, "__func__", target)):
-        _marks.setdefault(target, []).append(Mark(instance, None))
-    else:
-        raise TypeError("@authx.public goes on a view function, a view class or a blueprint")
-
-
-def rule(instance: Instance, target: object, demand: Demand | None) -> None:
-    """Set what the hook asks for all views of an app or a blueprint; ``None`` is nothing."""
-    if not isinstance(target, (Flask, Blueprint)):
-        raise TypeError("authx.protect takes an app or a blueprint; a view gets a guard of its own")
-    rules = _rules.setdefault(target, WeakKeyDictionary())
-    # A factory may say the same again for each app that it makes.
-    said = instance in rules and rules[instance] == demand
-    if not said and instance in _serving.get(target, ()):
-        raise RuntimeError(
-            "the app has already answered a request: call authx.protect or authx.public before"
-        )
-    rules[instance] = demand
-
-
-def serve(instance: Instance, targets: Iterable[Flask | Blueprint]) -> None:
-    """Take no other rules for these: requests have been answered by those that there are."""
-    for target in targets:
-        _serving.setdefault(target, WeakSet()).add(instance)
-
-
-def rules_for(target: object) -> Rules:
-    """The rules of an app or blueprint, by ``AuthX`` object."""
-    return _rules.get(target, WeakKeyDictionary())
-
-
-def marks_of(view: Any) -> Iterator[Mark]:
-    """What has been said about a view or a view class, by any ``AuthX`` object, outermost first."""
-    for function in filter(_is_definition, chain(view)):
-        yield from reversed(_marks.get(function, []))
-
-
-def wrappers_of(function: Any, instances: Iterable[Instance]) -> list[Any]:
-    """The guards that these objects put around a function; ``None`` for one that is gone."""
-    inner = next(filter(_is_definition, chain(function)), None)
-    made = [] if inner is None else _wrappers.get(inner, [])
-    return [wrapper() for wrapper, instance in made if instance in instances]
-
-
-def _is_definition(target: object) -> bool:
-    """Whether this is a function or a class; other callables can be equal and not the same."""
-    return inspect.isfunction(target) or inspect.isclass(target)
-
-
-#: Where a callable keeps what it was made of.
-_INSIDE: dict[type, str] = {functools.partial: "func", types.MethodType: "__func__"}
-
-
-def chain(view: Any) -> Iterator[Any]:
-    """A function and all that it wraps, binds or completes, outermost first."""
-    seen: set[int] = set()
-    while view is not None and id(view) not in seen:
-        seen.add(id(view))
-        yield view
-        view = getattr(view, _INSIDE.get(view.__class__, "__wrapped__"), None)
 
 
 def check(app: Flask, state: AppState, current: Request, demand: Demand) -> None:

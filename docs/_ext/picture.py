@@ -27,7 +27,7 @@ BANDS = (
         "knows the app and the current request",
         (
             ("cli", "doctor", "checks", "routes"),
-            ("extension", "audit", "guards", "context", "signals"),
+            ("extension", "audit", "guards", "marks", "context", "signals"),
         ),
     ),
     (
