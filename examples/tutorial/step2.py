@@ -4,6 +4,7 @@ from typing import Any
 from flask import Flask, request
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import String
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from werkzeug.exceptions import Forbidden
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -71,6 +72,7 @@ def refresh() -> dict[str, Any]:
 @app.delete("/logout")
 @authx.token_required
 def logout() -> dict[str, Any]:
-    db.session.add(EndedLogin(sid=current_token.sid, ended_at=int(time.time())))
+    row = insert(EndedLogin).values(sid=current_token.sid, ended_at=int(time.time()))
+    db.session.execute(row.on_conflict_do_nothing())  # logging out twice at once is fine
     db.session.commit()
     return {"logged_out": True}
