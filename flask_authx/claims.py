@@ -143,8 +143,12 @@ def subject(value: object) -> str:
 def _time(claims: dict[str, Any], name: str) -> int:
     value = claims.get(name)
     # A bool is an int to Python. Fractions are allowed (RFC 7519 section 2) and cut off.
-    if type(value) in (int, float) and 0 <= value <= _LAST_SECOND:  # type: ignore[operator]
-        return int(value)  # type: ignore[arg-type]
+    if (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and 0 <= value <= _LAST_SECOND
+    ):
+        return int(value)
     raise JWTDecodeError(f"the claim {name} is missing or not a time")
 
 
