@@ -58,7 +58,7 @@ def signed(codec: Codec, **header: Any) -> str:
     """A token with these header parameters, signed with the codec's own key by PyJWT."""
     key = codec.keys.current
     members = {**header_of(codec), **header}
-    return jwt.encode(claims_of(), key.signing, key.algorithm, headers=members)  # type: ignore[arg-type]
+    return jwt.encode(claims_of(), key.signing, key.algorithm, headers=members)  # type: ignore[arg-type]  # a key of any kind, as the case wants
 
 
 @pytest.mark.parametrize(
