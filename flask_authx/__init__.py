@@ -1,5 +1,7 @@
 """Token authentication for Flask whose tokens can be taken back."""
 
+import typing
+
 from .context import current_token, current_user
 from .errors import (
     AccessTokenRequiredError,
@@ -25,28 +27,51 @@ from .errors import (
     TokenTypeError,
 )
 from .extension import AuthX
-from .signals import token_accepted, token_refused, token_revoked
+from .signals import (
+    revoked_token_used,
+    session_revoked,
+    subject_revoked,
+    token_accepted,
+    token_refused,
+    token_revoked,
+    token_unchecked,
+)
+from .stores.entries import Blocklist, Cutoff, Entry, Kind, Pruned, Risk
+from .stores.memory import MemoryBlocklist
+from .stores.redis import RedisBlocklist
 from .tokens import Location, RequestToken, Token, TokenPair, TokenType
 from .verifier import OnInvalid
+
+if typing.TYPE_CHECKING:
+    from .stores.sqlalchemy import SQLAlchemyBlocklist
 
 __all__ = [
     "AccessTokenRequiredError",
     "AuthX",
     "AuthXException",
     "BadConfigurationError",
+    "Blocklist",
     "CSRFError",
+    "Cutoff",
+    "Entry",
     "ErrorType",
     "FreshTokenRequiredError",
     "InsufficientScopeError",
     "JWTDecodeError",
+    "Kind",
     "Location",
     "MalformedRequestError",
+    "MemoryBlocklist",
     "MissingCSRFTokenError",
     "MissingTokenError",
     "OnInvalid",
+    "Pruned",
+    "RedisBlocklist",
     "RefreshTokenRequiredError",
     "RequestToken",
     "RevokedTokenError",
+    "Risk",
+    "SQLAlchemyBlocklist",
     "StoreUnavailableError",
     "SubjectNotFoundError",
     "Token",
@@ -60,7 +85,20 @@ __all__ = [
     "TokenTypeError",
     "current_token",
     "current_user",
+    "revoked_token_used",
+    "session_revoked",
+    "subject_revoked",
     "token_accepted",
     "token_refused",
     "token_revoked",
+    "token_unchecked",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # SQLAlchemy is optional, and slow to import for those who don't use it.
+    if name == "SQLAlchemyBlocklist":
+        from .stores.sqlalchemy import SQLAlchemyBlocklist  # noqa: PLC0415 - as said above
+
+        return SQLAlchemyBlocklist
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

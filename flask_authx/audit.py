@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
+import warnings
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -17,6 +19,8 @@ from .guards import check
 from .marks import Mark, chain, marks_of, rules_for, serve, wrappers_of
 from .verifier import Demand
 
+_log = logging.getLogger("flask_authx")
+
 
 def watch(app: Flask, state: AppState) -> None:
     """Register the before_request hook, which looks the app over at its first request.
@@ -27,6 +31,7 @@ def watch(app: Flask, state: AppState) -> None:
     def authx_rules() -> None:
         if not state.started:
             start(app, state)
+            warn_of_workers(app, state)
             if not state.has_rules:
                 # Flask's call of an idle hook costs as much as finding a token. The list is a new
                 # one, since a request may be walking the old.
@@ -65,10 +70,11 @@ def check_rules(app: Flask, state: AppState) -> None:
 def problems_of(app: Flask, state: AppState) -> list[str]:
     """Why the app isn't fit to serve. Only a look: nothing is changed."""
     problems = [*changed_settings(app, state), *misplaced_guards(app)]
-    if state.settings.revocation_required and state.instance.revoked is None:
+    if state.settings.revocation_required and not state.revocable:
         problems.append(
-            f"{state.settings.prefix}REVOCATION_REQUIRED is set and there is no revocation "
-            "callback: register one with @authx.set_callback_token_blocklist."
+            f"{state.settings.prefix}REVOCATION_REQUIRED is set and there is neither a store of "
+            f"revocations nor a revocation callback: set {state.settings.prefix}BLOCKLIST, or "
+            "register a callback with @authx.set_callback_token_blocklist."
         )
     return problems
 
@@ -87,6 +93,24 @@ def start(app: Flask, state: AppState) -> None:
         state.instance in rules_for(owner) for owner in owners
     )
     state.started = True
+
+
+def warn_of_workers(app: Flask, state: AppState) -> None:
+    """Say so loudly if several processes serve, and each keeps revocations to itself.
+
+    The server says whether there are several (``wsgi.multiprocess``, PEP 3333).
+    """
+    if state.revocations is None or not state.revocations.store.per_process:
+        return
+    several = bool(this_request().environ.get("wsgi.multiprocess"))
+    if several and not (app.debug or app.testing):
+        what = (
+            f"{state.settings.prefix}BLOCKLIST keeps revocations in the memory of each process, "
+            "and there are several: a token that one of them has revoked is accepted by the "
+            "others. Name a store that they share, such as sqlalchemy:// or redis://host/0."
+        )
+        _log.critical(what)
+        warnings.warn(what, RuntimeWarning, stacklevel=2)
 
 
 #: Stands for all methods that a view doesn't name.

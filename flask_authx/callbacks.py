@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .errors import BadConfigurationError
+from .stores.entries import Blocklist
 from .tokens import Token
 
 #: Whether a token is revoked: given the raw token and the verified one.
@@ -21,9 +22,11 @@ Describe: TypeAlias = Callable[[str], Mapping[str, Any]]
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class Instance:
-    """What an ``AuthX`` object itself holds: its name and its callbacks. All else is each app's."""
+    """What an ``AuthX`` object itself holds: what it was given. All else is each app's."""
 
     name: str
+    #: A store that the program made, instead of one that a setting names.
+    blocklist: Blocklist | None = None
     revoked: Ask | None = None
     subject: Load | None = None
     claims: Describe | None = None

@@ -22,7 +22,8 @@ from . import audit
 from .context import AppState, states
 from .errors import BadConfigurationError
 from .routes import routes_of
-from .settings import SAFE_METHODS, Settings
+from .settings import SAFE_METHODS, OnError, Settings
+from .stores.entries import StoreError
 from .tokens import Location
 
 
@@ -64,7 +65,7 @@ class Subject:
     @property
     def revocable(self) -> bool:
         """Whether anybody can say that a token is revoked."""
-        return self.state.instance.revoked is not None
+        return self.state.revocable
 
     @property
     def locations(self) -> frozenset[Location]:
@@ -157,9 +158,43 @@ def _revocation(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             subject.setting("REVOCATION_REQUIRED"),
-            "no revocation callback is registered: no token can be taken back before it expires.",
-            "register one with @authx.set_callback_token_blocklist; with "
+            "there is neither a store of revocations nor a revocation callback: no token can be "
+            "taken back before it expires.",
+            f"set {subject.setting('BLOCKLIST')}, or register a callback with "
+            "@authx.set_callback_token_blocklist; with "
             f"{subject.setting('REVOCATION_REQUIRED')} = True the app never serves without.",
+        )
+
+
+def _store(subject: Subject) -> Iterator[Finding]:
+    """How the store could lose or miss a revocation. Here it is asked, as the only one."""
+    revocations = subject.state.revocations
+    if revocations is None:
+        return
+    # In debug and testing nothing has to last.
+    level = Level.HINT if subject.app.debug or subject.app.testing else Level.WARNING
+    try:
+        risks = revocations.ask_store(lambda: [*revocations.store.risks()])
+    except StoreError:
+        yield Finding(
+            Level.ERROR,
+            subject.setting("BLOCKLIST"),
+            "the store of revocations can't be reached: every guarded request is answered with "
+            "503. What it said is in the log.",
+            "start it, or correct the setting.",
+        )
+        return
+    for risk in risks:
+        yield Finding(level, subject.setting("BLOCKLIST"), risk.problem, risk.fix)
+
+
+def _open_store(subject: Subject) -> Iterator[Finding]:
+    if subject.settings.blocklist_on_error is OnError.ACCEPT:
+        yield Finding(
+            Level.WARNING,
+            subject.setting("BLOCKLIST_ON_ERROR"),
+            "while the store of revocations fails, revoked access tokens are accepted.",
+            "remove the setting, unless that is what you want: each such request is logged.",
         )
 
 
@@ -233,7 +268,7 @@ def _lifetimes(subject: Subject) -> Iterator[Finding]:
             subject.setting("ACCESS_TOKEN_EXPIRES"),
             f"an access token lives for {_span(lifetime)}, and none can be taken back: a stolen "
             "one works for so long.",
-            "shorten it to 15 minutes or so, or register a revocation callback.",
+            f"shorten it to 15 minutes or so, or set {subject.setting('BLOCKLIST')}.",
         )
 
 
@@ -350,6 +385,8 @@ APP_CHECKS: dict[str, AppCheck] = {
 CHECKS: dict[str, Check] = {
     "start": _start,
     "revocation": _revocation,
+    "store": _store,
+    "failing store": _open_store,
     "twin signatures": _twin_signatures,
     "shared secret": _shared_secret,
     "previous key": _previous_key,

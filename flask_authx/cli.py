@@ -1,4 +1,4 @@
-"""``flask authx``: make keys, see who guards what, and be told what is risky.
+"""``flask authx``: make keys, see who guards what, revoke, and be told what is risky.
 
 Flask finds the group through the entry point ``flask.commands``; nothing imports this module.
 """
@@ -16,7 +16,7 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, ScriptInfo
 
-from . import audit, doctor
+from . import audit, doctor, store_commands
 from .checks import Level
 from .context import EXTENSION, AppState
 from .errors import BadConfigurationError
@@ -24,7 +24,11 @@ from .hmac_secrets import problem_with
 from .routes import Route, routes_of, table
 from .settings import Algorithm
 
-authx: AppGroup = AppGroup("authx", help="Keys, guarded routes and a check-up for Flask-AuthX.")
+authx: AppGroup = AppGroup(
+    "authx", help="Keys, guarded routes, revocations and a check-up for Flask-AuthX."
+)
+for command in (store_commands.revoke, store_commands.blocklist, store_commands.prune):
+    authx.add_command(command)
 
 
 # generate-key

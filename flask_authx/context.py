@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flask import Flask, Request, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
@@ -22,9 +22,14 @@ from .callbacks import Instance
 from .codec import Codec
 from .errors import AuthXException, SubjectNotFoundError
 from .mint import Mint
+from .revocation import Revocations
 from .settings import Settings
 from .tokens import Token
 from .verifier import Demand, Memory, Verifier
+
+if TYPE_CHECKING:
+    # It needs SQLAlchemy, which is optional.
+    from .stores.trail import AuditTrail
 
 T = TypeVar("T")
 
@@ -43,6 +48,10 @@ class AppState:
     codec: Codec
     verifier: Verifier
     mint: Mint
+    #: What the store knows, and how it is told; ``None`` if there is no store.
+    revocations: Revocations | None
+    #: Where revocations are written down for people; ``None`` if they are not.
+    trail: AuditTrail | None
     #: The app's settings as they were read, to notice later changes.
     seen: dict[str, Any] = field(repr=False)
     #: The attribute of a request that holds what this object knows of it, for this app only.
@@ -54,6 +63,11 @@ class AppState:
     plan: dict[str, tuple[object, dict[str, Demand | None]]] = field(
         default_factory=dict[str, "tuple[object, dict[str, Demand | None]]"]
     )
+
+    @property
+    def revocable(self) -> bool:
+        """Whether anybody can say that a token is revoked."""
+        return self.revocations is not None or self.instance.revoked is not None
 
     def dress(self, error: AuthXException) -> AuthXException:
         """Give an error the words that the settings ask for."""

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
 
 from flask import Blueprint, Flask, Response, after_this_request, has_request_context
 
-from . import audit, guards, marks, parsers
+from . import audit, backing, guards, marks, parsers, revoking
 from .callbacks import Instance, is_async, takes_claims, with_claims
 from .codec import Codec
 from .context import (
@@ -27,8 +27,18 @@ from .context import (
 from .errors import AuthXException, BadConfigurationError
 from .keys import KeySet
 from .mint import Expiry, Extras, Login, Mint, Uid, new_id, scope_list
+from .revocation import Revocations
 from .settings import Settings
-from .tokens import LocationName, RequestToken, Token, TokenPair, TokenType, TokenTypeName
+from .stores.entries import Blocklist
+from .tokens import (
+    MAY_GO_UNCHECKED,
+    LocationName,
+    RequestToken,
+    Token,
+    TokenPair,
+    TokenType,
+    TokenTypeName,
+)
 from .verifier import Demand, Memory, OnInvalid, Verifier
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,6 +65,7 @@ class AuthX:
     :param app: the app to set up at once; else call :meth:`init_app`.
     :param name: tells several objects on one app apart. Any other name than the default also
         changes the prefix of the settings: ``AuthX(name="admin")`` reads ``ADMIN_JWT_SECRET_KEY``.
+    :param blocklist: the store of revocations, instead of one that ``JWT_BLOCKLIST`` names.
     :param clock: gives the seconds since 1970-01-01 UTC; for tests.
     :param ids: gives a new unguessable id each time it is called; for tests.
     """
@@ -64,12 +75,13 @@ class AuthX:
         app: Flask | None = None,
         *,
         name: str = "authx",
+        blocklist: Blocklist | None = None,
         clock: Callable[[], float] = time.time,
         ids: Callable[[], str] = new_id,
     ) -> None:
         if not name.isidentifier():
             raise BadConfigurationError(f"the name {name!r} can't start a setting's name.")
-        self._instance = Instance(name)
+        self._instance = Instance(name, blocklist)
         self._clock = clock
         self._ids = ids
         if app is not None:
@@ -89,14 +101,16 @@ class AuthX:
                 "call init_app once, or give the second object a name of its own."
             )
         prefix = "JWT_" if instance.name == "authx" else f"{instance.name.upper()}_JWT_"
-        settings, keys = _configure(app, prefix)
+        settings, keys, revocations = _configure(app, instance, prefix, self._clock)
         codec = Codec(settings, keys)
         state = AppState(
             instance=instance,
             settings=settings,
             codec=codec,
-            verifier=Verifier(settings, codec, instance, self._clock),
+            verifier=Verifier(settings, codec, instance, revocations, self._clock),
             mint=Mint(settings, codec, self._clock, self._ids),
+            revocations=revocations,
+            trail=backing.open_trail(app, settings),
             seen=audit.snapshot(app, prefix),
         )
         problems = audit.collisions(app, state)
@@ -183,12 +197,14 @@ class AuthX:
         :param login: a verified token whose login goes on: its ``sid`` and ``auth_time`` are kept.
         :raises TypeError: if a value is of a type that doesn't fit.
         :raises ValueError: if a value is out of bounds, or a name in ``data`` is reserved.
+        :raises StoreUnavailableError: if there is a store of revocations and it can't say which
+            logins of the user are over: a new one must not be among them.
         """
         state = current_state(self._instance)
         extras = Extras(
             fresh=fresh, headers=headers, expiry=expiry, data=data, audience=audience, scopes=scopes
         )
-        return _mint(state, TokenType.ACCESS, state.mint.login(uid, login), extras)[0]
+        return _mint(state, TokenType.ACCESS, revoking.new_login(state, uid, login), extras)[0]
 
     def create_refresh_token(
         self,
@@ -204,7 +220,7 @@ class AuthX:
         """A new refresh token. The parameters and errors are :meth:`create_access_token`'s."""
         state = current_state(self._instance)
         extras = Extras(headers=headers, expiry=expiry, data=data, audience=audience, scopes=scopes)
-        return _mint(state, TokenType.REFRESH, state.mint.login(uid, login), extras)[0]
+        return _mint(state, TokenType.REFRESH, revoking.new_login(state, uid, login), extras)[0]
 
     def create_token_pair(
         self,
@@ -224,7 +240,7 @@ class AuthX:
         The parameters and errors are :meth:`create_access_token`'s.
         """
         state = current_state(self._instance)
-        login = state.mint.login(uid)
+        login = revoking.new_login(state, uid, None)
         access, refresh = (
             Extras(
                 fresh=fresh and type is TokenType.ACCESS,
@@ -328,6 +344,73 @@ class AuthX:
             return None
         return load_user(state, memory_of(this_request(), state))
 
+    # Revoking
+
+    def revoke_token(
+        self, token: str | RequestToken | Token | None = None, *, reason: str | None = None
+    ) -> None:
+        """Revoke a token: when this returns, no process accepts it any more, and that lasts.
+
+        It commits in a transaction of its own: what becomes of the app's own transaction doesn't
+        matter to it. A text is verified first; one that has expired needs no more.
+
+        :param token: by default the current one.
+        :param reason: why, for signals and the audit trail; at most 1000 characters.
+        :raises JWTDecodeError: if a text isn't a good token.
+        :raises StoreUnavailableError: if it could not be written.
+        :raises RuntimeError: if there is no current token, no store, or if the app's session holds
+            uncommitted writes in the SQLite file that must be written to.
+        """
+        revoking.revoke_token(this_app(), current_state(self._instance), token, reason)
+
+    def revoke_session(self, sid: str, *, reason: str | None = None) -> None:
+        """Revoke a login: its access tokens, its refresh tokens, and those being minted now.
+
+        The guarantees, parameters and errors are :meth:`revoke_token`'s.
+
+        :param sid: the claim that the tokens of a login share.
+        :raises ValueError: if it can't be one.
+        """
+        revoking.revoke_session(this_app(), current_state(self._instance), sid, reason)
+
+    def revoke_subject(
+        self, uid: Uid, *, keep: str | None = None, reason: str | None = None
+    ) -> None:
+        """Revoke all logins of a user that have begun so far. A login after this is a good one.
+
+        The guarantees, parameters and errors are :meth:`revoke_token`'s.
+
+        :param uid: what the tokens were minted for.
+        :param keep: the ``sid`` of a login that goes on: the current one, when a password has been
+            changed. One that has been revoked before stays so.
+        :raises ValueError: if the uid or the sid can't be one.
+        """
+        revoking.revoke_subject(this_app(), current_state(self._instance), uid, keep, reason)
+
+    def logout(self, *, reason: str | None = None) -> None:
+        """Revoke the login of the request's token; do nothing if there is none.
+
+        No guard is needed. A token that has expired will do, an access or a refresh token; one that
+        is forged is refused, and one from a cookie needs its CSRF value as anywhere.
+
+        :param reason: why, for signals and the audit trail; at most 1000 characters.
+        :raises AuthXException: if the token isn't good, or the revocation could not be written.
+        :raises RuntimeError: as :meth:`revoke_token` does.
+        """
+        revoking.logout(this_app(), current_state(self._instance), reason)
+
+    def is_revoked(self, token: str | RequestToken | Token) -> bool:
+        """Whether the store or the app's callback says that a token is revoked, asked anew.
+
+        A text is verified first.
+
+        :raises JWTDecodeError: if a text isn't a good token.
+        :raises StoreUnavailableError: if that can't be found out.
+        :raises ValueError: if a callback is registered, which wants the token's text, and a
+            :class:`Token` is given that isn't the current one.
+        """
+        return revoking.is_revoked(this_app(), current_state(self._instance), token)
+
     # Guards
 
     @overload
@@ -340,6 +423,7 @@ class AuthX:
         *,
         type: TokenTypeName = "access",
         fresh: bool = False,
+        check_revocation: bool = True,
         locations: Locations | None = None,
     ) -> Decorator: ...
 
@@ -350,15 +434,22 @@ class AuthX:
         *,
         type: TokenTypeName = "access",
         fresh: bool = False,
+        check_revocation: bool = True,
         locations: Locations | None = None,
     ) -> Any:
         """Guard a view: no request passes without a good token. Put it below ``@app.route``.
 
         :param type: the type of token, ``"access"`` or ``"refresh"``.
         :param fresh: whether it must come straight from a log-in.
+        :param check_revocation: ``False`` spares the question whether the token is revoked, so a
+            revoked one passes until it expires. For access tokens only.
         :param locations: where to look, instead of ``JWT_TOKEN_LOCATION``.
+        :raises BadConfigurationError: if a refresh token is to go unchecked.
         """
-        return self._guard(view, _demand(type=type, fresh=fresh, locations=locations))
+        demand = _demand(
+            type=type, fresh=fresh, check_revocation=check_revocation, locations=locations
+        )
+        return self._guard(view, demand)
 
     @overload
     def optional_token(self, view: F, /) -> F: ...
@@ -370,6 +461,7 @@ class AuthX:
         *,
         type: TokenTypeName = "access",
         on_invalid: OnInvalid | Literal["error", "ignore"] = "error",
+        check_revocation: bool = True,
         locations: Locations | None = None,
     ) -> Decorator: ...
 
@@ -380,6 +472,7 @@ class AuthX:
         *,
         type: TokenTypeName = "access",
         on_invalid: OnInvalid | Literal["error", "ignore"] = "error",
+        check_revocation: bool = True,
         locations: Locations | None = None,
     ) -> Any:
         """Let requests without a token pass; :data:`current_token` is falsy then.
@@ -387,22 +480,37 @@ class AuthX:
         :param on_invalid: ``"error"`` refuses a token that is there and bad, as anywhere;
             ``"ignore"`` takes a request that would be a 401 for one without a token. A 400, 403 or
             503 stays what it is.
+        :param check_revocation: as for :meth:`token_required`.
         """
         on_invalid = parsers.member(OnInvalid)(on_invalid)
-        demand = _demand(type=type, optional=True, on_invalid=on_invalid, locations=locations)
+        demand = _demand(
+            type=type,
+            optional=True,
+            on_invalid=on_invalid,
+            check_revocation=check_revocation,
+            locations=locations,
+        )
         return self._guard(view, demand)
 
     @overload
     def access_token_required(self, view: F, /) -> F: ...
 
     @overload
-    def access_token_required(self, /, *, locations: Locations | None = None) -> Decorator: ...
+    def access_token_required(
+        self, /, *, check_revocation: bool = True, locations: Locations | None = None
+    ) -> Decorator: ...
 
     def access_token_required(
-        self, view: Any = None, /, *, locations: Locations | None = None
+        self,
+        view: Any = None,
+        /,
+        *,
+        check_revocation: bool = True,
+        locations: Locations | None = None,
     ) -> Any:
         """Guard a view with an access token."""
-        return self._guard(view, _demand(locations=locations))
+        demand = _demand(check_revocation=check_revocation, locations=locations)
+        return self._guard(view, demand)
 
     @overload
     def refresh_token_required(self, view: F, /) -> F: ...
@@ -420,16 +528,28 @@ class AuthX:
     def fresh_token_required(self, view: F, /) -> F: ...
 
     @overload
-    def fresh_token_required(self, /, *, locations: Locations | None = None) -> Decorator: ...
+    def fresh_token_required(
+        self, /, *, check_revocation: bool = True, locations: Locations | None = None
+    ) -> Decorator: ...
 
     def fresh_token_required(
-        self, view: Any = None, /, *, locations: Locations | None = None
+        self,
+        view: Any = None,
+        /,
+        *,
+        check_revocation: bool = True,
+        locations: Locations | None = None,
     ) -> Any:
         """Guard a view with an access token that comes straight from a log-in."""
-        return self._guard(view, _demand(fresh=True, locations=locations))
+        demand = _demand(fresh=True, check_revocation=check_revocation, locations=locations)
+        return self._guard(view, demand)
 
     def scopes_required(
-        self, *scopes: str, all_required: bool = True, locations: Locations | None = None
+        self,
+        *scopes: str,
+        all_required: bool = True,
+        check_revocation: bool = True,
+        locations: Locations | None = None,
     ) -> Decorator:
         """Guard a view with an access token that holds these scopes, or one of them.
 
@@ -442,7 +562,12 @@ class AuthX:
             raise TypeError("name each scope as a text: @authx.scopes_required('users:read')")
         if not scopes:
             raise ValueError("name at least one scope: @authx.scopes_required('users:read')")
-        demand = _demand(scopes=scopes, all_required=all_required, locations=locations)
+        demand = _demand(
+            scopes=scopes,
+            all_required=all_required,
+            check_revocation=check_revocation,
+            locations=locations,
+        )
         decorator: Decorator = self._guard(None, demand)
         return decorator
 
@@ -453,6 +578,7 @@ class AuthX:
         type: TokenTypeName = "access",
         fresh: bool = False,
         scopes: Iterable[str] = (),
+        check_revocation: bool = True,
         locations: Locations | None = None,
     ) -> None:
         """Guard every view of an app or blueprint that has no guard of its own and isn't public.
@@ -460,7 +586,13 @@ class AuthX:
         Blueprints inside it are covered unless they are protected themselves. Static files are
         public.
         """
-        demand = _demand(type=type, fresh=fresh, scopes=scopes, locations=locations)
+        demand = _demand(
+            type=type,
+            fresh=fresh,
+            scopes=scopes,
+            check_revocation=check_revocation,
+            locations=locations,
+        )
         marks.rule(self._instance, target, demand)
 
     def public(self, target: T) -> T:
@@ -474,20 +606,29 @@ class AuthX:
         return guards.guard(self._instance, demand, view)
 
 
-def _configure(app: Flask, prefix: str) -> tuple[Settings, KeySet]:
-    """The settings and keys of an app; what is wrong with either is reported together."""
+def _configure(
+    app: Flask, instance: Instance, prefix: str, clock: Callable[[], float]
+) -> tuple[Settings, KeySet, Revocations | None]:
+    """The settings, keys and store of an app; what is wrong with them is reported together."""
     settings, problems = Settings.read(app.config, prefix)
+    keys: KeySet | None = None
+    revocations: Revocations | None = None
     try:
         keys = KeySet.from_settings(settings)
     except BadConfigurationError as error:
-        raise BadConfigurationError([*problems, *error.problems]) from None
-    if problems:
+        problems += error.problems
+    try:
+        revocations = backing.open_revocations(app, instance, settings, clock)
+    except BadConfigurationError as error:
+        problems += error.problems
+    if problems or keys is None:
         raise BadConfigurationError(problems)
-    return settings, keys
+    return settings, keys, revocations
 
 
 def _demand(
     *,
+    check_revocation: bool = True,
     type: TokenTypeName = "access",
     scopes: Iterable[str] = (),
     all_required: bool = True,
@@ -495,8 +636,15 @@ def _demand(
     **asked: Any,
 ) -> Demand:
     """A demand from what the public edge takes: strings for the members of closed sets."""
+    type = parsers.member(TokenType)(type)
+    if not check_revocation and type not in MAY_GO_UNCHECKED:
+        raise BadConfigurationError(
+            f"check_revocation=False with a {type} token: it mints others, so whether it is "
+            "revoked is always asked."
+        )
     return Demand(
-        type=parsers.member(TokenType)(type),
+        type=type,
+        check_revocation=check_revocation,
         scopes=tuple(scope_list(scopes)),
         all_scopes=all_required,
         locations=None if locations is None else parsers.locations(locations),

@@ -17,7 +17,7 @@ from .callbacks import Instance
 from .context import AppState, forget, identify, memory_of, state_of, this_app, this_request, wait
 from .errors import AuthXException, MissingTokenError
 from .marks import mark
-from .signals import announce_accepted, announce_refused, token_accepted
+from .signals import announce_accepted, announce_refused, announce_unchecked, token_accepted
 from .tokens import Location, RequestToken, Token
 from .verifier import Demand, Memory, OnInvalid, Pending
 
@@ -58,7 +58,7 @@ def check(app: Flask, state: AppState, current: Request, demand: Demand) -> None
     :raises AuthXException: if the demand isn't met.
     """
     while (stopped := _walk(app, state, current, demand)) is not None:
-        _settle(app, state, stopped)
+        settle(app, state, stopped)
 
 
 async def check_async(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
@@ -93,12 +93,12 @@ def _walk(app: Flask, state: AppState, current: Request, demand: Demand) -> Pend
         # Not waited for in here: the token would hang on the next error as its context.
         return pending
     identify(current, state, memory, token, found.token)
-    if token_accepted.receivers:
-        announce_accepted(app, state.instance.name, token)
+    _accept(app, state, token, memory)
     return None
 
 
-def _settle(app: Flask, state: AppState, pending: Pending) -> None:
+def settle(app: Flask, state: AppState, pending: Pending) -> None:
+    """Wait for a callback's answer, from code that can't await it."""
     try:
         wait(app, state.verifier.settle, pending)
     except Exception:  # noqa: BLE001 - Flask without its extra "async", or an app that overrides it
@@ -143,11 +143,19 @@ def verify(
     except Pending as pending:
         stopped = pending
     else:
-        if token_accepted.receivers:
-            announce_accepted(app, state.instance.name, token)
+        _accept(app, state, token, memory)
         return token
-    _settle(app, state, stopped)
+    settle(app, state, stopped)
     return verify(app, state, found, demand, memory)
+
+
+def _accept(app: Flask, state: AppState, token: Token, memory: Memory) -> None:
+    """Tell who wants to know."""
+    if token_accepted.receivers:
+        announce_accepted(app, state.instance.name, token)
+    if memory.unchecked is not None:
+        announce_unchecked(app, state.instance.name, memory.unchecked)
+        memory.unchecked = None
 
 
 def _refuse(app: Flask, state: AppState, suspect: Token | None, error: AuthXException) -> None:

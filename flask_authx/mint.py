@@ -70,13 +70,14 @@ class Mint:
         self._clock = clock
         self._ids = ids
 
-    def login(self, uid: Uid, continued: Token | None = None) -> Login:
+    def login(self, uid: Uid, continued: Token | None = None, earliest: int = 0) -> Login:
         """A new login, or the one that a verified token belongs to.
 
+        :param earliest: the first second to which a new one may be dated, even if that is ahead.
         :raises ValueError: if that token is another user's.
         """
         if continued is None:
-            return Login(uid=uid, sid=self._id(), auth_time=int(self._clock()))
+            return Login(uid=uid, sid=self._id(), auth_time=max(int(self._clock()), earliest))
         if continued.sub != subject(uid):
             raise ValueError("the login belongs to another user")
         return Login(uid=uid, sid=continued.sid, auth_time=continued.auth_time)

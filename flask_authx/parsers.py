@@ -6,6 +6,7 @@ string where there was no JSON to see. The messages complete the sentence "``JWT
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -66,6 +67,33 @@ def _seconds_from_text(text: str) -> object:
     if "".join(number + unit for number, unit in parts) != text:
         return None
     return sum(int(number) * _SECONDS[unit] for number, unit in parts) if parts else None
+
+
+def timeout(value: object) -> float:
+    """Seconds to wait, fractions included: more than none, and no more than a minute."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    # NaN fails the comparison.
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0.01 <= value <= 60:
+        return float(value)
+    raise ValueError("set it to a timedelta or a number of seconds, from 0.01 to 60")
+
+
+def retention(value: object) -> int:
+    """How long records are kept: a duration of at least a second."""
+    if isinstance(value, bool) or (result := seconds(value)) < 1:
+        raise ValueError("set it to how long records are kept, e.g. timedelta(days=365)")
+    return result
+
+
+def store_url(value: object) -> str:
+    """The URL of a store: what it names is found out when the store is opened."""
+    if isinstance(value, str) and "://" in value:
+        return value
+    raise ValueError('set it to a URL, such as "sqlalchemy://" or "redis://host/0"')
 
 
 def lifetime(value: object) -> int:

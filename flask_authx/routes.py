@@ -47,6 +47,7 @@ class Guard:
             "optional": self.demand.optional,
             "on_invalid": self.demand.on_invalid,
             "locations": None if locations is None else sorted(locations),
+            "check_revocation": self.demand.check_revocation,
         }
 
 
@@ -164,3 +165,5 @@ def _words(demand: Demand) -> Iterator[str]:
         yield f"scope {(' and ' if demand.all_scopes else ' or ').join(demand.scopes)}"
     if demand.locations is not None:
         yield f"in {' or '.join(sorted(demand.locations))}"
+    if not demand.check_revocation:
+        yield "revocation not checked"

@@ -59,6 +59,15 @@ class Algorithm(StrEnum):
         return self.startswith("HS")
 
 
+class OnError(StrEnum):
+    """What becomes of a request when the store of revocations can't be asked."""
+
+    #: It is answered with 503.
+    REFUSE = "refuse"
+    #: An access token counts as not revoked; a refresh token is refused all the same.
+    ACCEPT = "accept"
+
+
 #: For a lifetime ``None`` means "never" to the peers, for a scheme perhaps "no scheme".
 _NOT_NONE = (parsers.lifetime, parsers.scheme)
 
@@ -68,8 +77,8 @@ def _algorithms(value: object) -> frozenset[Algorithm]:
 
 
 def _setting(default: Any, parse: Callable[[object], object]) -> Any:
-    # Keys are the settings that are not parsed here, and what no repr may show.
-    shown = parse is not parsers.unchecked
+    # No repr may show a key, which is what is not parsed here, or a URL with a password in it.
+    shown = parse not in (parsers.unchecked, parsers.store_url)
     return field(default=default, metadata={"parse": parse}, repr=shown)
 
 
@@ -191,7 +200,27 @@ class Settings:
     realm: str = _setting("api", parsers.quotable)
     #: Whether every view needs an access token unless it is marked public or guarded otherwise.
     protect_all: bool = _setting(False, parsers.boolean)
-    #: Whether the app refuses to serve as long as no revocation callback is registered.
+
+    #: Where revocations are kept: ``sqlalchemy://`` (the app's Flask-SQLAlchemy),
+    #: ``sqlalchemy://bind_key``, ``redis://host/0`` and its kin, ``memory://``. Without a store the
+    #: app can only ask its own callback.
+    blocklist: str | None = _setting(None, parsers.store_url)
+    #: What becomes of requests while the store fails: ``refuse`` answers 503; ``accept`` lets
+    #: access tokens pass that may have been revoked, logs each, and still refuses refresh tokens.
+    blocklist_on_error: OnError = _setting(OnError.REFUSE, parsers.member(OnError))
+    #: Seconds to wait for the store, with fractions. A first connection may take up to 1.5 s.
+    store_timeout: float = _setting(0.25, parsers.timeout)
+    #: How much later the clock of another machine may be that dates logins: a revocation of all a
+    #: user's tokens covers logins dated up to that much ahead.
+    clock_skew: int = _setting(1, parsers.seconds)
+    #: How many entries each revocation looks at to remove those that have expired; 0 leaves that to
+    #: ``flask authx prune``. Redis does it by itself.
+    prune_on_write: int = _setting(100, parsers.count)
+    #: How long to keep records of who revoked what, when and why, in a table ``authx_audit`` of the
+    #: app's Flask-SQLAlchemy; without it none are written.
+    audit: int | None = _setting(None, parsers.retention)
+    #: Whether the app refuses to serve as long as there is neither a store of revocations nor a
+    #: revocation callback.
     revocation_required: bool = _setting(False, parsers.boolean)
 
     #: One profile for each token type.
@@ -283,6 +312,8 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
         )
     if settings.error_message_key == "error_type":
         problems.append(f"{prefix}ERROR_MESSAGE_KEY is a key of the body already: choose another.")
+    if settings.clock_skew > 3600:
+        problems.append(f"{prefix}CLOCK_SKEW is above an hour: set the machines' clocks by NTP.")
     if settings.max_token_length < 256:
         problems.append(f"{prefix}MAX_TOKEN_LENGTH is shorter than any token: set 256 or more.")
     return problems

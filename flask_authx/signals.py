@@ -1,7 +1,7 @@
 """Signals (blinker), with the app as their sender. They carry ids and never a token.
 
-Every receiver gets the keywords ``name`` (of the ``AuthX`` object), ``jti``, ``sid``, ``sub`` and
-``type``; the ids are ``None`` if the token was not verified.
+Those about a token that was sent carry the keywords ``name`` (of the ``AuthX`` object), ``jti``,
+``sid``, ``sub`` and ``type``; the ids are ``None`` if the token was not verified.
 """
 
 from __future__ import annotations
@@ -22,7 +22,19 @@ token_accepted: Signal = _signals.signal("token-accepted")
 #: it: its ``error_type`` is what the client is told and its ``reason`` says more, in fixed words.
 token_refused: Signal = _signals.signal("token-refused")
 #: The refused token is a revoked one: somebody keeps using it. Sent besides ``token_refused``.
+revoked_token_used: Signal = _signals.signal("revoked-token-used")
+#: A token passed though nobody knows whether it is revoked: the store failed, and
+#: ``JWT_BLOCKLIST_ON_ERROR`` says "accept". Sent besides ``token_accepted``.
+token_unchecked: Signal = _signals.signal("token-unchecked")
+
+#: A token has been revoked in the store, for good. This and the two below carry ``name``, ``actor``
+#: (the subject of the token with which that was asked for, or ``None``) and ``reason`` beside what
+#: is named here: ``jti``, ``sid`` and ``sub`` of the token.
 token_revoked: Signal = _signals.signal("token-revoked")
+#: A login has been revoked: ``sid``.
+session_revoked: Signal = _signals.signal("session-revoked")
+#: All logins of a subject have been revoked: ``sub``, and ``keep``, the sid of one that goes on.
+subject_revoked: Signal = _signals.signal("subject-revoked")
 
 
 def announce_accepted(app: Flask, name: str, token: Token) -> None:
@@ -34,8 +46,13 @@ def announce_refused(app: Flask, name: str, token: Token | None, error: AuthXExc
     """Tell the receivers, if there are any, of a request that did not."""
     if token_refused.receivers:
         token_refused.send(app, name=name, error=error, **_ids(token))
-    if token_revoked.receivers and isinstance(error, RevokedTokenError):
-        token_revoked.send(app, name=name, **_ids(token))
+    if revoked_token_used.receivers and isinstance(error, RevokedTokenError):
+        revoked_token_used.send(app, name=name, **_ids(token))
+
+
+def announce_unchecked(app: Flask, name: str, token: Token) -> None:
+    """Tell the receivers of a token that passed though the store could not be asked."""
+    token_unchecked.send(app, name=name, **_ids(token))
 
 
 def _ids(token: Token | None) -> dict[str, Any]:

@@ -31,6 +31,10 @@ class Location(StrEnum):
         return cls.QUERY if value == "query_string" else None
 
 
+#: The types of tokens that may pass without anybody having said that they are not revoked. A
+#: refresh token never may: it mints others.
+MAY_GO_UNCHECKED = frozenset({TokenType.ACCESS})
+
 #: At the public edge a member of a closed set may be given as the string that it is.
 TokenTypeName: TypeAlias = TokenType | Literal["access", "refresh"]
 LocationName: TypeAlias = Location | Literal["headers", "cookies", "query", "json"]

@@ -7,6 +7,7 @@ token. The user comes last of all and only if the view asks for it.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import traceback
@@ -27,8 +28,10 @@ from .errors import (
     StoreUnavailableError,
 )
 from .locations import Finder
-from .settings import Settings
-from .tokens import Location, RequestToken, Token, TokenType, grants
+from .revocation import Revocations
+from .settings import OnError, Settings
+from .stores.entries import StoreError
+from .tokens import MAY_GO_UNCHECKED, Location, RequestToken, Token, TokenType, grants
 
 _COOKIES = Location.COOKIES
 _log = logging.getLogger("flask_authx")
@@ -56,6 +59,8 @@ class Demand:
     all_scopes: bool = True
     #: Where to look instead of where the settings say.
     locations: frozenset[Location] | None = None
+    #: Whether it is asked if the token is revoked.
+    check_revocation: bool = True
 
 
 _NOTHING: dict[str, tuple[Token, bool | None]] = {}
@@ -64,7 +69,7 @@ _NOTHING: dict[str, tuple[Token, bool | None]] = {}
 class Memory:
     """What has been found out during one request, so that nothing is asked twice."""
 
-    __slots__ = ("known", "raw", "suspect", "token", "user", "varied")
+    __slots__ = ("cleared", "known", "raw", "suspect", "token", "unchecked", "user", "varied")
 
     def __init__(self) -> None:
         #: The token that the last guard accepted, and its text.
@@ -75,6 +80,10 @@ class Memory:
         #: By the raw token: the verified one, and whether it is revoked; ``None`` if that can't be
         #: found out.
         self.known: dict[str, tuple[Token, bool | None]] = _NOTHING
+        #: The raw token that the store has nothing against, while the callback is still asked.
+        self.cleared: str | None = None
+        #: A token that passed though the store could not be asked, until that has been announced.
+        self.unchecked: Token | None = None
         #: The user of :attr:`token`, once loaded, in a tuple of one.
         self.user: tuple[Any] | None = None
         #: The request headers that the response already says it varies by.
@@ -100,16 +109,24 @@ class Verifier:
     """Answers demands for one app.
 
     :param instance: holds the app's callbacks, which may come and change later.
+    :param revocations: what the store knows, if there is one.
     :param clock: seconds since 1970-01-01 UTC.
     """
 
     def __init__(
-        self, settings: Settings, codec: Codec, instance: Instance, clock: Callable[[], float]
+        self,
+        settings: Settings,
+        codec: Codec,
+        instance: Instance,
+        revocations: Revocations | None,
+        clock: Callable[[], float],
     ) -> None:
         self.settings = settings
         self.codec = codec
         self.finder: Finder = Finder(settings)
         self._instance = instance
+        self._revocations = revocations
+        self._lenient = settings.blocklist_on_error is OnError.ACCEPT
         self._clock = clock
 
     def verify(
@@ -134,8 +151,7 @@ class Verifier:
             raise self.settings.profiles[demand.type].wrong_type()
         if found.location is _COOKIES and needs_csrf(self.settings, request):
             check_csrf(self.settings, found, token, request)
-        ask = self._instance.revoked
-        if ask is not None and self._is_revoked(ask, raw, token, memory):
+        if demand.check_revocation and self.is_revoked(raw, token, memory):
             raise RevokedTokenError
         if demand.fresh and not statement.fresh:
             raise FreshTokenRequiredError
@@ -145,29 +161,59 @@ class Verifier:
             raise InsufficientScopeError(demand.scopes)
         return token
 
-    def decode(self, raw: str) -> Token:
+    def decode(self, raw: str, *, expired: bool = False) -> Token:
         """The token, if its signature and claims are good. Nobody is asked anything.
 
+        :param expired: whether one that has expired is good enough.
         :raises JWTDecodeError: if they aren't.
         """
-        return Token(self.codec.decode(raw, self._clock()))
+        return Token(self.codec.decode(raw, self._clock(), expired=expired))
 
-    def _is_revoked(self, ask: Ask, raw: str, token: Token, memory: Memory) -> bool:
+    def is_revoked(self, raw: str, token: Token, memory: Memory) -> bool:
+        """Whether the store or the app's callback says so. Each is asked once, the store first.
+
+        :raises StoreUnavailableError: if that can't be found out.
+        :raises Pending: if the callback's answer must be awaited.
+        """
+        ask = self._instance.revoked
+        if ask is None and self._revocations is None:
+            return False
         if raw not in memory.known:
-            try:
-                answer: object = ask(raw, token)
-            except Exception:  # noqa: BLE001 - whatever it is, the answer is unknown
-                verdict = _fault(raw, token, traceback.format_exc())
-            else:
-                if type(answer) is not bool and inspect.isawaitable(answer):
-                    raise Pending(memory, raw, token, answer)
-                verdict = _plain(raw, token, answer)
+            # Where the callback's answer had to be waited for, the store has been asked already.
+            verdict = False if memory.cleared == raw else self._stored(token, memory)
+            if verdict is False and ask is not None:
+                memory.cleared = raw
+                verdict = self._answer(ask, raw, token, memory)
             memory.remember(raw, token, verdict)
         verdict = memory.known[raw][1]
         if verdict is None:
             # Without a cause: that may hold the token, and it has been logged.
             raise StoreUnavailableError
         return verdict
+
+    def _stored(self, token: Token, memory: Memory) -> bool | None:
+        """What the store says; ``None`` if it can't say and that matters."""
+        if self._revocations is None:
+            return False
+        with contextlib.suppress(StoreError):
+            return self._revocations.is_revoked(token)
+        if not self._lenient or token.type not in MAY_GO_UNCHECKED:
+            return None
+        _log.warning(
+            "accepted without knowing whether it is revoked: jti=%s sid=%s", token.jti, token.sid
+        )
+        memory.unchecked = token
+        return False
+
+    def _answer(self, ask: Ask, raw: str, token: Token, memory: Memory) -> bool | None:
+        """What the callback says; ``None`` if that is neither yes nor no."""
+        try:
+            answer: object = ask(raw, token)
+        except Exception:  # noqa: BLE001 - whatever it is, the answer is unknown
+            return _fault(raw, token, traceback.format_exc())
+        if type(answer) is not bool and inspect.isawaitable(answer):
+            raise Pending(memory, raw, token, answer)
+        return _plain(raw, token, answer)
 
     async def settle(self, pending: Pending) -> None:
         """Wait for the revocation callback's answer, and remember it."""

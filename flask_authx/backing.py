@@ -1,0 +1,190 @@
+"""From settings to stores: what ``JWT_BLOCKLIST`` names, opened for one app."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+from flask import Flask, has_app_context
+
+from .callbacks import Instance
+from .errors import BadConfigurationError
+from .revocation import Revocations
+from .settings import OnError, Settings
+from .stores.entries import Blocklist
+from .stores.memory import MemoryBlocklist
+from .stores.redis_urls import SCHEMES, client_for
+
+if TYPE_CHECKING:
+    from flask_sqlalchemy import SQLAlchemy
+    from sqlalchemy import Engine
+
+    from .stores.trail import AuditTrail
+
+#: Seconds since 1970-01-01 UTC.
+Clock: TypeAlias = Callable[[], float]
+
+
+def open_revocations(
+    app: Flask, instance: Instance, settings: Settings, clock: Clock
+) -> Revocations | None:
+    """What the app's store knows; ``None`` if it has no store.
+
+    :raises BadConfigurationError: with what is wrong, and the setting's name.
+    """
+    setting = f"{settings.prefix}BLOCKLIST"
+    store: Blocklist | None = instance.blocklist
+    if store is not None and settings.blocklist is not None:
+        raise BadConfigurationError(
+            f"{setting}: AuthX was given a store as well (blocklist=): choose one."
+        )
+    if settings.blocklist is not None:
+        store = _open(app, settings.blocklist, settings, clock)
+    if store is None:
+        if settings.blocklist_on_error is OnError.ACCEPT:
+            raise BadConfigurationError(
+                f"{setting}_ON_ERROR is about a store, and there is none: set {setting}, or "
+                "remove it. A callback that fails is always a 503."
+            )
+        return None
+    return Revocations(store, settings, instance.name, clock)
+
+
+def open_trail(app: Flask, settings: Settings) -> AuditTrail | None:
+    """The app's audit trail; ``None`` if the settings want none.
+
+    It is in the database of the revocations, if that is one of Flask-SQLAlchemy's, else in the
+    default one.
+
+    :raises BadConfigurationError: if there is no such database.
+    """
+    if settings.audit is None:
+        return None
+    setting = f"{settings.prefix}AUDIT"
+    db = _flask_sqlalchemy(app, setting)
+    # With Flask-SQLAlchemy there is SQLAlchemy; without, this module must still be importable.
+    from .stores.tables import audit_table  # noqa: PLC0415 - as said above
+    from .stores.trail import AuditTrail  # noqa: PLC0415 - as said above
+
+    url = settings.blocklist or ""
+    bind_key = _bind_key(url) if urlsplit(url).scheme == "sqlalchemy" else None
+    engine = _engine(app, db, bind_key, setting)
+    return AuditTrail(
+        engine,
+        audit_table(db.metadatas[bind_key]),
+        timeout=settings.store_timeout,
+        has_writes=_writes_in(db, engine),
+    )
+
+
+def _open(app: Flask, url: str, settings: Settings, clock: Clock) -> Blocklist:
+    setting, scheme = f"{settings.prefix}BLOCKLIST", urlsplit(url).scheme
+    if scheme == "memory":
+        return MemoryBlocklist(clock)
+    if scheme == "sqlalchemy":
+        return _open_sqlalchemy(app, url, settings)
+    if scheme in SCHEMES:
+        return _open_redis(url, settings)
+    raise BadConfigurationError(
+        f"{setting}: there is no store for {scheme!r}: choose from memory, sqlalchemy, "
+        f"{', '.join(SCHEMES)}."
+    )
+
+
+def _open_redis(url: str, settings: Settings) -> Blocklist:
+    from .stores.redis import RedisBlocklist  # noqa: PLC0415 - its package is optional
+
+    setting = f"{settings.prefix}BLOCKLIST"
+    try:
+        return RedisBlocklist(client_for(url, settings.store_timeout))
+    except ModuleNotFoundError:
+        raise BadConfigurationError(
+            f"{setting} needs the package redis: pip install flask-authx[redis]"
+        ) from None
+    except ValueError as error:
+        raise BadConfigurationError(f"{setting}: {error}.") from None
+
+
+def _open_sqlalchemy(app: Flask, url: str, settings: Settings) -> Blocklist:
+    setting, bind_key = f"{settings.prefix}BLOCKLIST", _bind_key(url)
+    db = _flask_sqlalchemy(app, setting)
+    # As in open_trail.
+    from .stores.sqlalchemy import SQLAlchemyBlocklist  # noqa: PLC0415 - as said there
+    from .stores.tables import blocklist_table  # noqa: PLC0415 - as said there
+
+    engine = _engine(app, db, bind_key, setting)
+    return SQLAlchemyBlocklist(
+        engine,
+        table=blocklist_table(db.metadatas[bind_key]),
+        timeout=settings.store_timeout,
+        has_writes=_writes_in(db, engine),
+    )
+
+
+def _bind_key(url: str) -> str | None:
+    return url.partition("://")[2].strip("/") or None
+
+
+def _flask_sqlalchemy(app: Flask, setting: str) -> SQLAlchemy:
+    if importlib.util.find_spec("flask_sqlalchemy") is None:
+        raise BadConfigurationError(
+            f"{setting} needs Flask-SQLAlchemy: pip install flask-authx[sqlalchemy]"
+        )
+    db: SQLAlchemy | None = app.extensions.get("sqlalchemy")
+    if db is None:
+        raise BadConfigurationError(
+            f"{setting} needs the app's Flask-SQLAlchemy, which is not set up yet: call "
+            "db.init_app(app) before authx.init_app(app)."
+        )
+    return db
+
+
+def _engine(app: Flask, db: SQLAlchemy, bind_key: str | None, setting: str) -> Engine:
+    with app.app_context():
+        engines = db.engines
+    if bind_key not in engines:
+        what = (
+            "there is no SQLALCHEMY_DATABASE_URI"
+            if bind_key is None
+            else f"there is no bind {bind_key!r} in SQLALCHEMY_BINDS"
+        )
+        raise BadConfigurationError(f"{setting}: {what}.")
+    return engines[bind_key]
+
+
+def _writes_in(db: SQLAlchemy, engine: Engine) -> Callable[[], bool] | None:
+    """Says whether the session of the current context has uncommitted writes in an SQLite file.
+
+    ``None`` for other databases, which have more than one writer.
+    """
+    if engine.dialect.name != "sqlite":
+        return None
+    from sqlalchemy import event  # noqa: PLC0415 - optional
+
+    path = _file(engine)
+
+    @event.listens_for(db.session, "after_begin")
+    def remember(session: Any, _: Any, connection: Any) -> None:
+        if connection.dialect.name == "sqlite" and _file(connection.engine) == path:
+            session.info[key] = connection
+
+    key = f"flask_authx {path}"
+
+    def has_writes() -> bool:
+        # Without an app context there is no session; a session isn't made in order to look at it.
+        if not has_app_context() or not db.session.registry.has():
+            return False
+        connection: Any = db.session().info.get(key)
+        if connection is None or connection.closed or connection.invalidated:
+            return False
+        # The driver knows whether it has begun to write: a transaction that only reads is none.
+        return bool(connection.connection.dbapi_connection.in_transaction)
+
+    return has_writes
+
+
+def _file(engine: Engine) -> Path:
+    return Path(engine.url.database or "").absolute()

@@ -1,0 +1,140 @@
+"""What a revocation is about: the keys of tokens, logins and subjects, and how long each is kept.
+
+This is what stands between verified tokens, which it knows, and stores, which know only keys and
+times.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from .settings import Settings
+from .stores.breaker import Breaker
+from .stores.entries import Blocklist, Cutoff, Entry, Kind, Pruned, StoreError
+from .tokens import Token
+
+T = TypeVar("T")
+_log = logging.getLogger("flask_authx")
+
+#: Seconds that an entry is kept beyond all that it refuses, for clocks that differ.
+MARGIN = 60
+#: Changes whenever anything about the keys does, so that old and new ones are never confused.
+_VERSION = b"1"
+
+
+class Revocations:
+    """Revokes tokens, logins and subjects in a store, and says what is revoked.
+
+    :param name: of the ``AuthX`` object: whose tokens they are, where no issuer says so.
+    :param clock: seconds since 1970-01-01 UTC.
+    """
+
+    def __init__(
+        self, store: Blocklist, settings: Settings, name: str, clock: Callable[[], float]
+    ) -> None:
+        self.store: Blocklist = store
+        self._settings = settings
+        self._clock = clock
+        self._breaker = Breaker("the store of revocations")
+        issuer = settings.issuer
+        scope = [b"name", name.encode()] if issuer is None else [b"issuer", issuer.encode()]
+        #: What the keys of a kind begin with. The same jti of another issuer has another key.
+        self._token, self._session, self._subject = (
+            _packed(_VERSION, kind.encode(), *scope) for kind in Kind
+        )
+
+    def is_revoked(self, token: Token) -> bool:
+        """Whether a token, its login or its subject is revoked: one look-up.
+
+        :raises StoreError: if the store can't say.
+        """
+        statement = token.statement
+        session = _key(self._session, statement.sid)
+        keys = (_key(self._token, statement.jti), session, _key(self._subject, statement.sub))
+        found = self._breaker.call(self.store.find, keys)
+        auth_time = statement.auth_time
+        return bool(found) and any(cutoff.covers(auth_time, session) for cutoff in found)
+
+    def earliest_login(self, sub: str) -> int:
+        """The first second to which a new login of a subject may be dated: after all cut-offs.
+
+        :raises StoreError: if the store can't say.
+        """
+        found = self._breaker.call(self.store.find, (_key(self._subject, sub),))
+        return max((cutoff.until + 1 for cutoff in found), default=0)
+
+    def revoke_token(self, token: Token) -> None:
+        """End this token. The entry is kept for what is left of the token's life.
+
+        :raises StoreError: if it could not be written.
+        """
+        expires = token.exp + self._settings.decode_leeway + MARGIN
+        self._add(Entry(_key(self._token, token.jti), Kind.TOKEN, expires))
+
+    def revoke_session(self, sid: str) -> None:
+        """End a login: all its tokens, those included that a refresh is minting at this moment.
+
+        :raises StoreError: if it could not be written.
+        """
+        self._add(Entry(_key(self._session, sid), Kind.SESSION, self._longest()))
+
+    def revoke_subject(self, sub: str, keep: str | None = None) -> None:
+        """End all logins of a subject that have begun so far.
+
+        :param keep: the sid of one that goes on.
+        :raises StoreError: if it could not be written.
+        """
+        kept = None if keep is None else _key(self._session, keep)
+        cutoff = Cutoff(int(self._clock()) + self._settings.clock_skew, kept)
+        self._add(Entry(_key(self._subject, sub), Kind.SUBJECT, self._longest(), cutoff))
+
+    def prune(self) -> Iterator[Pruned]:
+        """Remove what has expired.
+
+        :raises StoreError: if the store fails.
+        """
+        batches = self.store.prune(int(self._clock()))
+        while (batch := self._breaker.call(lambda: next(batches, None))) is not None:
+            yield batch
+
+    def now(self) -> int:
+        """Whole seconds since 1970-01-01 UTC, by the clock that entries are dated by."""
+        return int(self._clock())
+
+    def ask_store(self, work: Callable[..., T], *args: object) -> T:
+        """What the store answers.
+
+        :raises StoreError: if it fails.
+        """
+        return self._breaker.call(work, *args)
+
+    def _longest(self) -> int:
+        """When every token that exists now will have expired."""
+        settings = self._settings
+        life = settings.max_token_lifetime + settings.decode_leeway
+        return int(self._clock()) + settings.clock_skew + life + MARGIN
+
+    def _add(self, entry: Entry) -> None:
+        self._breaker.call(self.store.add, entry)
+        limit = self._settings.prune_on_write
+        if limit:
+            try:
+                self._breaker.call(self.store.sweep, int(self._clock()), limit)
+            except StoreError:
+                # The revocation is written, and what could not be removed now will be another time.
+                _log.warning("expired revocations could not be removed")
+
+
+def _packed(*parts: bytes) -> bytes:
+    """The parts, each after its length, so that no two lists of parts look the same."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def _key(prefix: bytes, value: str) -> bytes:
+    encoded = value.encode()
+    return hashlib.blake2b(
+        prefix + len(encoded).to_bytes(4, "big") + encoded, digest_size=16
+    ).digest()

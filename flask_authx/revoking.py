@@ -1,0 +1,315 @@
+"""Revoking, as the app asks for it: the store first, then the audit trail, then the signals."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from blinker import Signal
+from flask import Flask, has_request_context
+
+from . import claims
+from .context import AppState, memory_of, this_request
+from .cookies import check_csrf, needs_csrf
+from .errors import AuthXException, StoreUnavailableError, TokenExpiredError
+from .guards import settle
+from .mint import Login, Uid, subject
+from .revocation import Revocations
+from .settings import OnError
+from .signals import session_revoked, subject_revoked, token_revoked
+from .stores.entries import Kind, Record, StoreError
+from .tokens import Location, RequestToken, Token, TokenType
+from .verifier import Memory, Pending
+
+_log = logging.getLogger("flask_authx")
+#: Characters.
+_MAX_REASON = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Revocation:
+    """What is to be written, and who is told.
+
+    :param value: the jti, sid or sub.
+    :param reason: why.
+    :param actor: who asks for it, where no request says so.
+    :param ids: what the signal carries.
+    """
+
+    kind: Kind
+    value: str
+    keep: str | None = None
+    reason: str | None
+    actor: str | None
+    signal: Signal
+    ids: dict[str, Any]
+    write: Callable[[], None]
+
+
+def revoke_token(
+    app: Flask,
+    state: AppState,
+    token: str | RequestToken | Token | None,
+    reason: str | None,
+    *,
+    actor: str | None = None,
+) -> None:
+    """Revoke one token; the request's own if none is given. One that has expired needs nothing.
+
+    :raises JWTDecodeError: if a text isn't a good token.
+    :raises StoreUnavailableError: if it could not be written.
+    """
+    revocations = store_of(state)
+    token = _current(state) if token is None else token
+    if not isinstance(token, Token):
+        try:
+            verified = _decoded(state, str(token))
+        except TokenExpiredError:
+            return
+    else:
+        verified = token
+    one = _Revocation(
+        kind=Kind.TOKEN,
+        value=verified.jti,
+        reason=reason,
+        actor=actor,
+        signal=token_revoked,
+        ids={"jti": verified.jti, "sid": verified.sid, "sub": verified.sub},
+        write=lambda: revocations.revoke_token(verified),
+    )
+    _carry_out(app, state, one)
+
+
+def revoke_session(
+    app: Flask, state: AppState, sid: str, reason: str | None, *, actor: str | None = None
+) -> None:
+    """Revoke a login.
+
+    :raises StoreUnavailableError: if it could not be written.
+    """
+    revocations = store_of(state)
+    _check_sid(sid)
+    one = _Revocation(
+        kind=Kind.SESSION,
+        value=sid,
+        reason=reason,
+        actor=actor,
+        signal=session_revoked,
+        ids={"sid": sid},
+        write=lambda: revocations.revoke_session(sid),
+    )
+    _carry_out(app, state, one)
+
+
+def revoke_subject(  # noqa: PLR0913 - a user, and two conditions beside what all three take
+    app: Flask,
+    state: AppState,
+    uid: Uid,
+    keep: str | None,
+    reason: str | None,
+    *,
+    actor: str | None = None,
+) -> None:
+    """Revoke all logins of a subject, but for one that may be kept.
+
+    :raises StoreUnavailableError: if it could not be written.
+    """
+    revocations = store_of(state)
+    sub = subject(uid)
+    if keep is not None:
+        _check_sid(keep)
+    one = _Revocation(
+        kind=Kind.SUBJECT,
+        value=sub,
+        keep=keep,
+        reason=reason,
+        actor=actor,
+        signal=subject_revoked,
+        ids={"sub": sub, "keep": keep},
+        write=lambda: revocations.revoke_subject(sub, keep),
+    )
+    _carry_out(app, state, one)
+
+
+def logout(app: Flask, state: AppState, reason: str | None) -> None:
+    """Revoke the login that the request's token belongs to, if there is a token.
+
+    An expired one will do: its login may live on in a refresh token. A forged one is refused, and
+    one from a cookie needs its CSRF value as anywhere.
+
+    :raises AuthXException: if the token isn't good, or the revocation could not be written.
+    """
+    store_of(state)
+    current = this_request()
+    try:
+        for type in TokenType:
+            found = state.verifier.finder.find(current, type, None)
+            if found is not None:
+                break
+        else:
+            return
+        token = state.verifier.decode(found.token, expired=True)
+        if found.location is Location.COOKIES and needs_csrf(state.settings, current):
+            check_csrf(state.settings, found, token, current)
+    except AuthXException as error:
+        state.dress(error)
+        raise
+    if token.sid != token.jti:
+        revoke_session(app, state, token.sid, reason)
+    elif state.revocations is not None and token.exp > state.revocations.now():
+        # Another library's token, which has no login beside itself.
+        revoke_token(app, state, token, reason)
+
+
+def is_revoked(app: Flask, state: AppState, token: str | RequestToken | Token) -> bool:
+    """Whether the store or the app's callback says so, asked now and not remembered.
+
+    :raises JWTDecodeError: if a text isn't a good token.
+    :raises StoreUnavailableError: if that can't be found out.
+    :raises ValueError: if the callback, which wants the token's text, is given a :class:`Token`.
+    """
+    verified = token if isinstance(token, Token) else _decoded(state, str(token))
+    if state.revocations is not None:
+        try:
+            if state.revocations.is_revoked(verified):
+                return True
+        except StoreError:
+            raise state.dress(StoreUnavailableError()) from None
+    if state.instance.revoked is None:
+        return False
+    raw = _text_of(state, token)
+    memory = Memory()
+    # The store has said no, whatever would have become of a request.
+    memory.cleared = raw
+    while True:
+        try:
+            return state.verifier.is_revoked(raw, verified, memory)
+        except StoreUnavailableError as error:
+            state.dress(error)
+            raise
+        except Pending as pending:
+            stopped = pending
+        settle(app, state, stopped)
+
+
+def new_login(state: AppState, uid: Uid, continued: Token | None) -> Login:
+    """A new login that no revocation so far ends, or the one that a verified token belongs to.
+
+    :raises StoreUnavailableError: if the store can't say which logins of the user are over.
+    """
+    earliest = 0
+    if continued is None and state.revocations is not None:
+        try:
+            earliest = state.revocations.earliest_login(subject(uid))
+        except StoreError:
+            if state.settings.blocklist_on_error is OnError.REFUSE:
+                raise state.dress(StoreUnavailableError()) from None
+            _log.warning("a login was opened without knowing which are revoked")
+    return state.mint.login(uid, continued, earliest)
+
+
+def store_of(state: AppState) -> Revocations:
+    """The store of revocations.
+
+    :raises RuntimeError: if there is none, with how to get one.
+    """
+    if state.revocations is None:
+        raise RuntimeError(
+            "there is no store of revocations: set "
+            f'app.config["{state.settings.prefix}BLOCKLIST"] = "sqlalchemy://" (or another) before '
+            "authx.init_app(app)"
+        )
+    return state.revocations
+
+
+def _carry_out(app: Flask, state: AppState, one: _Revocation) -> None:
+    _check_reason(one.reason)
+    if state.trail is not None:
+        # Before the first write: what could not be recorded for this reason is not done either.
+        state.trail.refuse_own_writes()
+    try:
+        one.write()
+    except StoreError:
+        what = "The revocation could not be written"
+        raise state.dress(StoreUnavailableError(description=what)) from None
+    # From here on it is in force, whatever else fails.
+    actor = _actor(state) or one.actor
+    recorded = _record(state, one, actor)
+    if one.signal.receivers:
+        one.signal.send(app, name=state.instance.name, actor=actor, reason=one.reason, **one.ids)
+    if not recorded:
+        what = "The revocation is in force and could not be recorded"
+        raise state.dress(StoreUnavailableError(description=what))
+
+
+def _record(state: AppState, one: _Revocation, actor: str | None) -> bool:
+    """Write it into the audit trail, if there is one, and say whether that went well."""
+    if state.trail is None:
+        return True
+    record = Record(
+        at=store_of(state).now(),
+        instance=state.instance.name,
+        actor=actor,
+        kind=one.kind,
+        value=one.value,
+        keep=one.keep,
+        reason=one.reason,
+    )
+    try:
+        state.trail.write(record)
+    except StoreError:
+        return False
+    return True
+
+
+def _actor(state: AppState) -> str | None:
+    """The subject of the token with which this request came, if it has been accepted."""
+    if not has_request_context():
+        return None
+    token = memory_of(this_request(), state).token
+    return None if token is None else token.sub
+
+
+def _current(state: AppState) -> Token:
+    token = memory_of(this_request(), state).token if has_request_context() else None
+    if token is None:
+        raise RuntimeError(
+            "there is no current token to revoke: guard the view with @authx.token_required, give "
+            "the token, or call authx.logout(), which does without one"
+        )
+    return token
+
+
+def _text_of(state: AppState, token: str | RequestToken | Token) -> str:
+    if not isinstance(token, Token):
+        return str(token)
+    memory = memory_of(this_request(), state) if has_request_context() else Memory()
+    if memory.raw is not None and memory.token is not None and memory.token.jti == token.jti:
+        return memory.raw
+    raise ValueError("the revocation callback takes the token as text: give that")
+
+
+def _decoded(state: AppState, raw: str) -> Token:
+    try:
+        return state.verifier.decode(raw)
+    except AuthXException as error:
+        state.dress(error)
+        raise
+
+
+def _check_sid(sid: object) -> None:
+    if not isinstance(sid, str):
+        raise TypeError(f"a sid is text, not {type(sid).__name__}")
+    if not claims.ID.fullmatch(sid):
+        raise ValueError("that is no sid: it is the claim of that name, or Token.sid")
+
+
+def _check_reason(reason: object) -> None:
+    if reason is None:
+        return
+    if not isinstance(reason, str):
+        raise TypeError(f"a reason is text, not {type(reason).__name__}")
+    if len(reason) > _MAX_REASON or "\0" in reason:
+        raise ValueError(f"a reason has at most {_MAX_REASON} characters, and no NUL")

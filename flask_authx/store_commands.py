@@ -1,0 +1,184 @@
+"""``flask authx revoke``, ``blocklist`` and ``prune``: revocations from the command line.
+
+Exit codes: 0 when it is done, 1 when it can't be done as asked, 2 for a wrong command line, 3 when
+the store fails and it may help to try again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+from flask import Flask
+from flask.cli import with_appcontext
+
+from . import revoking
+from .context import EXTENSION, AppState, this_app
+from .errors import JWTDecodeError, StoreUnavailableError, TokenExpiredError
+from .revocation import Revocations
+from .stores.entries import Kind, StoreError, UncommittedWritesError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: The spans in which entries expire, and the seconds from now at which each ends.
+SPANS = (("expired", 0), ("in 1 hour", 3600), ("in 1 day", 86400), ("in 7 days", 604800))
+LATER = "later"
+
+_name = click.option("--name", help="The AuthX object, if the app has several.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON, for scripts.")
+
+
+@click.command("revoke")
+@click.option("--token-stdin", is_flag=True, help="A token, which is read from standard input.")
+@click.option("--session", metavar="SID", help="A login: all its tokens.")
+@click.option("--subject", metavar="UID", help="A user: all logins that have begun so far.")
+@click.option("--keep", metavar="SID", help="With --subject: a login that goes on.")
+@click.option("--reason", metavar="TEXT", help="Why, for signals and the audit trail.")
+@_name
+@with_appcontext
+def revoke(*, name: str | None, reason: str | None, **what: Any) -> None:
+    """Revoke a token, a login or all logins of a user.
+
+    When this ends with 0, no process accepts them any more. A token comes from the standard input,
+    since all users of a machine can read the arguments of its programs. Ends with 1 if it can't be
+    done as asked, and with 3 if the store fails.
+    """
+    session, subject, keep = what["session"], what["subject"], what["keep"]
+    if [bool(what["token_stdin"]), session is not None, subject is not None].count(True) != 1:
+        raise click.UsageError("Give one of --token-stdin, --session and --subject.")
+    if keep is not None and subject is None:
+        raise click.UsageError("--keep goes with --subject.")
+    app, state = this_app(), _chosen(name)
+    actor = f"cli:{_user()}"
+    with _failures():
+        if session is not None:
+            revoking.revoke_session(app, state, session, reason, actor=actor)
+            click.echo(f"Revoked the login {session}.")
+        elif subject is not None:
+            revoking.revoke_subject(app, state, subject, keep, reason, actor=actor)
+            kept = "" if keep is None else f", but for the login {keep}"
+            click.echo(f"Revoked all logins of {subject} that have begun so far{kept}.")
+        else:
+            _revoke_token(app, state, sys.stdin.read().strip(), reason, actor)
+
+
+def _revoke_token(app: Flask, state: AppState, raw: str, reason: str | None, actor: str) -> None:
+    try:
+        token = state.verifier.decode(raw)
+    except TokenExpiredError:
+        click.echo("The token has expired by itself: there was nothing to revoke.")
+        return
+    revoking.revoke_token(app, state, token, reason, actor=actor)
+    click.echo(f"Revoked the {token.type} token {token.jti} of {token.sub}.")
+
+
+@click.command("blocklist")
+@_as_json
+@_name
+@with_appcontext
+def blocklist(*, as_json: bool, name: str | None) -> None:
+    """Count the revocations that are kept, by kind and by when they expire.
+
+    Looks at all of them, so it may take a while. Ends with 1 if there is no store, and with 3 if it
+    fails.
+    """
+    with _failures():
+        revocations = revoking.store_of(_chosen(name))
+        now = revocations.now()
+        bounds = [now + seconds for _, seconds in SPANS]
+        counts = revocations.ask_store(revocations.store.count, bounds)
+    if as_json:
+        spans = [span for span, _ in SPANS]
+        plain = {kind.value: dict(zip([*spans, LATER], counts[kind], strict=True)) for kind in Kind}
+        click.echo(json.dumps({"at": now, "counts": plain}, indent=2))
+        return
+    for line in table(counts):
+        click.echo(line)
+
+
+def table(counts: Mapping[Kind, Sequence[int]]) -> Iterator[str]:
+    """The lines of a table: a row for each kind and one for their sums."""
+    head = ["", *(span for span, _ in SPANS), LATER, "all"]
+    body = [(kind.value, [*counts[kind], sum(counts[kind])]) for kind in Kind]
+    sums = [sum(column) for column in zip(*(numbers for _, numbers in body), strict=True)]
+    yield f"{head[0]:8}" + "".join(f"{one:>12}" for one in head[1:])
+    for kind, numbers in [*body, ("all", sums)]:
+        yield f"{kind:8}" + "".join(f"{number:>12,}" for number in numbers)
+
+
+@click.command("prune")
+@_name
+@with_appcontext
+def prune(*, name: str | None) -> None:
+    """Remove revocations that have expired, and audit records older than the setting says.
+
+    Works in small batches, beside traffic. Ends with 1 if there is nothing to prune in, and with 3
+    if a store fails.
+    """
+    state = _chosen(name)
+    with _failures():
+        revocations = revoking.store_of(state)
+        removed = _prune(revocations)
+        click.echo(f"Removed {removed:,} expired revocations.")
+        if state.trail is not None and state.settings.audit is not None:
+            records = state.trail.prune(revocations.now() - state.settings.audit)
+            click.echo(f"Removed {records:,} old audit records.")
+
+
+def _prune(revocations: Revocations) -> int:
+    total, done = 0, 0
+    # To the standard error, and only if somebody looks: what was removed is the output.
+    with click.progressbar(length=1000, label="Pruning", file=sys.stderr) as bar:
+        for batch in revocations.prune():
+            total += batch.removed
+            bar.update(max(0, int(batch.share * 1000) - done))
+            done = max(done, int(batch.share * 1000))
+    return total
+
+
+def _chosen(name: str | None) -> AppState:
+    """The ``AuthX`` object of that name, or the app's only one."""
+    known: dict[str, AppState] = this_app().extensions.get(EXTENSION, {})
+    if not known:
+        raise click.ClickException(
+            "the app has no AuthX object: call authx.init_app(app) in its set-up"
+        )
+    if name is None and len(known) == 1:
+        return next(iter(known.values()))
+    if name not in known:
+        problem = "the app has several AuthX objects" if name is None else "there is none so named"
+        raise click.BadParameter(f"{problem}: choose from {', '.join(known)}.", param_hint="--name")
+    return known[name]
+
+
+class _UnavailableError(click.ClickException):
+    """The store fails; perhaps not the next time."""
+
+    exit_code = 3
+
+
+@contextlib.contextmanager
+def _failures() -> Generator[None]:
+    """Say what went wrong in a line, and end with the code for it."""
+    try:
+        yield
+    except (StoreError, StoreUnavailableError) as error:
+        what = getattr(error, "description", None) or str(error)
+        raise _UnavailableError(f"{what}: what the store said is in the log") from None
+    except JWTDecodeError as error:
+        raise click.ClickException(f"that is no good token: {error.reason}") from None
+    except (UncommittedWritesError, RuntimeError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _user() -> str:
+    """Who runs the command, as far as the system knows."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

@@ -1,0 +1,74 @@
+"""A store that has failed is left alone for a moment.
+
+So its failure costs one wait a second and not one a request.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from .entries import StoreBusyError, StoreError, UncommittedWritesError
+
+T = TypeVar("T")
+_log = logging.getLogger("flask_authx")
+
+
+class Breaker:
+    """Calls a store, unless it failed less than a second ago.
+
+    :param what: what it is that is called, for the log.
+    :param clock: seconds that only ever grow.
+    """
+
+    #: Seconds.
+    PAUSE = 1.0
+
+    def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._what = what
+        self._clock = clock
+        #: When it may be tried again; 0 while it works. Without a lock: two that try at the same
+        #: moment do no harm.
+        self._retry_at = 0.0
+        self._logged_at = -math.inf
+
+    def call(self, work: Callable[..., T], *args: object) -> T:
+        """What the work returns.
+
+        :raises StoreError: if it fails, or is not tried since it has just failed.
+        :raises UncommittedWritesError: if the app itself stands in its way.
+        """
+        if self._retry_at:
+            now = self._clock()
+            if now < self._retry_at:
+                raise StoreError(f"{self._what} failed a moment ago")
+            # Whoever comes meanwhile doesn't wait for the outcome of this.
+            self._retry_at = now + self.PAUSE
+        try:
+            answer = work(*args)
+        except UncommittedWritesError:
+            raise
+        except StoreBusyError as error:
+            self._note(error)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
+            self._retry_at = self._clock() + self.PAUSE
+            self._note(error)
+        else:
+            if self._retry_at:
+                self._retry_at = 0.0
+                _log.warning("%s answers again", self._what)
+            return answer
+        # Without a cause: a driver's error may hold a statement's parameters, and it is logged.
+        raise StoreError(f"{self._what} failed")
+
+    def _note(self, error: Exception) -> None:
+        now = self._clock()
+        if now - self._logged_at >= self.PAUSE:
+            self._logged_at = now
+            # Drivers add lines of advice; the first says what happened.
+            what = (str(error).strip().splitlines() or [""])[0]
+            _log.error("%s failed: %s: %s", self._what, type(error).__name__, what)

@@ -1,0 +1,302 @@
+"""A store's own connections to an SQL database, beside the app's pool and never from it.
+
+They are few, held open, and each statement on them is a transaction of its own. A call waits for
+at most the timeout, for a connection, for a lock or for an answer; opening a connection may take
+a little longer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool, StaticPool
+
+from .entries import CONNECT_TIMEOUT, StoreBusyError, StoreError
+from .leash import Leash, Watch
+
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Runs work on a connection."""
+
+    def __call__(self, work: Callable[[sa.Connection], T], /) -> T:
+        """What the work returns."""
+        ...
+
+
+#: Seconds that one statement of maintenance may take: a batch of a prune, a count.
+LONG_TIMEOUT = 30.0
+
+
+class _Held:
+    """An open connection. One thread at a time uses it."""
+
+    def __init__(self, connection: sa.Connection, *, in_memory: bool) -> None:
+        self.connection = connection
+        self._in_memory = in_memory
+        descriptor = descriptor_of(connection)
+        self.leash: Leash | None = None if descriptor is None else Leash(descriptor)
+
+    def close(self) -> None:
+        """Hang up, without a word to a server that may not be listening."""
+        if not self._in_memory:
+            # What is in memory would be lost with its only connection.
+            with contextlib.suppress(Exception):
+                self.connection.invalidate()
+        with contextlib.suppress(Exception):
+            self.connection.close()
+
+
+class Connections:
+    """Runs statements on connections of its own.
+
+    :param engine: says how the app connects: to where, with which arguments and events.
+    :param timeout: seconds.
+    :param size: the most connections that are held.
+    """
+
+    def __init__(self, engine: sa.Engine, timeout: float, size: int = 5) -> None:
+        self.in_memory: bool = is_in_memory(engine)
+        self.engine: sa.Engine = _own(engine, in_memory=self.in_memory)
+        self._timeout = timeout
+        self._size = 1 if self.in_memory else size
+        self._reset()
+        _all.add(self)
+
+    def _reset(self) -> None:
+        self._idle: deque[_Held] = deque()
+        # When this is not used any more, or the program ends.
+        self._finalizer = weakref.finalize(self, _close_all, self._idle)
+        self._free = threading.Semaphore(self._size)
+        self._connecting = threading.Semaphore(self._size)
+        # Thin enough to end a call within a tenth of its time before it is over.
+        self._watch = Watch(self._timeout / 10)
+
+    def after_fork(self) -> Any:
+        """Forget the parent's connections, without closing what the parent still uses."""
+        left = self._idle
+        self._finalizer.detach()
+        self._reset()
+        return left
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        _close_all(self._idle)
+
+    def run(self, work: Callable[[sa.Connection], T]) -> T:
+        """What the work returns, on a connection of this thread's for so long.
+
+        If the connection turns out to have been closed by the server, the work is done once more
+        on a new one.
+
+        :raises StoreBusyError: if all connections stay in use, or a lock is not given up.
+        """
+        if not self._free.acquire(timeout=self._timeout):
+            raise StoreBusyError("all its connections stayed in use")
+        try:
+            held = self._take()
+            fresh = held is None
+            while True:
+                held = held or self._open(self._timeout)
+                try:
+                    return self._call(held, work, self._timeout)
+                except DBAPIError as error:
+                    if fresh or not _was_closed(error, held):
+                        raise _judged(error, held) from None
+                # Those that were left open with it have been closed, too.
+                while (other := self._take()) is not None:
+                    other.close()
+                held, fresh = None, True
+        finally:
+            self._free.release()
+
+    @contextlib.contextmanager
+    def long(self) -> Generator[Run]:
+        """A connection for maintenance, whose calls may take longer; as a function that runs work.
+
+        Nobody who asks about a token waits for it.
+        """
+        held = self._open(LONG_TIMEOUT)
+
+        def call(work: Callable[[sa.Connection], T]) -> T:
+            return self._call(held, work, LONG_TIMEOUT, keep=False)
+
+        try:
+            yield call
+        finally:
+            held.close()
+
+    def _take(self) -> _Held | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _call(
+        self,
+        held: _Held,
+        work: Callable[[sa.Connection], T],
+        timeout: float,
+        *,
+        keep: bool = True,
+    ) -> T:
+        leash = held.leash
+        sound = False
+        try:
+            if leash is None:
+                answer = work(held.connection)
+            else:
+                with leash.held(time.monotonic() + timeout):
+                    self._watch.wake()
+                    answer = work(held.connection)
+            sound = True
+        except DBAPIError as error:
+            sound = not error.connection_invalidated and not (leash is not None and leash.cut)
+            raise
+        finally:
+            # Whatever else ends a call may have left an answer on the line.
+            if not sound:
+                held.close()
+            elif keep:
+                self._idle.append(held)
+        return answer
+
+    def _open(self, timeout: float) -> _Held:
+        """A new connection. It is opened in a thread, since drivers differ in how long they try."""
+        if not self._connecting.acquire(blocking=False):
+            raise StoreError("earlier attempts to connect are still waiting")
+        future: Future[_Held] = Future()
+        threading.Thread(
+            target=self._connect, args=(future, timeout), name="authx-connect", daemon=True
+        ).start()
+        try:
+            held = future.result(max(CONNECT_TIMEOUT, self._timeout))
+        except TimeoutError:
+            if future.cancel():
+                raise StoreError("connecting took too long") from None
+            # It was made at the last moment.
+            held = future.result()
+        if held.leash is not None:
+            self._watch.add(held.leash)
+        return held
+
+    def _connect(self, future: Future[_Held], timeout: float) -> None:
+        try:
+            connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            for statement in settings_for(connection.dialect, timeout):
+                connection.exec_driver_sql(statement)
+            held = _Held(connection, in_memory=self.in_memory)
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+        else:
+            if future.set_running_or_notify_cancel():
+                future.set_result(held)
+            else:
+                held.close()
+        finally:
+            self._connecting.release()
+
+
+def _close_all(idle: deque[_Held]) -> None:
+    with contextlib.suppress(IndexError):
+        while True:
+            idle.pop().close()
+
+
+def is_in_memory(engine: sa.Engine) -> bool:
+    """Whether the database is one of SQLite's that live in a process."""
+    database = engine.url.database or ""
+    return engine.dialect.name == "sqlite" and (
+        database in ("", ":memory:") or "mode=memory" in str(engine.url) or ":memory:" in database
+    )
+
+
+def _own(engine: sa.Engine, *, in_memory: bool) -> sa.Engine:
+    """An engine with a pool of its own, which connects as the app's engine does."""
+    if in_memory:
+        return sa.create_engine(
+            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+        )
+    # A pool like the app's, for what it does to connect: arguments, a creator, events.
+    pool = engine.pool.recreate()
+
+    def connect() -> Any:
+        made = pool.connect()
+        made.detach()
+        return made.dbapi_connection
+
+    # Nothing is rolled back on a connection that is closed: it commits each statement itself.
+    own = sa.create_engine(
+        engine.url, creator=connect, poolclass=NullPool, pool_reset_on_return=None
+    )
+    schemas = engine.get_execution_options().get("schema_translate_map")
+    return own.execution_options(schema_translate_map=schemas) if schemas else own
+
+
+def settings_for(dialect: sa.Dialect, timeout: float) -> Iterator[str]:
+    """What is set on a new connection: how long a statement may take, and that commits last."""
+    milliseconds = max(1, math.floor(timeout * 1000))
+    if dialect.name == "sqlite":
+        yield f"PRAGMA busy_timeout = {milliseconds}"
+        yield "PRAGMA synchronous = FULL"
+    elif dialect.name == "postgresql":
+        yield f"SET statement_timeout = {milliseconds}"
+        yield (
+            "SELECT set_config('synchronous_commit', 'on', false) "
+            "WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    else:
+        yield f"SET SESSION innodb_lock_wait_timeout = {max(1, math.ceil(timeout))}"
+        # No locks on the gaps between rows: a prune then holds up nobody.
+        yield "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+        if getattr(dialect, "is_mariadb", False):
+            yield f"SET SESSION max_statement_time = {timeout}"
+        else:
+            yield f"SET SESSION max_execution_time = {milliseconds}"
+
+
+def descriptor_of(connection: sa.Connection) -> int | None:
+    """The descriptor of a connection's socket; ``None`` if there is none or it can't be found."""
+    driver: Any = connection.connection.dbapi_connection
+    # PyMySQL, alone among the common drivers, keeps its socket to itself.
+    source: Any = driver if hasattr(driver, "fileno") else getattr(driver, "_sock", None)
+    return None if source is None else int(source.fileno())
+
+
+def _was_closed(error: DBAPIError, held: _Held) -> bool:
+    """Whether the server has hung up, and not we."""
+    return error.connection_invalidated and not (held.leash is not None and held.leash.cut)
+
+
+def _judged(error: DBAPIError, held: _Held) -> Exception:
+    if held.leash is not None and held.leash.cut:
+        return StoreError("no answer came in time")
+    if "database is locked" in str(error.orig):
+        return StoreBusyError("the SQLite file stayed locked by another connection")
+    return error
+
+
+_all: weakref.WeakSet[Connections] = weakref.WeakSet()
+#: A parent's connections, kept from being closed by a child that has only inherited them.
+_inherited: list[Any] = []
+
+
+def _after_fork() -> None:
+    _inherited.extend(connections.after_fork() for connections in [*_all])
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

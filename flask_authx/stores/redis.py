@@ -1,0 +1,208 @@
+"""Revocations in Redis: one server, a master found by Sentinels, or a Cluster."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from flask_authx.errors import BadConfigurationError
+
+from .entries import ALL, Cutoff, Entry, Kind, Pruned, Risk
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.cluster import RedisCluster
+
+    #: A client of either kind.
+    Client: TypeAlias = Redis | RedisCluster
+
+#: What all keys start with.
+PREFIX = b"authx:"
+#: Keys that are looked at together when counting.
+BATCH = 1000
+
+#: What an entry that ends everything holds: small numbers, which Redis stores once.
+_KINDS = {Kind.TOKEN: "1", Kind.SESSION: "2"}
+
+#: What :meth:`Cutoff.then` says, as one step of the server. A cut-off is held as three words: the
+#: moment, the key of the kept login in hex or "-", and the moment that login must be later than.
+_ADD = """
+local old, value = redis.call('GET', KEYS[1]), ARGV[1]
+local expires = tonumber(ARGV[2])
+if old then
+    local left = redis.call('TTL', KEYS[1])
+    if left >= 0 then
+        expires = math.max(expires, tonumber(redis.call('TIME')[1]) + left)
+    end
+    local until0, keep0, after0 = string.match(old, '^(%S+) (%S+) (%S+)$')
+    local until1, keep1 = string.match(value, '^(%S+) (%S+) %S+$')
+    if until0 and until1 then
+        local moment = math.max(tonumber(until1), tonumber(until0) + 1)
+        local after = keep0 == keep1 and after0 or until0
+        value = string.format('%.0f', moment) .. ' ' .. keep1 .. ' ' .. after
+    end
+end
+redis.call('SET', KEYS[1], value)
+redis.call('EXPIREAT', KEYS[1], string.format('%.0f', expires))
+"""
+
+
+class RedisBlocklist:
+    """Keeps revocations in Redis, version 5 or later. They last as Redis is set up to.
+
+    Each entry has its own expiry, so there is nothing to prune. What a fail-over may lose, and
+    what a server without append-only file forgets, is lost here, too: ``flask authx doctor`` says
+    what it finds.
+
+    :param client: a client of redis-py, for a server or a Cluster, with a ``socket_timeout``; or a
+        function that makes one, when it is first needed: that for a Cluster connects at once. What
+        a client does when it can't connect is its own ``retry``.
+    :raises BadConfigurationError: if it is another kind of client, or would wait for ever.
+    """
+
+    per_process: bool = False
+
+    def __init__(self, client: Client | Callable[[], Client]) -> None:
+        # Optional, and needed only here.
+        from redis import Redis  # noqa: PLC0415 - as said above
+        from redis.cluster import RedisCluster  # noqa: PLC0415 - as said above
+
+        self._kinds: tuple[type, type] = (Redis, RedisCluster)
+        self._lock = threading.Lock()
+        self._made: Any = None
+        self._make: Callable[[], object] | None = None
+        if isinstance(client, self._kinds) or not callable(client):
+            self._made = self._checked(client)
+        else:
+            self._make = client
+
+    def _checked(self, client: object) -> Any:
+        """The client; of no declared type, since its commands are declared to answer now or later.
+
+        :raises BadConfigurationError: if it isn't fit.
+        """
+        if not isinstance(client, self._kinds):
+            raise BadConfigurationError(
+                "RedisBlocklist takes a redis.Redis or a redis.cluster.RedisCluster, not "
+                f"{type(client).__module__}.{type(client).__qualname__}."
+            )
+        known: Any = client
+        if known.get_connection_kwargs().get("socket_timeout") is None:
+            raise BadConfigurationError(
+                "the Redis client has no socket_timeout, so a server that hangs would hang each "
+                "request: make it with socket_timeout=0.25 and socket_connect_timeout=1.5."
+            )
+        return known
+
+    @property
+    def _client(self) -> Any:
+        if self._made is None and self._make is not None:
+            with self._lock:
+                made: Any = self._made
+                self._made = self._checked(self._make()) if made is None else made
+        return self._made
+
+    @property
+    def _cluster(self) -> bool:
+        return isinstance(self._client, self._kinds[1])
+
+    def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
+        """The cut-offs of the entries under these keys: one MGET, or a pipeline on a Cluster."""
+        names = [PREFIX + key for key in keys]
+        if self._cluster:
+            values = self._piped(("GET", name) for name in names)
+        else:
+            values = self._client.mget(names)
+        return [_cutoff(_text(value)) for value in values if value is not None]
+
+    def add(self, entry: Entry, /) -> None:
+        """Add an entry, in one step of the server."""
+        value = _KINDS.get(entry.kind) or _words(entry.cutoff)
+        self._client.eval(_ADD, 1, PREFIX + entry.key, value, entry.expires)
+
+    def sweep(self, before: int, limit: int, /) -> int:
+        """Nothing: Redis removes what has expired."""
+        return 0
+
+    def prune(self, before: int, /) -> Iterator[Pruned]:
+        """Nothing: Redis removes what has expired."""
+        yield Pruned(0, 1.0)
+
+    def count(self, bounds: Sequence[int], /) -> Mapping[Kind, Sequence[int]]:
+        """How many entries of each kind expire before which bound. Looks at all keys."""
+        counts = {kind: [0] * (len(bounds) + 1) for kind in Kind}
+        kinds = {value: kind for kind, value in _KINDS.items()}
+        names = self._client.scan_iter(match=PREFIX + b"*", count=BATCH)
+        while batch := [*islice(names, BATCH)]:
+            now = int(self._client.time(**self._any_node())[0])
+            answers = self._piped((word, name) for name in batch for word in ("GET", "TTL"))
+            for value, left in zip(answers[::2], answers[1::2], strict=True):
+                if value is not None:
+                    kind = kinds.get(_text(value), Kind.SUBJECT)
+                    counts[kind][bisect_right(bounds, now + left)] += 1
+        return counts
+
+    def risks(self) -> Iterator[Risk]:
+        """A server that may evict entries, or that forgets them when it restarts."""
+        for info in self._infos():
+            policy = info.get("maxmemory_policy", "noeviction")
+            if info.get("maxmemory") and policy != "noeviction":
+                yield Risk(
+                    f"Redis may evict revocations: maxmemory is set and maxmemory-policy is "
+                    f"{policy}.",
+                    "set maxmemory-policy noeviction, or use a server of its own.",
+                )
+            if not info.get("aof_enabled"):
+                yield Risk(
+                    "Redis has no append-only file: a restart forgets revocations, all or those "
+                    "since its last snapshot.",
+                    "set appendonly yes, and appendfsync always if a power cut must lose nothing.",
+                )
+            if info.get("role") == "slave":
+                yield Risk(
+                    "Redis is a replica: it takes no revocations, and knows others late.",
+                    "name the master, or find it with redis+sentinel://.",
+                )
+
+    def _infos(self) -> Iterator[dict[str, Any]]:
+        """What each server says of itself; alike ones once."""
+        if not self._cluster:
+            yield self._client.info("all")
+            return
+        said: list[dict[str, Any]] = []
+        names = ("maxmemory", "maxmemory_policy", "aof_enabled", "role")
+        for node in self._client.get_primaries():
+            info = self._client.info("all", target_nodes=node)
+            said.append({name: info.get(name) for name in names})
+        yield from [info for place, info in enumerate(said) if info not in said[:place]]
+
+    def _any_node(self) -> dict[str, Any]:
+        return {"target_nodes": self._client.get_random_node()} if self._cluster else {}
+
+    def _piped(self, commands: Iterator[tuple[str, bytes]]) -> list[Any]:
+        """The answers to commands that are sent together, to each server those that are its own."""
+        with self._client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            answers: list[Any] = pipeline.execute()
+        return answers
+
+
+def _text(value: object) -> str:
+    # A client can be told to decode.
+    return value.decode("ascii") if isinstance(value, bytes) else str(value)
+
+
+def _words(cutoff: Cutoff) -> str:
+    keep = "-" if cutoff.keep is None else cutoff.keep.hex()
+    return f"{cutoff.until} {keep} {cutoff.keep_after}"
+
+
+def _cutoff(value: str) -> Cutoff:
+    if value in _KINDS.values():
+        return ALL
+    until, keep, keep_after = value.split(" ")
+    return Cutoff(int(until), None if keep == "-" else bytes.fromhex(keep), int(keep_after))

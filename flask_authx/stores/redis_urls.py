@@ -1,0 +1,99 @@
+"""Redis clients from URLs.
+
+``redis://``, ``rediss://`` and ``unix://`` are redis-py's own. ``redis+sentinel://`` and
+``redis+cluster://`` (``rediss+...`` over TLS) name several hosts, separated by commas; after the
+Sentinels comes the name of the service, and after that the number of the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .entries import CONNECT_TIMEOUT
+
+if TYPE_CHECKING:
+    from .redis import Client
+
+SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
+)
+
+
+def client_for(url: str, timeout: float) -> Callable[[], Client]:
+    """What makes a client that waits for an answer as long as the timeout says, in seconds.
+
+    It tries once more on a new connection if the server has closed the old one.
+
+    :raises ValueError: if the URL can't be read; the message doesn't quote it.
+    :raises ModuleNotFoundError: if redis-py isn't installed.
+    """
+    # Optional, and needed only here. Much of it has no types.
+    import redis  # noqa: PLC0415 - as said above
+    from redis.backoff import NoBackoff  # noqa: PLC0415 - as said above
+    from redis.retry import Retry  # noqa: PLC0415 - as said above
+
+    untyped: Any = redis
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": max(CONNECT_TIMEOUT, timeout),
+        "retry": Retry(NoBackoff(), 1, (redis.ConnectionError,)),
+    }
+    scheme, _, kind = urlsplit(url).scheme.partition("+")
+    if not kind:
+        _parsed(url)
+        return lambda: untyped.Redis.from_url(url, **options)
+    hosts, path, rest = _hosts(url, scheme)
+    options |= rest
+    if kind == "cluster":
+        if path:
+            raise ValueError("a Cluster has no numbered databases: end the URL after the hosts")
+        nodes = [untyped.cluster.ClusterNode(host, port) for host, port in hosts]
+        return lambda: untyped.RedisCluster(startup_nodes=nodes, **options, **_tls(scheme))
+    service, _, database = path.partition("/")
+    if not service or (database and not database.isdecimal()):
+        raise ValueError(
+            "after the Sentinels comes the name of the service they watch, and perhaps a number: "
+            "redis+sentinel://host1,host2/mymaster/0"
+        )
+    tls = _tls(scheme)
+    own = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "retry")}
+    password = rest.pop("sentinel_password", None)
+    options.pop("sentinel_password", None)
+    sentinels = untyped.Sentinel(hosts, sentinel_kwargs={**own, "password": password, **tls})
+    options |= {"db": int(database or 0), **tls}
+    return lambda: sentinels.master_for(service, **options)
+
+
+def _tls(scheme: str) -> dict[str, Any]:
+    return {"ssl": True} if scheme == "rediss" else {}
+
+
+def _hosts(url: str, scheme: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
+    """The hosts, the path, and what else redis-py reads: user, password, options."""
+    parts = urlsplit(url)
+    credentials, at, listed = parts.netloc.rpartition("@")
+    default = 26379 if parts.scheme.endswith("sentinel") else 6379
+    hosts: list[tuple[str, int]] = []
+    rest: dict[str, Any] = {}
+    for host in listed.split(","):
+        # redis-py reads one host at a time, without a path that means something else to it.
+        rest = _parsed(f"{scheme}://{credentials}{at}{host}?{parts.query}")
+        rest.pop("connection_class", None)
+        hosts.append((rest.pop("host", "localhost"), rest.pop("port", default)))
+    return hosts, parts.path.strip("/"), rest
+
+
+def _parsed(url: str) -> dict[str, Any]:
+    import redis.connection  # noqa: PLC0415 - optional, and needed only here
+
+    untyped: Any = redis.connection
+    try:
+        return {**untyped.parse_url(url)}
+    except (ValueError, TypeError):
+        # Its message quotes the URL, or a part of it.
+        raise ValueError("it can't be read as a Redis URL") from None

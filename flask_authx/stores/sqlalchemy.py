@@ -1,0 +1,245 @@
+"""Revocations in an SQL database: SQLite, PostgreSQL, MariaDB and MySQL."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from flask_authx.errors import BadConfigurationError
+
+from .connections import Connections, Run, descriptor_of
+from .entries import ALL, FOREVER, Cutoff, Entry, Kind, Pruned, Risk, UncommittedWritesError
+from .tables import blocklist_table
+
+#: Rows that a batch of a prune looks at, and seconds that it leaves to others after each.
+BATCH = 5000
+REST = 0.01
+
+_KINDS = [*Kind]
+_DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
+
+
+class SQLAlchemyBlocklist:
+    """Keeps revocations in a table, ``authx_blocklist``. They last as what the database commits.
+
+    It has connections of its own, so it neither commits nor rolls back what the app is at, nor
+    waits for the app's pool. In an in-memory SQLite database it has one of its own, which only this
+    process sees.
+
+    :param engine: how to connect; none of its connections are used.
+    :param table: the table, from :func:`blocklist_table`; by default one in a metadata of its own.
+        It must exist, or be made with ``blocklist.table.create(engine)``.
+    :param timeout: the seconds after which a call fails.
+    :param has_writes: says whether the caller has uncommitted writes in the same SQLite file.
+    :raises BadConfigurationError: if the database is none of those above.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        table: sa.Table | None = None,
+        timeout: float = 0.25,
+        has_writes: Callable[[], bool] | None = None,
+    ) -> None:
+        if engine.dialect.name not in _DIALECTS:
+            raise BadConfigurationError(
+                "revocations are kept in SQLite, PostgreSQL, MariaDB or MySQL, and not in "
+                f"{engine.dialect.name}: use redis:// or a bind of another database."
+            )
+        self.table: sa.Table = blocklist_table(sa.MetaData()) if table is None else table
+        self._connections = Connections(engine, timeout)
+        self._has_writes = has_writes
+        self._find, self._add = _find(self.table), _upsert(engine.dialect.name, self.table)
+        if self._connections.in_memory:
+            self._connections.run(lambda connection: self.table.create(connection, checkfirst=True))
+
+    @property
+    def per_process(self) -> bool:
+        """Whether other processes don't see what is added here: only so in memory."""
+        return self._connections.in_memory
+
+    def close(self) -> None:
+        """Close the connections that are not in use. Others are opened when they are needed."""
+        self._connections.close()
+
+    def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
+        """The cut-offs of the entries under these keys, one to three, by one statement."""
+        first, *others = keys
+        second, third = [*others, first, first][:2]
+        parameters = {"first": first, "second": second, "third": third}
+        rows = self._connections.run(
+            lambda connection: connection.execute(self._find, parameters).all()
+        )
+        return [ALL if row[0] is None else Cutoff(*row) for row in rows]
+
+    def add(self, entry: Entry, /) -> None:
+        """Add an entry, in a transaction of its own. It is committed when this returns.
+
+        :raises UncommittedWritesError: if the caller has uncommitted writes in the same SQLite
+            file: it would wait for itself.
+        """
+        refuse_own_writes(self._has_writes)
+        cutoff = entry.cutoff
+        values: dict[str, object] = {
+            "key": entry.key,
+            "kind": _KINDS.index(entry.kind),
+            "expires_at": entry.expires,
+            "cutoff": cutoff.until if cutoff.until < FOREVER else None,
+            "keep": cutoff.keep,
+            "keep_after": None if cutoff.keep is None else cutoff.keep_after,
+        }
+        self._connections.run(lambda connection: connection.execute(self._add, values))
+
+    def sweep(self, before: int, limit: int, /) -> int:
+        """Remove the expired ones among some entries, found wherever a random key points."""
+        key, expires_at = self.table.c.key, self.table.c.expires_at
+        sample = sa.select(key, expires_at).where(key >= os.urandom(16)).order_by(key).limit(limit)
+        rows = self._connections.run(lambda connection: connection.execute(sample).all())
+        expired = [row[0] for row in rows if row[1] < before]
+        if not expired:
+            return 0
+        remove = sa.delete(self.table).where(key.in_(expired), expires_at < before)
+        return self._connections.run(functools.partial(removed_by, remove))
+
+    def prune(self, before: int, /) -> Iterator[Pruned]:
+        """Remove all entries that expired before a moment, walking along the keys."""
+        key = self.table.c.key
+        with self._connections.long() as run:
+            last = b""
+            while True:
+                batch = sa.select(key).where(key > last).order_by(key).offset(BATCH - 1).limit(1)
+                end = _scalar(run, batch)
+                stretch = [key > last] if end is None else [key > last, key <= end]
+                remove = sa.delete(self.table).where(*stretch, self.table.c.expires_at < before)
+                removed = run(functools.partial(removed_by, remove))
+                if end is None:
+                    yield Pruned(removed, 1.0)
+                    return
+                # Keys are hashes: how far they have come is how much has been done.
+                yield Pruned(removed, int.from_bytes(end[:4], "big") / 2**32)
+                last = end
+                time.sleep(REST)
+
+    def count(self, bounds: Sequence[int], /) -> Mapping[Kind, Sequence[int]]:
+        """How many entries of each kind expire before which bound. Looks at the whole table."""
+        counts = {kind: [0] * (len(bounds) + 1) for kind in Kind}
+        expires_at = self.table.c.expires_at
+        whens = [(expires_at < bound, place) for place, bound in enumerate(bounds)]
+        place: sa.ColumnElement[int] = (
+            sa.case(*whens, else_=len(bounds)) if whens else sa.literal_column("0", sa.Integer)
+        )
+        query = sa.select(self.table.c.kind, place.label("place"), sa.func.count()).group_by(
+            self.table.c.kind, sa.text("place")
+        )
+        with self._connections.long() as run:
+            for kind, found, number in run(lambda connection: connection.execute(query).all()):
+                counts[_KINDS[kind]][found] = number
+        return counts
+
+    def risks(self) -> Iterator[Risk]:
+        """A table that isn't there, and settings of the server under which a commit may be lost."""
+        if self._connections.in_memory:
+            yield Risk(
+                "revocations are kept in an SQLite database in the memory of each process: a "
+                "restart forgets them, and with several workers each knows only its own.",
+                "put the database into a file, or name another store.",
+            )
+            return
+        with self._connections.long() as run:
+            yield from run(lambda connection: [*_missing(connection, self.table)])
+            yield from run(lambda connection: [*_lossy(connection)])
+
+
+def refuse_own_writes(has_writes: Callable[[], bool] | None) -> None:
+    """Refuse to write where the caller's own uncommitted writes lock the file.
+
+    :raises UncommittedWritesError: then, and it says what to do.
+    """
+    if has_writes is not None and has_writes():
+        raise UncommittedWritesError(
+            "db.session holds uncommitted writes in the SQLite file that a revocation must be "
+            "written to, and SQLite has one writer at a time: call db.session.commit() before you "
+            "revoke, or give the revocations a file of their own: a bind in SQLALCHEMY_BINDS, and "
+            'JWT_BLOCKLIST = "sqlalchemy://its_bind_key".'
+        )
+
+
+def _find(table: sa.Table) -> sa.Select[Any, Any, Any]:
+    keys = [sa.bindparam(name, type_=table.c.key.type) for name in ("first", "second", "third")]
+    columns = (table.c.cutoff, table.c.keep, table.c.keep_after)
+    return sa.select(*columns).where(table.c.key.in_(keys))
+
+
+def _upsert(dialect: str, table: sa.Table) -> sa.Insert:
+    """What :meth:`Cutoff.then` says, as one statement, so that two processes can't both miss it."""
+    old = table.c
+    insert: Any = {"sqlite": sqlite, "postgresql": postgresql}.get(dialect, mysql).insert(table)
+    new: Any = insert.inserted if dialect in ("mysql", "mariadb") else insert.excluded
+    # In this order: MySQL's later assignments see the values of the earlier ones.
+    changes: list[tuple[str, sa.ColumnElement[Any]]] = [
+        ("keep_after", sa.case((old.keep == new.keep, old.keep_after), else_=old.cutoff)),
+        ("keep", new.keep),
+        ("cutoff", sa.case((old.cutoff + 1 > new.cutoff, old.cutoff + 1), else_=new.cutoff)),
+        (
+            "expires_at",
+            sa.case((old.expires_at > new.expires_at, old.expires_at), else_=new.expires_at),
+        ),
+    ]
+    added: sa.Insert = (
+        insert.on_duplicate_key_update(changes)
+        if dialect in ("mysql", "mariadb")
+        else insert.on_conflict_do_update(index_elements=[old.key], set_=dict(changes))
+    )
+    return added
+
+
+def removed_by(remove: sa.Delete, connection: sa.Connection) -> int:
+    """How many rows a DELETE has removed."""
+    return connection.execute(remove).rowcount
+
+
+def _scalar(run: Run, query: sa.Select[Any]) -> Any:
+    return run(lambda connection: connection.execute(query).scalar())
+
+
+def _missing(connection: sa.Connection, table: sa.Table) -> Iterator[Risk]:
+    if not sa.inspect(connection).has_table(table.name, schema=table.schema):
+        yield Risk(
+            f"the table {table.fullname} is missing: every guarded request is answered with 503.",
+            "create it with db.create_all(), or with flask db migrate and flask db upgrade.",
+        )
+
+
+def _lossy(connection: sa.Connection) -> Iterator[Risk]:
+    name = connection.dialect.name
+    if name != "sqlite" and descriptor_of(connection) is None:
+        yield Risk(
+            f"the driver {connection.dialect.driver} gives no way to end a wait for a server that "
+            "hangs: requests may hang with it.",
+            "use psycopg, psycopg2, PyMySQL or mysqlclient.",
+        )
+    if name == "sqlite":
+        if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
+            yield Risk(
+                "the SQLite file is not in WAL mode: requests wait while anybody writes.",
+                'run once: sqlite3 FILE "PRAGMA journal_mode=WAL".',
+            )
+    elif name == "postgresql":
+        if connection.exec_driver_sql("SHOW fsync").scalar() == "off":
+            yield Risk(
+                "PostgreSQL runs with fsync off: a power cut may lose revocations and more.",
+                "set fsync = on.",
+            )
+    elif connection.exec_driver_sql("SELECT @@innodb_flush_log_at_trx_commit").scalar() != 1:
+        yield Risk(
+            "innodb_flush_log_at_trx_commit is not 1: a crash may lose the last second's "
+            "revocations.",
+            "set it to 1.",
+        )

@@ -1,0 +1,67 @@
+"""The tables, as SQLAlchemy knows them. Migrations see them like any other of the app's."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+BLOCKLIST = "authx_blocklist"
+AUDIT = "authx_audit"
+
+_KEY = sa.LargeBinary(16).with_variant(mysql.BINARY(16), "mysql", "mariadb")
+#: SQLite numbers rows only in a column of just this type.
+_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def blocklist_table(metadata: sa.MetaData) -> sa.Table:
+    """The table of revocations: one row for each token, login or subject, small and without text.
+
+    Times are seconds since 1970-01-01 UTC. There is no index beside the primary key: keys are
+    hashes, so a stretch of them is a fair sample, and pruning walks along them.
+    """
+    known = _known(metadata, BLOCKLIST)
+    if known is not None:
+        return known
+    return sa.Table(
+        BLOCKLIST,
+        metadata,
+        sa.Column("key", _KEY, primary_key=True),
+        sa.Column("expires_at", sa.BigInteger, nullable=False),
+        #: 0 for a token, 1 for a session, 2 for a subject.
+        sa.Column("kind", sa.SmallInteger, nullable=False),
+        #: NULL: there is no login that the entry doesn't end.
+        sa.Column("cutoff", sa.BigInteger),
+        sa.Column("keep_after", sa.BigInteger),
+        sa.Column("keep", _KEY),
+        # SQLite then keeps the rows in the index itself: half the size, and one look-up less.
+        sqlite_with_rowid=False,
+    )
+
+
+def audit_table(metadata: sa.MetaData) -> sa.Table:
+    """The table that says who revoked what, when and why. It is written to and never changed."""
+    known = _known(metadata, AUDIT)
+    if known is not None:
+        return known
+    return sa.Table(
+        AUDIT,
+        metadata,
+        sa.Column("id", _ID, primary_key=True),
+        #: Seconds since 1970-01-01 UTC.
+        sa.Column("at", sa.BigInteger, nullable=False, index=True),
+        #: The name of the ``AuthX`` object.
+        sa.Column("instance", sa.String(64), nullable=False),
+        #: The subject of the token with which it was asked for; NULL if there was none.
+        sa.Column("actor", sa.String(255)),
+        #: What was revoked: ``token``, ``session`` or ``subject``, and its jti, sid or sub.
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("value", sa.String(255), nullable=False),
+        #: The sid that a revocation of all others kept.
+        sa.Column("keep", sa.String(255)),
+        sa.Column("reason", sa.Text),
+    )
+
+
+def _known(metadata: sa.MetaData, name: str) -> sa.Table | None:
+    """The table, if another app with the same metadata has defined it already."""
+    return metadata.tables.get(f"{metadata.schema}.{name}" if metadata.schema else name)

@@ -1,0 +1,81 @@
+"""The audit trail: who revoked what, when and why, in a table of its own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict
+
+import sqlalchemy as sa
+
+from flask_authx.errors import BadConfigurationError
+
+from .breaker import Breaker
+from .connections import Connections
+from .entries import Record
+from .sqlalchemy import refuse_own_writes, removed_by
+
+#: Records that are removed together.
+BATCH = 5000
+
+
+class AuditTrail:
+    """Writes records on a connection of its own, each in its own transaction.
+
+    :param engine: how to connect.
+    :param table: the table, from :func:`audit_table`.
+    :param timeout: the seconds after which a call fails.
+    :param has_writes: says whether the caller has uncommitted writes in the same SQLite file.
+    :raises BadConfigurationError: if the database is in memory.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        table: sa.Table,
+        *,
+        timeout: float,
+        has_writes: Callable[[], bool] | None = None,
+    ) -> None:
+        self._table = table
+        self._connections = Connections(engine, timeout, size=2)
+        self._has_writes = has_writes
+        self._breaker = Breaker("the audit trail")
+        if self._connections.in_memory:
+            raise BadConfigurationError(
+                "an audit trail must last, and an SQLite database in memory doesn't: put the "
+                "database into a file, or remove the setting that asks for a trail."
+            )
+
+    def write(self, record: Record) -> None:
+        """Add a record. It is committed when this returns.
+
+        :raises StoreError: if it could not be written.
+        :raises UncommittedWritesError: as :meth:`SQLAlchemyBlocklist.add` does.
+        """
+        self._breaker.call(self._insert, record)
+
+    def refuse_own_writes(self) -> None:
+        """Refuse what a record could not be written about.
+
+        :raises UncommittedWritesError: as :meth:`write` does.
+        """
+        refuse_own_writes(self._has_writes)
+
+    def _insert(self, record: Record) -> None:
+        self.refuse_own_writes()
+        values = {**asdict(record), "kind": record.kind.value}
+        add = sa.insert(self._table)
+        self._connections.run(lambda connection: connection.execute(add, values))
+
+    def prune(self, before: int) -> int:
+        """Remove the records from before a moment, and say how many there were."""
+        table, total = self._table, 0
+        oldest = sa.select(table.c.id).where(table.c.at < before).order_by(table.c.at).limit(BATCH)
+        with self._connections.long() as run:
+            while True:
+                ids = run(lambda connection: connection.execute(oldest).scalars().all())
+                if not ids:
+                    return total
+                remove = sa.delete(table).where(table.c.id.in_(ids))
+                total += run(functools.partial(removed_by, remove))
