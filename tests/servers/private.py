@@ -1,0 +1,319 @@
+"""Servers of a test's own, on free ports and in folders of their own: to be killed and stopped.
+
+Those that refuse to run as root run as the user that their package has made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import redis
+import sqlalchemy as sa
+
+#: Seconds that a server may take to start on a busy machine.
+PATIENCE = 60.0
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Server:
+    """A server process and its children.
+
+    :param command: what starts it, in the foreground.
+    :param url: where it answers.
+    :param ready: raises as long as it doesn't answer.
+    :param user: whom it runs as, if we are root.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        url: str,
+        folder: Path,
+        ready: Callable[[], object],
+        user: str | None = None,
+    ) -> None:
+        self.command = command
+        self.url = url
+        self.folder = folder
+        self.user = user
+        self._ready = ready
+        self._process: subprocess.Popen[Any] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            process = self._process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **as_user(self.user),
+            )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self._ready()
+            except Exception:  # noqa: BLE001 - each server has its own way of not being ready
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError((self.folder / "log").read_text("utf-8")) from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it and all its children."""
+        assert self._process is not None
+        # A server's children may be sessions of their own, as PostgreSQL's are.
+        for pid in [self._process.pid, *descendants(self._process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """As ``kill -9`` does, and without a moment between it and its children."""
+        assert self._process is not None
+        self.signal(signal.SIGSTOP)
+        self.signal(signal.SIGKILL)
+        self._process.wait()
+
+    def pause(self) -> None:
+        """Leave it standing with its connections open."""
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it, whatever state it is in."""
+        if self._process is not None and self._process.poll() is None:
+            self.resume()
+            self.kill()
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process, and theirs."""
+    found: list[int] = []
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, listing.read_text("ascii").split()):
+                found += [child, *descendants(child)]
+    return found
+
+
+def as_user(user: str | None) -> dict[str, Any]:
+    """What makes a subprocess run as a user, if we may."""
+    if user is None or os.geteuid() != 0:
+        return {}
+    entry = pwd.getpwnam(user)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def program(*names: str) -> str | None:
+    """The path of the first of these programs that is installed."""
+    folders = [os.environ.get("PATH", ""), "/usr/sbin", *map(str, _postgres_folders())]
+    for name in names:
+        if (found := shutil.which(name, path=os.pathsep.join(folders))) is not None:
+            return found
+    return None
+
+
+def _postgres_folders() -> list[Path]:
+    return sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+@contextlib.contextmanager
+def folder_for(user: str | None) -> Generator[Path]:
+    """A new folder that belongs to a user, and is removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="authx-"))
+    try:
+        if as_user(user):
+            shutil.chown(folder, user, as_user(user)["group"])
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _running(server: Server) -> Generator[Server]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def _asks(url: str) -> Callable[[], object]:
+    def ask() -> None:
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
+    return ask
+
+
+@contextlib.contextmanager
+def postgresql(*settings: str) -> Generator[Server]:
+    """PostgreSQL with an empty database ``postgres``; settings as ``name=value``."""
+    initdb, postgres = program("initdb"), program("postgres")
+    assert initdb is not None
+    assert postgres is not None
+    user, port = "postgres", free_port()
+    with folder_for(user) as folder:
+        data = folder / "data"
+        subprocess.run(
+            [initdb, "-D", data, "-A", "trust", "-U", "root", "-E", "UTF8", "--no-sync"],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+            **as_user(user),
+        )
+        command = [postgres, "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder)]
+        for setting in settings:
+            command += ["-c", setting]
+        url = f"postgresql+psycopg://root@127.0.0.1:{port}/postgres"
+        with _running(Server(command, url, folder, _asks(url), user)) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def mariadb(*options: str) -> Generator[Server]:
+    """MariaDB with an empty database ``test``; options as ``--name=value``."""
+    install, mariadbd = program("mariadb-install-db"), program("mariadbd")
+    assert install is not None
+    assert mariadbd is not None
+    user, port = "mysql", free_port()
+    with folder_for(user) as folder:
+        data = folder / "data"
+        subprocess.run(
+            [
+                *(install, "--no-defaults", f"--datadir={data}"),
+                *("--auth-root-authentication-method=normal", "--skip-test-db"),
+            ],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+            **as_user(user),
+        )
+        (data / "test").mkdir()
+        if as_user(user):
+            shutil.chown(data / "test", user, as_user(user)["group"])
+        command = [
+            *(mariadbd, "--no-defaults", f"--datadir={data}", f"--port={port}"),
+            *(f"--socket={folder / 'socket'}", "--bind-address=127.0.0.1"),
+            *("--skip-name-resolve", "--innodb-buffer-pool-size=32M", *options),
+        ]
+        url = f"mariadb+pymysql://root@127.0.0.1:{port}/test"
+        with _running(Server(command, url, folder, _asks(url), user)) as server:
+            yield server
+
+
+def _redis(folder: Path, port: int, *options: str) -> Server:
+    redis_server = program("redis-server")
+    assert redis_server is not None
+    command = [
+        *(redis_server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
+        *("--save", "", *options),
+    ]
+
+    def ask() -> None:
+        with _client(port) as client:
+            client.ping()
+
+    return Server(command, f"redis://127.0.0.1:{port}/0", folder, ask)
+
+
+def _client(port: int) -> Any:
+    # Many of its commands have no types.
+    return redis.Redis(port=port, socket_timeout=5, socket_connect_timeout=1, decode_responses=True)
+
+
+@contextlib.contextmanager
+def redis_server(*options: str) -> Generator[Server]:
+    """Redis with an append-only file; options as on its command line."""
+    with (
+        folder_for(None) as folder,
+        _running(_redis(folder, free_port(), "--appendonly", "yes", *options)) as server,
+    ):
+        yield server
+
+
+@contextlib.contextmanager
+def redis_cluster() -> Generator[tuple[str, list[Server]]]:
+    """A Cluster of three masters; gives its URL and its servers."""
+    with contextlib.ExitStack() as stack:
+        servers: list[Server] = []
+        ports = [free_port() for _ in range(3)]
+        for port in ports:
+            folder = stack.enter_context(folder_for(None))
+            # The bus would take a port of its own 10000 above, which may not exist.
+            options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+            servers.append(stack.enter_context(_running(_redis(folder, port, *options))))
+        redis_cli = program("redis-cli")
+        assert redis_cli is not None
+        hosts = [f"127.0.0.1:{port}" for port in ports]
+        subprocess.run(
+            [redis_cli, "--cluster", "create", *hosts, "--cluster-yes"],
+            check=True,
+            capture_output=True,
+            timeout=PATIENCE,
+        )
+        deadline = time.monotonic() + PATIENCE
+        while not all(_cluster_is_ok(port) for port in ports):
+            assert time.monotonic() < deadline, "the Cluster did not come up"
+            time.sleep(0.1)
+        yield f"redis+cluster://{','.join(hosts)}", servers
+
+
+def _cluster_is_ok(port: int) -> bool:
+    with _client(port) as client:
+        return (
+            re.search(r"cluster_state\W+ok", str(client.execute_command("CLUSTER INFO")))
+            is not None
+        )
+
+
+@contextlib.contextmanager
+def redis_sentinel() -> Generator[tuple[str, Server, Server]]:
+    """A master, a replica and a Sentinel; gives the URL, the master and the replica."""
+    with contextlib.ExitStack() as stack:
+        master = stack.enter_context(redis_server())
+        port = master.url.rpartition(":")[2].partition("/")[0]
+        replica = stack.enter_context(redis_server("--replicaof", "127.0.0.1", port))
+        folder = stack.enter_context(folder_for(None))
+        watch = free_port()
+        configuration = folder / "sentinel.conf"
+        configuration.write_text(
+            f"port {watch}\ndir {folder}\nbind 127.0.0.1\n"
+            f"sentinel monitor authx 127.0.0.1 {port} 1\n"
+            "sentinel down-after-milliseconds authx 500\n"
+            "sentinel failover-timeout authx 3000\n",
+            encoding="ascii",
+        )
+        sentinel = _redis(folder, watch)
+        sentinel.command = [sentinel.command[0], str(configuration), "--sentinel"]
+        stack.enter_context(_running(sentinel))
+        with _client(watch) as client:
+            deadline = time.monotonic() + PATIENCE
+            while not client.execute_command("SENTINEL", "replicas", "authx"):
+                assert time.monotonic() < deadline, "the Sentinel found no replica"
+                time.sleep(0.1)
+        yield f"redis+sentinel://127.0.0.1:{watch}/authx/0", master, replica
