@@ -5,11 +5,13 @@ ANOTHER := name another Python with make PYTHON=python3.12
 PIP_MINIMUM := .venv-minimum/bin/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-minimum check docs bench format dist clean
+.PHONY: help install demo demo-stores test test-slow test-minimum check docs bench bench-stores \
+    format dist clean
 
 help:
 	@echo "make install       create .venv with everything that development needs"
-	@echo "make demo          serve the example on 127.0.0.1:5000"
+	@echo "make demo          serve the first example on 127.0.0.1:5000"
+	@echo "make demo-stores   serve the second; STORE=redis://... or another URL says on which store"
 	@echo "make test          the tests, with coverage"
 	@echo "make test-slow     what takes long: packages, built and installed"
 	@echo "make test-minimum  the tests on the oldest supported dependencies"
@@ -17,6 +19,7 @@ help:
 	@echo "make format        format the code and apply safe fixes"
 	@echo "make docs          build the documentation into docs/_build/html"
 	@echo "make bench         run the benchmarks"
+	@echo "make bench-stores  run those of the stores, on the servers of this machine"
 	@echo "make dist          build the sdist and the wheel into dist/"
 	@echo "make clean         remove all that was built, .venv included"
 
@@ -54,6 +57,10 @@ install: .venv/.installed
 demo: .venv/.demo
 	@$(BIN)/python -m examples.token_callbacks
 
+# By the environment: the URL may hold a password, and a command line is for all to read.
+demo-stores: .venv/.demo
+	@FLASK_STORE="$${STORE:-$$FLASK_STORE}" $(BIN)/python -m examples.stores
+
 test: .venv/.installed
 	@$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
 
@@ -79,6 +86,9 @@ docs: .venv/.installed
 
 bench: .venv/.installed
 	@$(BIN)/python -m benchmarks
+
+bench-stores: .venv/.installed
+	@$(BIN)/python -m benchmarks.stores
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix

@@ -12,7 +12,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -65,13 +65,20 @@ def vet(field: Sequence[Contender]) -> None:
         raise UnfitContenderError("\n".join(faults))
 
 
-def measure(field: Sequence[Contender], rounds: int, calls: int) -> Iterator[Round]:
+def measure(
+    field: Sequence[Contender],
+    rounds: int,
+    calls: int,
+    # The process's own time: what others run on a shared machine in between is not counted.
+    clock: Callable[[], int] = time.process_time_ns,
+) -> Iterator[Round]:
     """Time the contenders, each in every round, in another order each time.
 
+    :param clock: nanoseconds. Another than the process's own time is for contenders that wait.
     :raises UnfitContenderError: before anything is timed.
     """
     vet(field)
-    series = {one.name: _series(one, calls) for one in field}
+    series = {one.name: _series(one, calls, clock) for one in field}
     # What lives until the end needs no look at each collection.
     gc.collect()
     gc.freeze()
@@ -79,20 +86,20 @@ def measure(field: Sequence[Contender], rounds: int, calls: int) -> Iterator[Rou
     try:
         for _ in range(rounds):
             random.shuffle(order)
-            yield {one.name: _time(one, series[one.name]) for one in order}
+            yield {one.name: _time(one, series[one.name], clock) for one in order}
     finally:
         gc.unfreeze()
 
 
-def _series(one: Contender, calls: int) -> int:
+def _series(one: Contender, calls: int, clock: Callable[[], int]) -> int:
     """Warm a contender up, and find out how many calls of it one round can afford."""
-    _time(one, min(calls, 3))
+    _time(one, min(calls, 3), clock)
     # A clock may be too coarse for what takes next to nothing.
-    taken = max(_time(one, min(calls, 20)), 0.01)
+    taken = max(_time(one, min(calls, 20), clock), 0.01)
     return max(2, min(calls, int(_LONGEST_SERIES / taken)))
 
 
-def _time(one: Contender, calls: int) -> float:
+def _time(one: Contender, calls: int, clock: Callable[[], int]) -> float:
     call = one.call
     # A collection would fall on whoever happens to be running.
     gc.collect()
@@ -101,12 +108,10 @@ def _time(one: Contender, calls: int) -> float:
         with one.around():
             # The first call alone, since it finds the processor's caches full of somebody else's.
             call()
-            # The process's own time: what others run on a shared machine in between is not counted,
-            # and there is nothing to wait for in here that would be missed.
-            start = time.process_time_ns()
+            start = clock()
             for _ in range(calls):
                 call()
-            taken = time.process_time_ns() - start
+            taken = clock() - start
     finally:
         gc.enable()
     return taken / calls / 1000

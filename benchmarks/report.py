@@ -79,7 +79,11 @@ def ratios(row: Row, rounds: Sequence[Round]) -> Spread | None:
     """What a contender took as a share of what its reference took in the same round."""
     if row.against is None:
         return None
-    reference = _BY_NAME[row.against]
+    return shares(row, _BY_NAME[row.against], rounds)
+
+
+def shares(row: Row, reference: Row, rounds: Sequence[Round]) -> Spread:
+    """What one took as a share of what another took in the same round."""
     pairs = [(cost(row, one), cost(reference, one)) for one in rounds]
     # A reference that cost nothing is noise: there is no share of it.
     return Spread.of([mine / other for mine, other in pairs if other > 0])

@@ -30,6 +30,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!flask_authx\.).*"),
     # Type variables: a view or a callback, which comes back as what it was.
     (r"py:class", r"flask_authx\.extension\.[CFT]"),
+    # What the package hands to its own store, and no app has to make.
+    (r"py:class", r"flask_authx\.stores\.entries\.Transaction"),
 ]
 
 html_theme = "furo"

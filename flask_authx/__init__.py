@@ -1,5 +1,6 @@
 """Token authentication for Flask whose tokens can be taken back."""
 
+import importlib.util
 import typing
 
 from .context import current_token, current_user
@@ -43,7 +44,7 @@ from .tokens import Location, RequestToken, Token, TokenPair, TokenType
 from .verifier import OnInvalid
 
 if typing.TYPE_CHECKING:
-    from .stores.sqlalchemy import SQLAlchemyBlocklist
+    from .stores.sqlalchemy import SQLAlchemyBlocklist as SQLAlchemyBlocklist
 
 __all__ = [
     "AccessTokenRequiredError",
@@ -93,6 +94,14 @@ __all__ = [
     "token_revoked",
     "token_unchecked",
 ]
+
+# For those who import everything.
+if importlib.util.find_spec("sqlalchemy") is None:
+    __all__.remove("SQLAlchemyBlocklist")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from .callbacks import Instance
 from .errors import BadConfigurationError
 from .revocation import Revocations
 from .settings import OnError, Settings
-from .stores.entries import Blocklist
+from .stores.entries import Blocklist, OwnWrites, Transaction
 from .stores.memory import MemoryBlocklist
 from .stores.redis_urls import SCHEMES, client_for
 
@@ -76,7 +77,7 @@ def open_trail(app: Flask, settings: Settings) -> AuditTrail | None:
         engine,
         audit_table(db.metadatas[bind_key]),
         timeout=settings.store_timeout,
-        has_writes=_writes_in(db, engine),
+        own_writes=_writes_in(db, engine),
     )
 
 
@@ -113,14 +114,13 @@ def _open_sqlalchemy(app: Flask, url: str, settings: Settings) -> Blocklist:
     db = _flask_sqlalchemy(app, setting)
     # As in open_trail.
     from .stores.sqlalchemy import SQLAlchemyBlocklist  # noqa: PLC0415 - as said there
-    from .stores.tables import blocklist_table  # noqa: PLC0415 - as said there
 
     engine = _engine(app, db, bind_key, setting)
     return SQLAlchemyBlocklist(
         engine,
-        table=blocklist_table(db.metadatas[bind_key]),
+        metadata=db.metadatas[bind_key],
         timeout=settings.store_timeout,
-        has_writes=_writes_in(db, engine),
+        own_writes=_writes_in(db, engine),
     )
 
 
@@ -155,36 +155,59 @@ def _engine(app: Flask, db: SQLAlchemy, bind_key: str | None, setting: str) -> E
     return engines[bind_key]
 
 
-def _writes_in(db: SQLAlchemy, engine: Engine) -> Callable[[], bool] | None:
+def _writes_in(db: SQLAlchemy, engine: Engine) -> OwnWrites | None:
     """Says whether the session of the current context has uncommitted writes in an SQLite file.
 
-    ``None`` for other databases, which have more than one writer.
+    ``None`` for other databases, which have more than one writer or are the store's own.
     """
-    if engine.dialect.name != "sqlite":
-        return None
-    from sqlalchemy import event  # noqa: PLC0415 - optional
+    # As in open_trail.
+    from sqlalchemy import event  # noqa: PLC0415 - as said there
 
+    from .stores.connections import is_in_memory  # noqa: PLC0415 - as said there
+
+    if engine.dialect.name != "sqlite" or is_in_memory(engine):
+        return None
     path = _file(engine)
 
-    @event.listens_for(db.session, "after_begin")
-    def remember(session: Any, _: Any, connection: Any) -> None:
-        if connection.dialect.name == "sqlite" and _file(connection.engine) == path:
-            session.info[key] = connection
+    @functools.cache
+    def is_same(other: Engine) -> bool:
+        return _file(other) == path
 
+    #: In ``session.info``: the connections to the file, and the changes each had made before.
     key = f"flask_authx {path}"
 
-    def has_writes() -> bool:
+    @event.listens_for(db.session, "after_begin")
+    def remember(session: Any, transaction: Any, connection: Any) -> None:
+        if (
+            connection.dialect.name == "sqlite"
+            and not transaction.nested
+            and is_same(connection.engine)
+        ):
+            driver = connection.connection.dbapi_connection
+            begun = [one for one in session.info.get(key, ()) if not one[0].closed]
+            session.info[key] = [*begun, (connection, driver.total_changes)]
+
+    def state() -> Transaction:
         # Without an app context there is no session; a session isn't made in order to look at it.
         if not has_app_context() or not db.session.registry.has():
-            return False
-        connection: Any = db.session().info.get(key)
-        if connection is None or connection.closed or connection.invalidated:
-            return False
-        # The driver knows whether it has begun to write: a transaction that only reads is none.
-        return bool(connection.connection.dbapi_connection.in_transaction)
+            return Transaction.NONE
+        states = [_transaction(*one) for one in db.session().info.get(key, ())]
+        return max(states, default=Transaction.NONE)
 
-    return has_writes
+    return state
+
+
+def _transaction(connection: Any, changes_before: int) -> Transaction:
+    if connection.closed or connection.invalidated:
+        return Transaction.NONE
+    driver = connection.connection.dbapi_connection
+    if not driver.in_transaction:
+        return Transaction.NONE
+    # A savepoint, or a recipe that begins each transaction itself, need not have written yet.
+    return Transaction.WRITING if driver.total_changes > changes_before else Transaction.OPEN
 
 
 def _file(engine: Engine) -> Path:
-    return Path(engine.url.database or "").absolute()
+    """The file of an SQLite database, however its URL spells it."""
+    name = (engine.url.database or "").removeprefix("file:").partition("?")[0]
+    return Path(name).resolve()

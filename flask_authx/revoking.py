@@ -141,7 +141,7 @@ def logout(app: Flask, state: AppState, reason: str | None) -> None:
 
     :raises AuthXException: if the token isn't good, or the revocation could not be written.
     """
-    store_of(state)
+    revocations = store_of(state)
     current = this_request()
     try:
         for type in TokenType:
@@ -157,10 +157,10 @@ def logout(app: Flask, state: AppState, reason: str | None) -> None:
         state.dress(error)
         raise
     if token.sid != token.jti:
-        revoke_session(app, state, token.sid, reason)
-    elif state.revocations is not None and token.exp > state.revocations.now():
+        revoke_session(app, state, token.sid, reason, actor=token.sub)
+    elif revocations.now() < token.exp + state.settings.decode_leeway:
         # Another library's token, which has no login beside itself.
-        revoke_token(app, state, token, reason)
+        revoke_token(app, state, token, reason, actor=token.sub)
 
 
 def is_revoked(app: Flask, state: AppState, token: str | RequestToken | Token) -> bool:
@@ -311,5 +311,9 @@ def _check_reason(reason: object) -> None:
         return
     if not isinstance(reason, str):
         raise TypeError(f"a reason is text, not {type(reason).__name__}")
-    if len(reason) > _MAX_REASON or "\0" in reason:
-        raise ValueError(f"a reason has at most {_MAX_REASON} characters, and no NUL")
+    # JSON can name lone surrogates, and no database holds them.
+    text = reason.encode("utf-8", "replace").decode("utf-8")
+    if len(reason) > _MAX_REASON or "\0" in reason or text != reason:
+        raise ValueError(
+            f"a reason has at most {_MAX_REASON} characters, no NUL and no lone surrogate"
+        )

@@ -126,7 +126,8 @@ def prune(*, name: str | None) -> None:
         removed = _prune(revocations)
         click.echo(f"Removed {removed:,} expired revocations.")
         if state.trail is not None and state.settings.audit is not None:
-            records = state.trail.prune(revocations.now() - state.settings.audit)
+            before = revocations.now() - state.settings.audit
+            records = state.trail.prune(state.instance.name, before)
             click.echo(f"Removed {records:,} old audit records.")
 
 

@@ -234,6 +234,7 @@ def test_json_holds_the_demand_in_full() -> None:
         "optional": False,
         "on_invalid": "error",
         "locations": ["json"],
+        "check_revocation": True,
     }
     nobody = {"instance": "authx", "by": "nobody"}
     assert json.loads(run(app, "--json").stdout) == {

@@ -20,7 +20,8 @@ from flask_authx.settings import Settings
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.rst"))
-SOURCES = sorted((ROOT / "flask_authx").glob("*.py"))
+PACKAGE = ROOT / "flask_authx"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 SETTINGS = {"JWT_" + one.name.upper() for one in fields(Settings) if one.init}
 #: Languages of code that nothing here can run; Python is not among them.
 UNTESTED = {"console", "http", "json", "text", "html+jinja"}
@@ -100,6 +101,11 @@ def test_defaults_are_shown_readably_and_keys_have_none(reference: Any) -> None:
     assert reference.default_of("cache_size") == "10 MiB"
     assert reference.default_of("json_methods") == "``PATCH``, ``POST``, ``PUT``"
     assert reference.default_of("protect_all") == "``False``"
+    assert reference.default_of("store_timeout") == "0.25 seconds"
+    assert reference.default_of("clock_skew") == "1 second"
+    assert reference.default_of("prune_on_write") == "``100``"
+    assert reference.default_of("blocklist_on_error") == "``refuse``"
+    assert reference.default_of("blocklist") == reference.default_of("audit") == "none"
     secret = {one.name for one in fields(Settings) if not one.repr and one.init}
     assert secret >= {"secret_key", "private_key", "public_key"}
     assert {reference.default_of(name) for name in secret} == {"none"}
@@ -182,9 +188,11 @@ def test_every_public_name_is_in_the_api_reference(name: str) -> None:
 
 def test_every_module_is_in_the_picture_and_on_the_page() -> None:
     modules = {file.stem for file in SOURCES} - {"__init__"}
-    assert extension("picture").modules() == modules
+    packages = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
+    top = {file.stem for file in PACKAGE.glob("*.py")} - {"__init__"}
+    assert extension("picture").modules() == top | packages
     page = (DOCS / "architecture.rst").read_text("utf-8")
-    assert [name for name in sorted(modules) if f"``{name}``" not in page] == []
+    assert [name for name in sorted(modules | packages) if f"``{name}``" not in page] == []
 
 
 def test_the_picture_shows_the_order_of_the_import_contract() -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import flask_jwt_extended
+import pytest
 from flask import Flask
 
 from flask_authx import AuthX, BadConfigurationError, JWTDecodeError
+
+from .test_docs_snippets import bearer, snippet
 
 #: Its types are only partly known.
 fje: Any = flask_jwt_extended
@@ -47,6 +50,30 @@ def accepted(**settings: Any) -> set[str]:
 def test_tokens_of_flask_jwt_extended_are_accepted_as_the_guide_says() -> None:
     assert accepted() == set()
     assert accepted(JWT_ACCEPT_UNTYPED=True) == {"access", "fresh", "refresh"}
+
+
+def test_an_old_table_and_a_store_both_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLASK_JWT_SECRET_KEY", SECRET)
+    monkeypatch.setenv("FLASK_SQLALCHEMY_DATABASE_URI", f"sqlite:///{tmp_path / 'app.sqlite3'}")
+    module = snippet("migrating")
+    client, tokens = module.app.test_client(), tokens_of_flask_jwt_extended()
+    headers = [bearer(tokens[name]) for name in ("access", "fresh")]
+
+    def statuses() -> list[int]:
+        return [client.get("/profile", headers=header).status_code for header in headers]
+
+    assert statuses() == [200, 200]
+    with module.app.app_context():
+        jti = module.authx.decode_token(tokens["access"]).jti
+        module.db.session.add(module.TokenBlocklist(jti=jti))
+        module.db.session.commit()
+    assert statuses() == [401, 200]
+    assert client.delete("/logout", headers=headers[1]).json == {"logged_out": True}
+    assert statuses() == [401, 401]
+    with module.app.app_context():
+        module.db.engine.dispose()
 
 
 def test_settings_of_flask_jwt_extended_are_known_or_in_the_guide() -> None:

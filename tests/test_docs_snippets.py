@@ -214,6 +214,7 @@ def test_outside_of_requests() -> None:
 def test_testing() -> None:
     module = snippet("testing")
     module.test_profile_says_who_it_is()
+    module.test_a_revoked_login_is_over()
     module.test_token_expires_after_a_quarter_of_an_hour()
 
 
@@ -222,14 +223,14 @@ def test_signals(caplog: pytest.LogCaptureFixture) -> None:
     client: FlaskClient = module.app.test_client()
     headers = mint(module)
     client.get("/profile")
-    module.authx.set_callback_token_blocklist(everything_is_revoked)
+    with module.app.test_request_context(headers=headers):
+        module.authx.logout()
     client.get("/profile", headers=headers)
     said = [record.getMessage() for record in caplog.records if record.name == "audit"]
-    assert said[:2] == [
-        "refused MissingTokenError (A token is required) of None",
-        "refused RevokedTokenError (The token has been revoked) of ann",
-    ]
-    assert re.fullmatch(r"somebody still uses the ended login [\w-]{22}", said[2])
+    assert said[0] == "refused MissingTokenError (A token is required) of None"
+    assert re.fullmatch(r"ann has ended the login [\w-]{22}", said[1])
+    assert said[2] == "refused RevokedTokenError (The token has been revoked) of ann"
+    assert re.fullmatch(r"somebody still uses the ended login [\w-]{22}", said[3])
 
 
 def test_an_answer_of_the_apps_own() -> None:

@@ -175,7 +175,7 @@ def test_an_error_is_a_whole_response(
 
 
 def test_the_table_above_covers_every_exported_error() -> None:
-    exported = [vars(flask_authx)[name] for name in flask_authx.__all__]
+    exported = [getattr(flask_authx, name) for name in flask_authx.__all__]
     classes = {one for one in exported if inspect.isclass(one) and issubclass(one, AuthXException)}
     assert classes - BRANCHES == {type(row[0]) for row in LEAVES}
 

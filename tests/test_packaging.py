@@ -50,6 +50,31 @@ except BadConfigurationError as error:
 """
 
 
+STORE = """
+import sys
+from flask import Flask
+from flask_authx import AuthX, BadConfigurationError, current_token
+
+app = Flask(__name__)
+app.config["JWT_SECRET_KEY"] = "q8V1mZ0sR4xK7tN2bY9wE5uH3cJ6fL1aP0dG8kQ4rT7vX2zM5nB9hS3yW6eU1iO_"
+app.config["JWT_BLOCKLIST"] = sys.argv[1]
+try:
+    authx = AuthX(app)
+except BadConfigurationError as error:
+    sys.exit(print(error))
+
+@app.get("/")
+@authx.token_required
+def view():
+    authx.revoke_token()
+    return current_token.sub
+
+with app.app_context():
+    headers = {"Authorization": "Bearer " + authx.create_access_token("ann")}
+print([app.test_client().get("/", headers=headers).status_code for _ in range(2)])
+"""
+
+
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
     """What a command prints; it must succeed. Nothing of this environment leads it."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -90,8 +115,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     code = {name for name in names if ".dist-info/" not in name}
-    expected = {f"flask_authx/{path.name}" for path in (ROOT / "flask_authx").glob("*.py")}
+    expected = {str(path.relative_to(ROOT)) for path in (ROOT / "flask_authx").rglob("*.py")}
     assert code == {*expected, "flask_authx/py.typed"}
+    assert code > {"flask_authx/stores/__init__.py", "flask_authx/stores/redis.py"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
@@ -101,7 +127,8 @@ def test_the_sdist_holds_all_that_a_packager_needs(built: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     files = ("LICENSE", "CHANGES", "README.md", "pyproject.toml", "setup.cfg", "docs/conf.py")
     assert names >= {*files, "tests/support.py", "tests/servers/site.py", "flask_authx/py.typed"}
-    assert "examples/token_callbacks/__init__.py" in names
+    assert names >= {"examples/token_callbacks/__init__.py", "examples/stores/__init__.py"}
+    assert names >= {"compose.yaml", "requirements/demo.txt"}
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".db"))]
 
 
@@ -123,7 +150,7 @@ def test_its_commands_are_there(python: Path, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     flask = python.with_name("flask")
     printed = run(flask, "authx", "--help", cwd=tmp_path)
-    assert all(word in printed for word in ("generate-key", "routes", "doctor"))
+    assert all(word in printed for word in ("generate-key", "routes", "doctor", "revoke", "prune"))
     assert len(run(flask, "authx", "generate-key", cwd=tmp_path).strip()) >= 43
     assert "view" in run(flask, "authx", "routes", cwd=tmp_path)
 
@@ -131,3 +158,22 @@ def test_its_commands_are_there(python: Path, tmp_path: Path) -> None:
 def test_a_key_pair_without_cryptography_says_what_to_install(python: Path, tmp_path: Path) -> None:
     (tmp_path / "asymmetric.py").write_text(ASYMMETRIC)
     assert "flask-authx[crypto]" in run(python, "asymmetric.py", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("memory://", "[200, 401]"),
+        (
+            "sqlalchemy://",
+            "JWT_BLOCKLIST needs Flask-SQLAlchemy: pip install flask-authx[sqlalchemy]",
+        ),
+        ("redis://h/0", "JWT_BLOCKLIST needs the package redis: pip install flask-authx[redis]"),
+        ("redis+cluster://h", "pip install flask-authx[redis]"),
+    ],
+)
+def test_a_store_works_or_says_what_to_install(
+    python: Path, tmp_path: Path, url: str, said: str
+) -> None:
+    (tmp_path / "store.py").write_text(STORE)
+    assert said in run(python, "-W", "ignore:.*memory.*", "store.py", url, cwd=tmp_path)

@@ -38,12 +38,26 @@ def test_what_is_exported_is_listed_in_order_and_without_the_rest() -> None:
         for name, value in vars(flask_authx).items()
         if not name.startswith("_") and not isinstance(value, ModuleType)
     }
-    assert public == set(names)
+    assert public - {"SQLAlchemyBlocklist"} == set(names) - {"SQLAlchemyBlocklist"}
+
+
+def test_what_is_imported_late_is_listed_and_star_imported_all_the_same() -> None:
+    everything: dict[str, object] = {}
+    exec("from flask_authx import *", everything)
+    assert everything.keys() >= set(flask_authx.__all__)
+    assert set(dir(flask_authx)) >= set(flask_authx.__all__)
+    assert flask_authx.SQLAlchemyBlocklist is everything["SQLAlchemyBlocklist"]
+
+
+def test_what_is_not_exported_is_missing_in_the_usual_way() -> None:
+    assert not hasattr(flask_authx, "SQLAlchemyBlokclist")
+    with pytest.raises(AttributeError, match="module 'flask_authx' has no attribute 'Blokclist'"):
+        getattr(flask_authx, "Blokclist")  # noqa: B009 - type checkers know that it isn't there
 
 
 @pytest.mark.parametrize("name", flask_authx.__all__)
 def test_everything_that_is_exported_is_documented(name: str) -> None:
-    value = vars(flask_authx)[name]
+    value = getattr(flask_authx, name)
     if name in ("current_token", "current_user") or isinstance(value, Signal):
         # Data has no docstring: its `#:` comment stands above it.
         module = "signals" if isinstance(value, Signal) else "context"
@@ -56,7 +70,8 @@ def test_everything_that_is_exported_is_documented(name: str) -> None:
 
 
 def test_every_public_member_of_what_is_exported_is_documented() -> None:
-    classes = [value for value in vars(flask_authx).values() if inspect.isclass(value)]
+    exported = [getattr(flask_authx, name) for name in flask_authx.__all__]
+    classes = [value for value in exported if inspect.isclass(value)]
     undocumented = [
         f"{one.__name__}.{name}"
         for one in classes
@@ -104,6 +119,9 @@ def index():
 
 with app.app_context():
     token = authx.create_access_token("ann")
+exec("from flask_authx import *", everything := {})
+assert "RedisBlocklist" in everything and "SQLAlchemyBlocklist" not in everything
+
 answer = app.test_client().get("/", headers={"Authorization": f"Bearer {token}"})
 assert answer.text == "ann", answer.text
 
@@ -114,6 +132,15 @@ try:
     AuthX(other)
 except BadConfigurationError as error:
     print(error)
+
+for url in ("sqlalchemy://", "redis://localhost/0"):
+    other = Flask("other")
+    other.config["JWT_SECRET_KEY"] = app.config["JWT_SECRET_KEY"]
+    other.config["JWT_BLOCKLIST"] = url
+    try:
+        AuthX(other)
+    except BadConfigurationError as error:
+        print(error)
 
 async def callback(token):
     return False
@@ -131,6 +158,8 @@ def test_nothing_but_flask_and_pyjwt_is_needed_for_hmac() -> None:
     assert finished.returncode == 0, finished.stderr
     assert "pip install flask-authx[crypto]" in finished.stdout
     assert "pip install flask[async]" in finished.stdout
+    assert "pip install flask-authx[sqlalchemy]" in finished.stdout
+    assert "pip install flask-authx[redis]" in finished.stdout
 
 
 def test_the_command_line_is_not_imported_with_the_package() -> None:
@@ -139,6 +168,21 @@ def test_the_command_line_is_not_imported_with_the_package() -> None:
     assert "flask_authx.extension" in loaded
     assert "flask_authx.cli" not in loaded
     assert "flask_authx.doctor" not in loaded
+
+
+def test_what_stores_need_is_imported_by_those_who_use_them() -> None:
+    """SQLAlchemy alone takes longer to import than all the rest."""
+    code = """
+import sys
+import flask_authx
+heavy = {"sqlalchemy", "flask_sqlalchemy", "redis"}
+print(*sorted(heavy & {*sys.modules}))
+from flask_authx import SQLAlchemyBlocklist
+print(SQLAlchemyBlocklist.__name__, *sorted(heavy & {*sys.modules}))
+"""
+    finished = run("-c", code)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.splitlines() == ["", "SQLAlchemyBlocklist sqlalchemy"]
 
 
 #: Line by line what must be refused.

@@ -11,9 +11,13 @@ import pytest
 from flask import Flask
 
 from flask_authx import AuthX, BadConfigurationError, Location
-from flask_authx.settings import Algorithm, Settings
+from flask_authx.settings import Algorithm, OnError, Settings
 
-from . import test_settings_effects, test_settings_effects_request
+from . import (
+    test_settings_effects,
+    test_settings_effects_request,
+    test_settings_effects_stores,
+)
 from .support import OTHER_SECRET, SECRET, Clock, access_token, bearer, make_app
 
 NAMES = {one.name for one in fields(Settings) if one.init}
@@ -21,7 +25,12 @@ NAMES = {one.name for one in fields(Settings) if one.init}
 
 def test_each_setting_has_a_test_that_shows_its_effect() -> None:
     """DESIGN 5.6: no setting is read by nothing."""
-    tested = {*vars(test_settings_effects), *vars(test_settings_effects_request)}
+    modules = (
+        test_settings_effects,
+        test_settings_effects_request,
+        test_settings_effects_stores,
+    )
+    tested = {name for module in modules for name in vars(module)}
     shown = {name.removeprefix("test_setting_") for name in tested if "test_setting_" in name}
     assert shown == NAMES
 
@@ -68,6 +77,12 @@ ENVIRONMENT: dict[str, tuple[str, object]] = {
     "realm": ("the archive", "the archive"),
     "protect_all": ("TRUE", True),
     "revocation_required": ("yes", True),
+    "blocklist": ("redis://store/0", "redis://store/0"),
+    "blocklist_on_error": ("accept", OnError.ACCEPT),
+    "store_timeout": ("0.5", 0.5),
+    "clock_skew": ("2s", 2),
+    "prune_on_write": ("0", 0),
+    "audit": ("365d", 365 * 86400),
 }
 #: Keys are read by the key set, and what goes with the previous key needs one.
 KEYS = {
@@ -209,6 +224,8 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any]]] = [
     ("PREVIOUS_*", {"PREVIOUS_SECRET_KEY": SECRET}),
     ("PRIVATE_KEY", {"PRIVATE_KEY": "-----BEGIN"}),
     ("ALGORITHM", {"ALGORITHM": "none"}),
+    ("CLOCK_SKEW", {"CLOCK_SKEW": 3601}),
+    ("BLOCKLIST_ON_ERROR", {"BLOCKLIST_ON_ERROR": "accept"}),
 ]
 
 

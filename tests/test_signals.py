@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,18 +13,35 @@ from flask import Flask
 from flask_authx import (
     AuthX,
     AuthXException,
+    Cutoff,
+    Entry,
     InsufficientScopeError,
     JWTDecodeError,
+    MemoryBlocklist,
     RevokedTokenError,
+    StoreUnavailableError,
+    revoked_token_used,
+    session_revoked,
+    subject_revoked,
     token_accepted,
     token_refused,
     token_revoked,
+    token_unchecked,
 )
 
 from .support import OTHER_SECRET, SECRET, access_token, bearer, forge, make_app, parts
 
 NOBODY = {"jti": None, "sid": None, "sub": None, "type": None}
 Heard = list[tuple[str, Any, dict[str, Any]]]
+SIGNALS = {
+    "accepted": token_accepted,
+    "refused": token_refused,
+    "used": revoked_token_used,
+    "unchecked": token_unchecked,
+    "token": token_revoked,
+    "session": session_revoked,
+    "subject": subject_revoked,
+}
 
 
 @contextmanager
@@ -39,11 +56,7 @@ def listening(app: Flask) -> Generator[Heard]:
         return signal.connected_to(hear, app)
 
     with ExitStack() as stack:
-        for name, signal in (
-            ("accepted", token_accepted),
-            ("refused", token_refused),
-            ("revoked", token_revoked),
-        ):
+        for name, signal in SIGNALS.items():
             stack.enter_context(listener(name, signal))
         yield heard
 
@@ -131,7 +144,7 @@ def test_the_use_of_a_revoked_token_is_announced_besides() -> None:
     token = access_token(app, authx)
     with listening(app) as heard:
         app.test_client().get("/guarded", headers=bearer(token))
-    assert [name for name, _, _ in heard] == ["refused", "revoked"]
+    assert [name for name, _, _ in heard] == ["refused", "used"]
     assert isinstance(heard[0][2]["error"], RevokedTokenError)
     for _, sender, keywords in heard:
         assert sender is app
@@ -163,6 +176,86 @@ def test_verify_token_announces_too_and_decode_token_does_not() -> None:
         assert heard == []
         authx.verify_token(token)
     assert heard == [("accepted", app, {"name": "authx", **ids(token)})]
+
+
+def test_each_revocation_is_announced_with_its_ids_and_reason() -> None:
+    app, authx = make_app(BLOCKLIST="memory://")
+    token = access_token(app, authx)
+    its = ids(token)
+    said = {"name": "authx", "actor": None, "reason": "why"}
+    with app.app_context(), listening(app) as heard:
+        authx.revoke_token(token, reason="why")
+        authx.revoke_session(its["sid"], reason="why")
+        authx.revoke_subject("ann", keep=its["sid"], reason="why")
+    assert heard == [
+        ("token", app, {**said, "jti": its["jti"], "sid": its["sid"], "sub": "ann"}),
+        ("session", app, {**said, "sid": its["sid"]}),
+        ("subject", app, {**said, "sub": "ann", "keep": its["sid"]}),
+    ]
+    assert_no_token(heard, token)
+
+
+def test_a_revocation_names_the_subject_of_the_request_s_token_as_its_actor() -> None:
+    app, authx = make_app(BLOCKLIST="memory://")
+
+    @app.delete("/users/<name>")
+    @authx.token_required
+    def end(name: str) -> str:
+        authx.revoke_subject(name)
+        return "done"
+
+    @app.delete("/login")
+    def logout() -> str:
+        authx.logout()
+        return "done"
+
+    client, headers = app.test_client(), bearer(access_token(app, authx, "root"))
+    with listening(app) as heard:
+        client.delete("/users/ann", headers=headers)
+        # No guard has accepted this one. A log-out looks at it itself.
+        client.delete("/login", headers=headers)
+    announced = [(name, keywords["actor"]) for name, _, keywords in heard if name != "accepted"]
+    assert announced == [("subject", "root"), ("session", "root")]
+
+
+class FullBlocklist(MemoryBlocklist):
+    """A store that takes nothing, and answers only on request."""
+
+    answers = True
+
+    def add(self, entry: Entry, /) -> None:
+        raise OSError("no space left")
+
+    def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
+        if not self.answers:
+            raise OSError("no answer")
+        return super().find(keys)
+
+
+def full(**config: Any) -> tuple[Flask, AuthX, FullBlocklist]:
+    app, store = Flask("full"), FullBlocklist()
+    app.config.from_mapping(JWT_SECRET_KEY=SECRET, **config)
+    return app, AuthX(app, blocklist=store), store
+
+
+def test_a_revocation_that_was_not_written_is_not_announced() -> None:
+    app, authx, _ = full()
+    token = access_token(app, authx)
+    with app.app_context(), listening(app) as heard, pytest.raises(StoreUnavailableError):
+        authx.revoke_token(token)
+    assert heard == []
+
+
+def test_a_token_that_passes_unchecked_is_announced_besides() -> None:
+    """USERS 42."""
+    app, authx, store = full(JWT_BLOCKLIST_ON_ERROR="accept")
+    token = access_token(app, authx)
+    store.answers = False
+    with app.app_context(), listening(app) as heard:
+        authx.verify_token(token)
+    said = {"name": "authx", **ids(token)}
+    assert heard == [("accepted", app, said), ("unchecked", app, said)]
+    assert_no_token(heard, token)
 
 
 def test_an_optional_view_without_a_token_announces_nothing() -> None:
@@ -212,21 +305,26 @@ def test_a_listener_for_one_app_hears_nothing_of_another() -> None:
 
 def test_without_a_listener_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """PERFORMANCE: what nobody hears costs nothing."""
-    for signal in (token_accepted, token_refused, token_revoked):
+    for signal in SIGNALS.values():
         # What other tests of this process have left behind.
         monkeypatch.setattr(signal, "receivers", {})
-    app, authx = make_app()
+    app, authx = make_app(BLOCKLIST="memory://")
     token = access_token(app, authx)
     client = app.test_client()
 
     def send(self: Signal, *args: object, **keywords: object) -> list[object]:
-        if self in (token_accepted, token_refused, token_revoked):
+        if self in SIGNALS.values():
             raise AssertionError("nobody listens")
         return []
 
     monkeypatch.setattr(Signal, "send", send)
     assert client.get("/guarded", headers=bearer(token)).status_code == 200
     assert client.get("/guarded").status_code == 401
+    with app.app_context():
+        authx.revoke_token(token)
+        authx.revoke_session("a" * 22)
+        authx.revoke_subject("ann")
+    assert client.get("/guarded", headers=bearer(token)).status_code == 401
 
 
 def test_a_listener_may_read_the_error_and_not_change_the_answer() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_authx import AuthX, current_token, current_user, token_revoked
+from flask_authx import AuthX, current_token, current_user, revoked_token_used
 
 from .answers import (
     ACCESS_COOKIE,
@@ -148,7 +148,7 @@ def test_a_revoked_token_in_use_is_announced_with_its_ids(
     def revoked(sender: Flask, **ids: Any) -> None:
         sent.append(ids)
 
-    with token_revoked.connected_to(revoked, app):
+    with revoked_token_used.connected_to(revoked, app):
         assert post(app, headers=bearer(token)) == REVOKED
         assert post(app, headers=bearer("x.y.z")) == INVALID
     _, claims, _ = parts(token)

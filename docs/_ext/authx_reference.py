@@ -33,7 +33,15 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_id, make_refnode
 
 import flask_authx
-from flask_authx import AuthXException, InsufficientScopeError, cli, errors, parsers, settings
+from flask_authx import (
+    AuthXException,
+    InsufficientScopeError,
+    cli,
+    errors,
+    parsers,
+    settings,
+    store_commands,
+)
 from flask_authx.errors import CSRFError
 from flask_authx.settings import Settings
 
@@ -67,6 +75,8 @@ def default_of(field_name: str) -> str:
         return "none"
     if one.metadata["parse"] in (parsers.lifetime, parsers.seconds):
         return duration(one.default)
+    if one.metadata["parse"] is parsers.timeout:
+        return f"{one.default:g} seconds"
     if field_name == "cache_size":
         return f"{one.default // 1024**2} MiB"
     if isinstance(one.default, frozenset):
@@ -249,7 +259,8 @@ class Command(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         command = cli.authx.commands[self.arguments[0]]
         text = help_of(command, f"flask authx {self.arguments[0]}")
-        self.env.note_dependency(cli.__file__)
+        for module in (cli, store_commands):
+            self.env.note_dependency(str(module.__file__))
         return [nodes.literal_block(text, text, language="text")]
 
 

@@ -16,7 +16,7 @@ LINE = (
     ("signature, claims", "codec", "401"),
     ("type", "verifier", "401"),
     ("CSRF", "cookies", "403"),
-    ("revoked?", "your callback", "401 503"),
+    ("revoked?", "store, app", "401 503"),
     ("fresh?", "verifier", "401"),
     ("scopes", "verifier", "403"),
 )
@@ -26,8 +26,9 @@ BANDS = (
         "edge",
         "knows the app and the current request",
         (
-            ("cli", "doctor", "checks", "routes"),
-            ("extension", "audit", "guards", "marks", "context", "signals"),
+            ("cli", "doctor", "checks", "routes", "extension"),
+            ("store_commands", "revoking", "backing", "audit", "guards"),
+            ("marks", "context", "signals"),
         ),
     ),
     (
@@ -39,12 +40,13 @@ BANDS = (
         "core",
         "no Flask, testable without an app",
         (
-            ("mint", "codec", "cache", "claims", "keys"),
-            ("asymmetric", "hmac_secrets", "settings", "parsers", "tokens", "errors"),
+            ("mint", "revocation", "codec", "cache", "claims", "keys"),
+            ("asymmetric", "hmac_secrets", "settings", "parsers", "tokens"),
+            ("stores", "errors"),
         ),
     ),
 )
-_WIDTH, _HEIGHT = 960, 640
+_WIDTH, _HEIGHT = 960, 740
 
 
 def modules() -> set[str]:
@@ -69,7 +71,7 @@ def svg() -> str:
 
 def _band_of(module: str) -> str:
     found = (band for band, _, rows in BANDS if any(module in row for row in rows))
-    return next(found, "yours")
+    return next(found, "outside")
 
 
 def _line() -> Iterator[str]:

@@ -36,6 +36,17 @@ def test_profile_says_who_it_is() -> None:
     assert answer.json == {"user": "ann"}
 
 
+# [revoked]
+def test_a_revoked_login_is_over() -> None:
+    app, authx = create_app({"JWT_SECRET_KEY": SECRET, "JWT_BLOCKLIST": "memory://"})
+    with app.app_context():
+        token = authx.create_access_token(uid="ann")
+        authx.revoke_subject("ann")
+    answer = app.test_client().get("/profile", headers={"Authorization": f"Bearer {token}"})
+    assert answer.json is not None
+    assert answer.json["error_type"] == "RevokedTokenError"
+
+
 # [clock]
 def test_token_expires_after_a_quarter_of_an_hour() -> None:
     now = [1_800_000_000.0]

@@ -38,6 +38,8 @@ class Run(Protocol):
 
 #: Seconds that one statement of maintenance may take: a batch of a prune, a count.
 LONG_TIMEOUT = 30.0
+#: Attempts to connect that may hang in their drivers, before others are made only rarely: seconds.
+_MANY, _RARELY = 20, 15.0
 
 
 class _Held:
@@ -71,6 +73,8 @@ class Connections:
         self.in_memory: bool = is_in_memory(engine)
         self.engine: sa.Engine = _own(engine, in_memory=self.in_memory)
         self._timeout = timeout
+        #: Whether a connection may go from thread to thread, and so is held open.
+        self._share = True
         self._size = 1 if self.in_memory else size
         self._reset()
         _all.add(self)
@@ -80,7 +84,8 @@ class Connections:
         # When this is not used any more, or the program ends.
         self._finalizer = weakref.finalize(self, _close_all, self._idle)
         self._free = threading.Semaphore(self._size)
-        self._connecting = threading.Semaphore(self._size)
+        self._given_up: list[threading.Thread] = []
+        self._next_attempt = 0.0
         # Thin enough to end a call within a tenth of its time before it is over.
         self._watch = Watch(self._timeout / 10)
 
@@ -103,24 +108,42 @@ class Connections:
 
         :raises StoreBusyError: if all connections stay in use, or a lock is not given up.
         """
-        if not self._free.acquire(timeout=self._timeout):
+        due = time.monotonic() + self._timeout
+        waited = not self._free.acquire(blocking=False)
+        if waited and not self._free.acquire(timeout=self._timeout):
             raise StoreBusyError("all its connections stayed in use")
         try:
             held = self._take()
-            fresh = held is None
-            while True:
-                held = held or self._open(self._timeout)
-                try:
-                    return self._call(held, work, self._timeout)
-                except DBAPIError as error:
-                    if fresh or not _was_closed(error, held):
-                        raise _judged(error, held) from None
-                # Those that were left open with it have been closed, too.
-                while (other := self._take()) is not None:
-                    other.close()
-                held, fresh = None, True
+            if waited and held is None:
+                # Whoever had it has just hung up. That connecting goes better is not worth waiting.
+                raise StoreBusyError("the call before it failed")
+            return self._tried(held, work, due)
         finally:
             self._free.release()
+
+    def _tried(self, held: _Held | None, work: Callable[[sa.Connection], T], due: float) -> T:
+        if held is not None:
+            try:
+                return self._call(held, work, due)
+            except DBAPIError as error:
+                if not self._is_stale(error, held):
+                    raise _judged(error, held) from None
+            # Those that were left open with it are no better.
+            while (other := self._take()) is not None:
+                other.close()
+        held = self._open(self._timeout)
+        try:
+            return self._call(held, work, time.monotonic() + self._timeout)
+        except DBAPIError as error:
+            raise _judged(error, held) from None
+
+    def _is_stale(self, error: DBAPIError, held: _Held) -> bool:
+        """Whether a new connection would do better: the server has hung up, and not we."""
+        if "same thread" in str(error.orig):
+            # An app's own creator of SQLite connections may tie each to its thread.
+            self._share = False
+            return True
+        return error.connection_invalidated and not (held.leash is not None and held.leash.cut)
 
     @contextlib.contextmanager
     def long(self) -> Generator[Run]:
@@ -131,7 +154,7 @@ class Connections:
         held = self._open(LONG_TIMEOUT)
 
         def call(work: Callable[[sa.Connection], T]) -> T:
-            return self._call(held, work, LONG_TIMEOUT, keep=False)
+            return self._call(held, work, time.monotonic() + LONG_TIMEOUT, keep=False)
 
         try:
             yield call
@@ -148,7 +171,7 @@ class Connections:
         self,
         held: _Held,
         work: Callable[[sa.Connection], T],
-        timeout: float,
+        due: float,
         *,
         keep: bool = True,
     ) -> T:
@@ -158,7 +181,7 @@ class Connections:
             if leash is None:
                 answer = work(held.connection)
             else:
-                with leash.held(time.monotonic() + timeout):
+                with leash.held(due):
                     self._watch.wake()
                     answer = work(held.connection)
             sound = True
@@ -167,7 +190,7 @@ class Connections:
             raise
         finally:
             # Whatever else ends a call may have left an answer on the line.
-            if not sound:
+            if not sound or (keep and not self._share):
                 held.close()
             elif keep:
                 self._idle.append(held)
@@ -175,16 +198,20 @@ class Connections:
 
     def _open(self, timeout: float) -> _Held:
         """A new connection. It is opened in a thread, since drivers differ in how long they try."""
-        if not self._connecting.acquire(blocking=False):
-            raise StoreError("earlier attempts to connect are still waiting")
+        if self.engine.dialect.name == "sqlite":
+            # A file keeps nobody waiting, and some connections stay with their thread.
+            return self._connected(timeout)
+        self._spare_threads()
         future: Future[_Held] = Future()
-        threading.Thread(
+        thread = threading.Thread(
             target=self._connect, args=(future, timeout), name="authx-connect", daemon=True
-        ).start()
+        )
+        thread.start()
         try:
             held = future.result(max(CONNECT_TIMEOUT, self._timeout))
         except TimeoutError:
             if future.cancel():
+                self._given_up = [*self._given_up, thread]
                 raise StoreError("connecting took too long") from None
             # It was made at the last moment.
             held = future.result()
@@ -192,12 +219,21 @@ class Connections:
             self._watch.add(held.leash)
         return held
 
+    def _spare_threads(self) -> None:
+        """Let attempts that were given up, and may wait for ever in their driver, not pile up.
+
+        :raises StoreError: if there are many of them, and the last attempt was not long ago.
+        """
+        self._given_up = [thread for thread in self._given_up if thread.is_alive()]
+        if len(self._given_up) >= _MANY:
+            now = time.monotonic()
+            if now < self._next_attempt:
+                raise StoreError("many attempts to connect are still waiting")
+            self._next_attempt = now + _RARELY
+
     def _connect(self, future: Future[_Held], timeout: float) -> None:
         try:
-            connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            for statement in settings_for(connection.dialect, timeout):
-                connection.exec_driver_sql(statement)
-            held = _Held(connection, in_memory=self.in_memory)
+            held = self._connected(timeout)
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
@@ -206,8 +242,17 @@ class Connections:
                 future.set_result(held)
             else:
                 held.close()
-        finally:
-            self._connecting.release()
+
+    def _connected(self, timeout: float) -> _Held:
+        held = _Held(self.engine.connect(), in_memory=self.in_memory)
+        try:
+            held.connection.execution_options(isolation_level="AUTOCOMMIT")
+            for statement in settings_for(held.connection.dialect, timeout):
+                held.connection.exec_driver_sql(statement)
+        except BaseException:
+            held.close()
+            raise
+        return held
 
 
 def _close_all(idle: deque[_Held]) -> None:
@@ -230,11 +275,11 @@ def _own(engine: sa.Engine, *, in_memory: bool) -> sa.Engine:
         return sa.create_engine(
             "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
         )
-    # A pool like the app's, for what it does to connect: arguments, a creator, events.
-    pool = engine.pool.recreate()
 
     def connect() -> Any:
-        made = pool.connect()
+        # A pool like the app's, for what it does to connect: arguments, a creator, events. A new
+        # one each time, for events that have been added since.
+        made = engine.pool.recreate().connect()
         made.detach()
         return made.dbapi_connection
 
@@ -274,11 +319,6 @@ def descriptor_of(connection: sa.Connection) -> int | None:
     # PyMySQL, alone among the common drivers, keeps its socket to itself.
     source: Any = driver if hasattr(driver, "fileno") else getattr(driver, "_sock", None)
     return None if source is None else int(source.fileno())
-
-
-def _was_closed(error: DBAPIError, held: _Held) -> bool:
-    """Whether the server has hung up, and not we."""
-    return error.connection_invalidated and not (held.leash is not None and held.leash.cut)
 
 
 def _judged(error: DBAPIError, held: _Held) -> Exception:

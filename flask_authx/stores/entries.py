@@ -6,10 +6,10 @@ of a subject ends the logins up to a moment, but for one that may be kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
+from enum import IntEnum, StrEnum
+from typing import Protocol, TypeAlias
 
 #: Seconds within which a connection to a server must be open, unless a store's timeout is longer.
 CONNECT_TIMEOUT = 1.5
@@ -27,6 +27,20 @@ class StoreBusyError(StoreError):
 
 class UncommittedWritesError(RuntimeError):
     """The app's own uncommitted writes stand in the way: the program is wrong, not the store."""
+
+
+class Transaction(IntEnum):
+    """How far the caller's own transaction in an SQLite file has come."""
+
+    NONE = 0
+    #: It may have written, but nothing shows that.
+    OPEN = 1
+    #: It has changed rows, so it holds the file's one lock for writing.
+    WRITING = 2
+
+
+#: Says how far the caller's own transaction has come.
+OwnWrites: TypeAlias = Callable[[], Transaction]
 
 
 class Kind(StrEnum):

@@ -6,7 +6,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -14,8 +14,22 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from flask_authx.errors import BadConfigurationError
 
 from .connections import Connections, Run, descriptor_of
-from .entries import ALL, FOREVER, Cutoff, Entry, Kind, Pruned, Risk, UncommittedWritesError
+from .entries import (
+    ALL,
+    FOREVER,
+    Cutoff,
+    Entry,
+    Kind,
+    OwnWrites,
+    Pruned,
+    Risk,
+    StoreBusyError,
+    Transaction,
+    UncommittedWritesError,
+)
 from .tables import blocklist_table
+
+T = TypeVar("T")
 
 #: Rows that a batch of a prune looks at, and seconds that it leaves to others after each.
 BATCH = 5000
@@ -33,10 +47,10 @@ class SQLAlchemyBlocklist:
     process sees.
 
     :param engine: how to connect; none of its connections are used.
-    :param table: the table, from :func:`blocklist_table`; by default one in a metadata of its own.
-        It must exist, or be made with ``blocklist.table.create(engine)``.
+    :param metadata: where the table is defined, for migrations; by default one of its own. The
+        table must exist in the database: ``blocklist.table.create(engine)`` makes it.
     :param timeout: the seconds after which a call fails.
-    :param has_writes: says whether the caller has uncommitted writes in the same SQLite file.
+    :param own_writes: says how far the caller's own transaction in the same SQLite file has come.
     :raises BadConfigurationError: if the database is none of those above.
     """
 
@@ -44,18 +58,18 @@ class SQLAlchemyBlocklist:
         self,
         engine: sa.Engine,
         *,
-        table: sa.Table | None = None,
+        metadata: sa.MetaData | None = None,
         timeout: float = 0.25,
-        has_writes: Callable[[], bool] | None = None,
+        own_writes: OwnWrites | None = None,
     ) -> None:
         if engine.dialect.name not in _DIALECTS:
             raise BadConfigurationError(
                 "revocations are kept in SQLite, PostgreSQL, MariaDB or MySQL, and not in "
                 f"{engine.dialect.name}: use redis:// or a bind of another database."
             )
-        self.table: sa.Table = blocklist_table(sa.MetaData()) if table is None else table
+        self.table: sa.Table = blocklist_table(metadata or sa.MetaData())
         self._connections = Connections(engine, timeout)
-        self._has_writes = has_writes
+        self._writer = Writer(self._connections, own_writes)
         self._find, self._add = _find(self.table), _upsert(engine.dialect.name, self.table)
         if self._connections.in_memory:
             self._connections.run(lambda connection: self.table.create(connection, checkfirst=True))
@@ -77,7 +91,7 @@ class SQLAlchemyBlocklist:
         rows = self._connections.run(
             lambda connection: connection.execute(self._find, parameters).all()
         )
-        return [ALL if row[0] is None else Cutoff(*row) for row in rows]
+        return [_cutoff(*row) for row in rows]
 
     def add(self, entry: Entry, /) -> None:
         """Add an entry, in a transaction of its own. It is committed when this returns.
@@ -85,7 +99,6 @@ class SQLAlchemyBlocklist:
         :raises UncommittedWritesError: if the caller has uncommitted writes in the same SQLite
             file: it would wait for itself.
         """
-        refuse_own_writes(self._has_writes)
         cutoff = entry.cutoff
         values: dict[str, object] = {
             "key": entry.key,
@@ -95,7 +108,7 @@ class SQLAlchemyBlocklist:
             "keep": cutoff.keep,
             "keep_after": None if cutoff.keep is None else cutoff.keep_after,
         }
-        self._connections.run(lambda connection: connection.execute(self._add, values))
+        self._writer.run(lambda connection: connection.execute(self._add, values))
 
     def sweep(self, before: int, limit: int, /) -> int:
         """Remove the expired ones among some entries, found wherever a random key points."""
@@ -157,24 +170,58 @@ class SQLAlchemyBlocklist:
             yield from run(lambda connection: [*_lossy(connection)])
 
 
-def refuse_own_writes(has_writes: Callable[[], bool] | None) -> None:
-    """Refuse to write where the caller's own uncommitted writes lock the file.
+class Writer:
+    """Runs writes, unless the caller's own uncommitted ones lock the SQLite file.
 
-    :raises UncommittedWritesError: then, and it says what to do.
+    :param own_writes: how far the caller's transaction has come; ``None`` where it doesn't matter.
     """
-    if has_writes is not None and has_writes():
-        raise UncommittedWritesError(
-            "db.session holds uncommitted writes in the SQLite file that a revocation must be "
-            "written to, and SQLite has one writer at a time: call db.session.commit() before you "
-            "revoke, or give the revocations a file of their own: a bind in SQLALCHEMY_BINDS, and "
-            'JWT_BLOCKLIST = "sqlalchemy://its_bind_key".'
-        )
+
+    def __init__(self, connections: Connections, own_writes: OwnWrites | None) -> None:
+        self._connections = connections
+        self._own_writes: OwnWrites = own_writes or (lambda: Transaction.NONE)
+
+    def refuse_own_writes(self) -> None:
+        """Refuse what would wait for the caller itself.
+
+        :raises UncommittedWritesError: then, and it says what to do.
+        """
+        if self._own_writes() is Transaction.WRITING:
+            raise _own_writes_in_the_way()
+
+    def run(self, work: Callable[[sa.Connection], T]) -> T:
+        """What the work returns.
+
+        :raises UncommittedWritesError: if the caller's own writes are in its way.
+        """
+        self.refuse_own_writes()
+        try:
+            return self._connections.run(work)
+        except StoreBusyError:
+            # A transaction that is open and shows no changes can hold the lock all the same.
+            if self._own_writes() is Transaction.NONE:
+                raise
+        raise _own_writes_in_the_way()
+
+
+def _own_writes_in_the_way() -> UncommittedWritesError:
+    return UncommittedWritesError(
+        "db.session holds uncommitted writes in the SQLite file that a revocation must be written "
+        "to, and SQLite has one writer at a time: call db.session.commit() before you revoke, or "
+        "give the revocations a file of their own: a bind in SQLALCHEMY_BINDS, and "
+        'JWT_BLOCKLIST = "sqlalchemy://its_bind_key".'
+    )
 
 
 def _find(table: sa.Table) -> sa.Select[Any, Any, Any]:
     keys = [sa.bindparam(name, type_=table.c.key.type) for name in ("first", "second", "third")]
     columns = (table.c.cutoff, table.c.keep, table.c.keep_after)
     return sa.select(*columns).where(table.c.key.in_(keys))
+
+
+def _cutoff(until: int | None, keep: bytes | None, keep_after: int | None) -> Cutoff:
+    if until is None:
+        return ALL
+    return Cutoff(until, keep, -1 if keep_after is None else keep_after)
 
 
 def _upsert(dialect: str, table: sa.Table) -> sa.Insert:
@@ -184,9 +231,22 @@ def _upsert(dialect: str, table: sa.Table) -> sa.Insert:
     new: Any = insert.inserted if dialect in ("mysql", "mariadb") else insert.excluded
     # In this order: MySQL's later assignments see the values of the earlier ones.
     changes: list[tuple[str, sa.ColumnElement[Any]]] = [
-        ("keep_after", sa.case((old.keep == new.keep, old.keep_after), else_=old.cutoff)),
+        (
+            "keep_after",
+            sa.case(
+                (old.keep == new.keep, old.keep_after), else_=sa.func.coalesce(old.cutoff, FOREVER)
+            ),
+        ),
         ("keep", new.keep),
-        ("cutoff", sa.case((old.cutoff + 1 > new.cutoff, old.cutoff + 1), else_=new.cutoff)),
+        (
+            "cutoff",
+            sa.case(
+                # What ends everything goes on to.
+                (old.cutoff.is_(None), None),
+                (old.cutoff + 1 > new.cutoff, old.cutoff + 1),
+                else_=new.cutoff,
+            ),
+        ),
         (
             "expires_at",
             sa.case((old.expires_at > new.expires_at, old.expires_at), else_=new.expires_at),

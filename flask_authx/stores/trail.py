@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import asdict
 
 import sqlalchemy as sa
@@ -12,8 +11,8 @@ from flask_authx.errors import BadConfigurationError
 
 from .breaker import Breaker
 from .connections import Connections
-from .entries import Record
-from .sqlalchemy import refuse_own_writes, removed_by
+from .entries import OwnWrites, Record
+from .sqlalchemy import Writer, removed_by
 
 #: Records that are removed together.
 BATCH = 5000
@@ -25,7 +24,7 @@ class AuditTrail:
     :param engine: how to connect.
     :param table: the table, from :func:`audit_table`.
     :param timeout: the seconds after which a call fails.
-    :param has_writes: says whether the caller has uncommitted writes in the same SQLite file.
+    :param own_writes: says how far the caller's own transaction in the same SQLite file has come.
     :raises BadConfigurationError: if the database is in memory.
     """
 
@@ -35,11 +34,11 @@ class AuditTrail:
         table: sa.Table,
         *,
         timeout: float,
-        has_writes: Callable[[], bool] | None = None,
+        own_writes: OwnWrites | None = None,
     ) -> None:
         self._table = table
         self._connections = Connections(engine, timeout, size=2)
-        self._has_writes = has_writes
+        self._writer = Writer(self._connections, own_writes)
         self._breaker = Breaker("the audit trail")
         if self._connections.in_memory:
             raise BadConfigurationError(
@@ -60,18 +59,21 @@ class AuditTrail:
 
         :raises UncommittedWritesError: as :meth:`write` does.
         """
-        refuse_own_writes(self._has_writes)
+        self._writer.refuse_own_writes()
 
     def _insert(self, record: Record) -> None:
-        self.refuse_own_writes()
         values = {**asdict(record), "kind": record.kind.value}
         add = sa.insert(self._table)
-        self._connections.run(lambda connection: connection.execute(add, values))
+        self._writer.run(lambda connection: connection.execute(add, values))
 
-    def prune(self, before: int) -> int:
-        """Remove the records from before a moment, and say how many there were."""
+    def prune(self, instance: str, before: int) -> int:
+        """Remove an ``AuthX`` object's records from before a moment, and say how many there were.
+
+        Others that use the table may keep theirs longer.
+        """
         table, total = self._table, 0
-        oldest = sa.select(table.c.id).where(table.c.at < before).order_by(table.c.at).limit(BATCH)
+        old = (table.c.at < before, table.c.instance == instance)
+        oldest = sa.select(table.c.id).where(*old).order_by(table.c.at).limit(BATCH)
         with self._connections.long() as run:
             while True:
                 ids = run(lambda connection: connection.execute(oldest).scalars().all())

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import gc
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from flask_authx.stores.leash import Leash, Watch
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        # A test that would hang fails instead.
+        ours.settimeout(30)
+        theirs.settimeout(30)
+        yield ours, theirs
+
+
+def is_open(pair: Pair) -> bool:
+    """Whether what one end says still arrives at the other."""
+    ours, theirs = pair
+    try:
+        theirs.sendall(b"x")
+    except OSError:
+        return False
+    return ours.recv(1) == b"x"
+
+
+def test_an_overdue_call_is_cut_off_at_both_ends(pair: Pair) -> None:
+    leash = Leash(pair[0].fileno())
+    with leash.held(10.0):
+        assert not leash.idle
+        assert leash.overdue(10.0)
+        leash.cut_off(10.0)
+        assert leash.cut
+        assert pair[0].recv(1) == b""
+        assert pair[1].recv(1) == b""
+    assert leash.idle
+
+
+def test_a_call_in_time_is_left_alone(pair: Pair) -> None:
+    leash = Leash(pair[0].fileno())
+    with leash.held(10.0):
+        assert not leash.overdue(9.9)
+        leash.cut_off(9.9)
+    assert not leash.cut
+    assert is_open(pair)
+
+
+def test_without_a_call_there_is_nothing_to_cut_off(pair: Pair) -> None:
+    leash = Leash(pair[0].fileno())
+    assert leash.idle
+    leash.cut_off(1e9)
+    with leash.held(10.0):
+        pass
+    # Whoever found it overdue a moment ago comes too late.
+    leash.cut_off(1e9)
+    assert not leash.cut
+    assert is_open(pair)
+
+
+def test_a_call_that_fails_gives_the_leash_back(pair: Pair) -> None:
+    leash = Leash(pair[0].fileno())
+    with pytest.raises(KeyError), leash.held(10.0):
+        raise KeyError
+    assert leash.idle
+    assert not leash.overdue(1e9)
+
+
+def test_the_drivers_own_descriptor_stays_open(pair: Pair) -> None:
+    leash = Leash(pair[0].fileno())
+    with leash.held(0.0):
+        leash.cut_off(1.0)
+    os.fstat(pair[0].fileno())
+
+
+def test_no_descriptor_is_left_behind(pair: Pair) -> None:
+    leash = Leash(pair[0].fileno())
+    lowest = os.dup(pair[0].fileno())
+    os.close(lowest)
+    for _ in range(3):
+        with leash.held(0.0):
+            leash.cut_off(1.0)
+    assert os.dup(pair[0].fileno()) == lowest
+    os.close(lowest)
+
+
+def test_a_socket_that_is_closed_already_is_no_error() -> None:
+    ours, theirs = socket.socketpair()
+    leash = Leash(ours.fileno())
+    ours.close()
+    theirs.close()
+    with leash.held(0.0):
+        leash.cut_off(1.0)
+    assert leash.cut
+
+
+def test_a_watch_ends_a_wait_and_not_before_its_time(pair: Pair) -> None:
+    watch, leash = Watch(0.01), Leash(pair[0].fileno())
+    watch.add(leash)
+    begun = time.monotonic()
+    with leash.held(begun + 0.1):
+        watch.wake()
+        assert pair[0].recv(1) == b""
+    # A look may come one interval early.
+    assert time.monotonic() - begun > 0.08
+    assert leash.cut
+
+
+def test_a_watch_ends_several_waits_each_in_its_time() -> None:
+    watch = Watch(0.01)
+    pairs = [socket.socketpair() for _ in range(4)]
+    leashes = [Leash(ours.fileno()) for ours, _ in pairs]
+    for leash in leashes:
+        watch.add(leash)
+    taken: dict[int, float] = {}
+
+    def wait(number: int) -> None:
+        begun = time.monotonic()
+        with leashes[number].held(math.inf if number == 3 else begun + 0.1 * (number + 1)):
+            watch.wake()
+            pairs[number][0].recv(1)
+        taken[number] = time.monotonic() - begun
+
+    threads = [threading.Thread(target=wait, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads[:3]:
+        thread.join(30)
+    assert threads[3].is_alive()
+    pairs[3][1].sendall(b"an answer")
+    threads[3].join(30)
+    assert [leash.cut for leash in leashes] == [True, True, True, False]
+    assert all(taken[number] > 0.1 * (number + 1) - 0.02 for number in range(3))
+    for both in pairs:
+        for one in both:
+            one.close()
+
+
+def test_calls_in_time_use_a_connection_again_and_again(pair: Pair) -> None:
+    watch, leash = Watch(0.001), Leash(pair[0].fileno())
+    watch.add(leash)
+    for _ in range(200):
+        with leash.held(time.monotonic() + 30):
+            watch.wake()
+            assert is_open(pair)
+    assert not leash.cut
+
+
+def test_waking_starts_one_thread_however_many_call(pair: Pair) -> None:
+    watch, leash = Watch(0.01), Leash(pair[0].fileno())
+    watch.add(leash)
+    before = threading.active_count()
+    with leash.held(time.monotonic() + 30):
+        for _ in range(50):
+            watch.wake()
+        assert threading.active_count() <= before + 1
+
+
+def test_a_watch_keeps_no_connection_alive(pair: Pair) -> None:
+    watch, leash = Watch(10.0), Leash(pair[0].fileno())
+    watch.add(leash)
+    before = sum(isinstance(one, Leash) for one in gc.get_objects())
+    del leash
+    gc.collect()
+    assert sum(isinstance(one, Leash) for one in gc.get_objects()) < before
