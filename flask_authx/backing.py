@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
 
 from flask import Flask, has_app_context
 
@@ -54,7 +54,7 @@ def open_revocations(
     return Revocations(store, settings, instance.name, clock)
 
 
-def open_trail(app: Flask, settings: Settings) -> AuditTrail | None:
+def open_trail(app: Flask, instance: Instance, settings: Settings) -> AuditTrail | None:
     """The app's audit trail; ``None`` if the settings want none.
 
     It is in the database of the revocations, if that is one of Flask-SQLAlchemy's, else in the
@@ -65,13 +65,18 @@ def open_trail(app: Flask, settings: Settings) -> AuditTrail | None:
     if settings.audit is None:
         return None
     setting = f"{settings.prefix}AUDIT"
+    if settings.blocklist is None and instance.blocklist is None:
+        raise BadConfigurationError(
+            f"{setting} is about revocations that are written to a store, and there is none: set "
+            f"{settings.prefix}BLOCKLIST, or remove it."
+        )
     db = _flask_sqlalchemy(app, setting)
     # With Flask-SQLAlchemy there is SQLAlchemy; without, this module must still be importable.
     from .stores.tables import audit_table  # noqa: PLC0415 - as said above
     from .stores.trail import AuditTrail  # noqa: PLC0415 - as said above
 
-    url = settings.blocklist or ""
-    bind_key = _bind_key(url) if urlsplit(url).scheme == "sqlalchemy" else None
+    scheme, rest = _parts(settings.blocklist or "")
+    bind_key = _bind_key(rest, setting) if scheme == "sqlalchemy" else None
     engine = _engine(app, db, bind_key, setting)
     return AuditTrail(
         engine,
@@ -82,15 +87,17 @@ def open_trail(app: Flask, settings: Settings) -> AuditTrail | None:
 
 
 def _open(app: Flask, url: str, settings: Settings, clock: Clock) -> Blocklist:
-    setting, scheme = f"{settings.prefix}BLOCKLIST", urlsplit(url).scheme
+    setting, (scheme, rest) = f"{settings.prefix}BLOCKLIST", _parts(url)
     if scheme == "memory":
+        if rest:
+            raise BadConfigurationError(f"{setting}: nothing comes after memory://.")
         return MemoryBlocklist(clock)
     if scheme == "sqlalchemy":
-        return _open_sqlalchemy(app, url, settings)
+        return _open_sqlalchemy(app, rest, settings)
     if scheme in SCHEMES:
         return _open_redis(url, settings)
     raise BadConfigurationError(
-        f"{setting}: there is no store for {scheme!r}: choose from memory, sqlalchemy, "
+        f"{setting}: there is no store for {scheme[:20]!r}: choose from memory, sqlalchemy, "
         f"{', '.join(SCHEMES)}."
     )
 
@@ -109,8 +116,9 @@ def _open_redis(url: str, settings: Settings) -> Blocklist:
         raise BadConfigurationError(f"{setting}: {error}.") from None
 
 
-def _open_sqlalchemy(app: Flask, url: str, settings: Settings) -> Blocklist:
-    setting, bind_key = f"{settings.prefix}BLOCKLIST", _bind_key(url)
+def _open_sqlalchemy(app: Flask, rest: str, settings: Settings) -> Blocklist:
+    setting = f"{settings.prefix}BLOCKLIST"
+    bind_key = _bind_key(rest, setting)
     db = _flask_sqlalchemy(app, setting)
     # As in open_trail.
     from .stores.sqlalchemy import SQLAlchemyBlocklist  # noqa: PLC0415 - as said there
@@ -124,8 +132,20 @@ def _open_sqlalchemy(app: Flask, url: str, settings: Settings) -> Blocklist:
     )
 
 
-def _bind_key(url: str) -> str | None:
-    return url.partition("://")[2].strip("/") or None
+def _parts(url: str) -> tuple[str, str]:
+    """The scheme of a store's URL, and the rest."""
+    scheme, _, rest = url.partition("://")
+    return scheme, rest.strip("/")
+
+
+def _bind_key(rest: str, setting: str) -> str | None:
+    if not re.fullmatch(r"[\w.-]*", rest):
+        # Not quoted: a database's URL holds a password.
+        raise BadConfigurationError(
+            f"{setting}: after sqlalchemy:// comes nothing or a bind key. The URL of a database "
+            "belongs into SQLALCHEMY_DATABASE_URI or SQLALCHEMY_BINDS."
+        )
+    return rest or None
 
 
 def _flask_sqlalchemy(app: Flask, setting: str) -> SQLAlchemy:

@@ -6,7 +6,7 @@ import functools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
 
 from flask import Blueprint, Flask, Response, after_this_request, has_request_context
 
@@ -40,6 +40,10 @@ from .tokens import (
     TokenTypeName,
 )
 from .verifier import Demand, Memory, OnInvalid, Verifier
+
+if TYPE_CHECKING:
+    # It needs SQLAlchemy, which is optional.
+    from .stores.trail import AuditTrail
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=Callable[..., Any])
@@ -101,7 +105,7 @@ class AuthX:
                 "call init_app once, or give the second object a name of its own."
             )
         prefix = "JWT_" if instance.name == "authx" else f"{instance.name.upper()}_JWT_"
-        settings, keys, revocations = _configure(app, instance, prefix, self._clock)
+        settings, keys, revocations, trail = _configure(app, instance, prefix, self._clock)
         codec = Codec(settings, keys)
         state = AppState(
             instance=instance,
@@ -110,7 +114,7 @@ class AuthX:
             verifier=Verifier(settings, codec, instance, revocations, self._clock),
             mint=Mint(settings, codec, self._clock, self._ids),
             revocations=revocations,
-            trail=backing.open_trail(app, settings),
+            trail=trail,
             seen=audit.snapshot(app, prefix),
         )
         problems = audit.collisions(app, state)
@@ -608,11 +612,12 @@ class AuthX:
 
 def _configure(
     app: Flask, instance: Instance, prefix: str, clock: Callable[[], float]
-) -> tuple[Settings, KeySet, Revocations | None]:
-    """The settings, keys and store of an app; what is wrong with them is reported together."""
+) -> tuple[Settings, KeySet, Revocations | None, AuditTrail | None]:
+    """The settings, keys and stores of an app; what is wrong with them is reported together."""
     settings, problems = Settings.read(app.config, prefix)
     keys: KeySet | None = None
     revocations: Revocations | None = None
+    trail: AuditTrail | None = None
     try:
         keys = KeySet.from_settings(settings)
     except BadConfigurationError as error:
@@ -621,9 +626,13 @@ def _configure(
         revocations = backing.open_revocations(app, instance, settings, clock)
     except BadConfigurationError as error:
         problems += error.problems
+    try:
+        trail = backing.open_trail(app, instance, settings)
+    except BadConfigurationError as error:
+        problems += error.problems
     if problems or keys is None:
         raise BadConfigurationError(problems)
-    return settings, keys, revocations
+    return settings, keys, revocations, trail
 
 
 def _demand(

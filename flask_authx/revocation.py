@@ -6,10 +6,10 @@ times.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import logging
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar, cast
 
 from .settings import Settings
 from .stores.breaker import Breaker
@@ -17,7 +17,6 @@ from .stores.entries import Blocklist, Cutoff, Entry, Kind, Pruned, StoreError
 from .tokens import Token
 
 T = TypeVar("T")
-_log = logging.getLogger("flask_authx")
 
 #: Seconds that an entry is kept beyond all that it refuses, for clocks that differ.
 MARGIN = 60
@@ -39,6 +38,8 @@ class Revocations:
         self._settings = settings
         self._clock = clock
         self._breaker = Breaker("the store of revocations")
+        # What can't be removed today is no reason to refuse anybody.
+        self._broom = Breaker("the removal of expired revocations")
         issuer = settings.issuer
         scope = [b"name", name.encode()] if issuer is None else [b"issuer", issuer.encode()]
         #: What the keys of a kind begin with. The same jti of another issuer has another key.
@@ -54,17 +55,30 @@ class Revocations:
         statement = token.statement
         session = _key(self._session, statement.sid)
         keys = (_key(self._token, statement.jti), session, _key(self._subject, statement.sub))
-        found = self._breaker.call(self.store.find, keys)
         auth_time = statement.auth_time
-        return bool(found) and any(cutoff.covers(auth_time, session) for cutoff in found)
+        for cutoff in self._breaker.call(self._found, keys):
+            if cutoff.covers(auth_time, session):
+                return True
+        return False
 
     def earliest_login(self, sub: str) -> int:
         """The first second to which a new login of a subject may be dated: after all cut-offs.
 
         :raises StoreError: if the store can't say.
         """
-        found = self._breaker.call(self.store.find, (_key(self._subject, sub),))
+        found = self._breaker.call(self._found, (_key(self._subject, sub),))
         return max((cutoff.until + 1 for cutoff in found), default=0)
+
+    def _found(self, keys: tuple[bytes, ...]) -> Sequence[Cutoff]:
+        """What the store finds. A forgotten ``return`` in an app's own must not mean "nothing"."""
+        found: Any = self.store.find(keys)
+        if not isinstance(found, (list, tuple)):
+            raise TypeError(f"find must return a list of Cutoff, and returned {_name(found)}")
+        cutoffs = cast("Sequence[Any]", found)
+        for cutoff in cutoffs:
+            if not isinstance(cutoff, Cutoff):
+                raise TypeError(f"find must return a list of Cutoff, and one was {_name(cutoff)}")
+        return cutoffs
 
     def revoke_token(self, token: Token) -> None:
         """End this token. The entry is kept for what is left of the token's life.
@@ -121,11 +135,13 @@ class Revocations:
         self._breaker.call(self.store.add, entry)
         limit = self._settings.prune_on_write
         if limit:
-            try:
-                self._breaker.call(self.store.sweep, int(self._clock()), limit)
-            except StoreError:
-                # The revocation is written, and what could not be removed now will be another time.
-                _log.warning("expired revocations could not be removed")
+            # If it fails that has been logged. What was asked for has been written.
+            with contextlib.suppress(StoreError):
+                self._broom.call(self.store.sweep, int(self._clock()), limit)
+
+
+def _name(value: object) -> str:
+    return type(value).__name__
 
 
 def _packed(*parts: bytes) -> bytes:

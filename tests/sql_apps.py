@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from .databases import database_url
 from .spy_store import works
 from .support import SECRET, access_token
 
+#: A naming convention of an app's.
+NAMED = {"pk": "pk_of_%(table_name)s", "ix": "ix_of_%(column_0_label)s"}
 KINDS = ("sqlite", "postgresql", "mariadb")
 
 
@@ -60,6 +63,13 @@ def rows(url: str, statement: str) -> list[Any]:
         return [*connection.exec_driver_sql(statement)]
 
 
+def records(site: Site) -> list[tuple[Any, ...]]:
+    """What the audit trail says, in the order in which it was written, and as others see it."""
+    found = site.outside("SELECT * FROM authx_audit ORDER BY id")
+    columns = ("at", "instance", "actor", "kind", "value", "keep", "reason")
+    return [tuple(getattr(row, column) for column in columns) for row in found]
+
+
 class Maker:
     """Makes apps, and closes what they have opened.
 
@@ -78,7 +88,7 @@ class Maker:
         tables: bool = True,
         before: Callable[[Flask, SQLAlchemy], object] | None = None,
         authx: AuthX | None = None,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float] = time.time,
         **config: Any,
     ) -> Site:
         """An app on a database of this kind, or of this URL.
@@ -98,7 +108,7 @@ class Maker:
         if before is not None:
             before(app, db)
         if authx is None:
-            authx = AuthX(**({} if clock is None else {"clock": clock}))
+            authx = AuthX(clock=clock)
         authx.init_app(app)
 
         @app.get("/guarded")
@@ -110,7 +120,8 @@ class Maker:
         self._made.append(site)
         if tables:
             with app.app_context():
-                db.drop_all()
+                for engine in db.engines.values():
+                    _drop_all(engine)
                 db.create_all()
         return site
 
@@ -122,16 +133,24 @@ class Maker:
                     engine.dispose()
 
 
+def _drop_all(engine: sa.Engine) -> None:
+    """Drop what a test before this has left, whichever of the tables it had."""
+    with engine.begin() as connection:
+        for table in ("authx_blocklist", "authx_audit", "note"):
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
+
+
 def note_model(db: SQLAlchemy) -> Any:
     """A model of the app's own."""
-    for mapper in db.Model.registry.mappers:
+    base: Any = db.Model
+    for mapper in base.registry.mappers:
         if mapper.class_.__name__ == "Note":
             return mapper.class_
     columns = {
         "id": sa.Column(sa.Integer, primary_key=True),
         "text": sa.Column(sa.String(50), unique=True),
     }
-    return type("Note", (db.Model,), {"__tablename__": "note", **columns})
+    return type("Note", (base,), {"__tablename__": "note", **columns})
 
 
 def revokes(site: Site) -> bool:

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -90,8 +91,9 @@ def test_no_descriptor_is_left_behind(pair: Pair) -> None:
     for _ in range(3):
         with leash.held(0.0):
             leash.cut_off(1.0)
-    assert os.dup(pair[0].fileno()) == lowest
-    os.close(lowest)
+    found = os.dup(pair[0].fileno())
+    os.close(found)
+    assert found <= lowest
 
 
 def test_a_socket_that_is_closed_already_is_no_error() -> None:
@@ -169,7 +171,7 @@ def test_waking_starts_one_thread_however_many_call(pair: Pair) -> None:
 def test_a_watch_keeps_no_connection_alive(pair: Pair) -> None:
     watch, leash = Watch(10.0), Leash(pair[0].fileno())
     watch.add(leash)
-    before = sum(isinstance(one, Leash) for one in gc.get_objects())
+    reference = weakref.ref(leash)
     del leash
     gc.collect()
-    assert sum(isinstance(one, Leash) for one in gc.get_objects()) < before
+    assert reference() is None

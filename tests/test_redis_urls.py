@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 import redis
-import redis.cluster
-import redis.sentinel
 
 from flask_authx import AuthX, BadConfigurationError, Entry, Kind, RedisBlocklist
 from flask_authx.stores.redis_urls import client_for
 
 from .databases import app_on
-from .servers.private import free_port, redis_server
+from .servers.private import free_port, redis_sentinel, redis_server
 from .support import make_app
 from .test_store_contract import found, later, new_key
 
@@ -207,19 +205,23 @@ def test_a_unix_socket_is_a_real_way_in(tmp_path: Path) -> None:
         assert is_good(f"unix://{path}?db=7")
 
 
-def test_a_sentinel_with_a_password_of_its_own_is_really_asked(tmp_path: Path) -> None:
-    """The master wants one password, the Sentinel another."""
-    with guarded_by_password() as address, redis_server("--appendonly", "no") as stand_in:
-        # A server that answers as a Sentinel does would be a program of its own; so the wrong
-        # password of the Sentinel is shown to be what fails, before any master is asked.
-        watch = stand_in.url.removeprefix("redis://").partition("/")[0]
+@pytest.mark.slow
+def test_a_sentinel_and_its_master_have_passwords_of_their_own() -> None:
+    with redis_sentinel() as (url, master, _):
         untyped: Any = redis.Redis
-        with untyped.from_url(stand_in.url, socket_timeout=10) as client:
-            client.config_set("requirepass", "its-own")
-        wrong = f"redis+sentinel://:{ESCAPED}@{watch}/m/0?sentinel_password=wrong"
-        with pytest.raises(redis.RedisError):
-            is_good(wrong)
-        assert address != watch
+        watch = url.removeprefix("redis+sentinel://").partition("/")[0]
+        with (
+            untyped.from_url(f"redis://{watch}", socket_timeout=10) as sentinel,
+            untyped.from_url(master.url, socket_timeout=10) as client,
+        ):
+            sentinel.execute_command("SENTINEL", "SET", "authx", "auth-pass", "masters")
+            client.config_set("requirepass", "masters")
+            sentinel.execute_command("ACL", "SETUSER", "default", "resetpass", ">its-own")
+        place = f"{watch}/authx/0"
+        assert is_good(f"redis+sentinel://:masters@{place}?sentinel_password=its-own")
+        for credentials, own in (("masters", "wrong"), ("wrong", "its-own")):
+            with pytest.raises(redis.RedisError):
+                is_good(f"redis+sentinel://:{credentials}@{place}?sentinel_password={own}")
 
 
 def test_a_sentinel_that_is_down_is_passed_over() -> None:

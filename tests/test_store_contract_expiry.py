@@ -9,7 +9,7 @@ from threading import Barrier, Event
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_authx import Blocklist, Entry, Kind
@@ -101,7 +101,7 @@ def test_a_prune_removes_exactly_what_expired_before_the_moment(kind: str, tmp_p
     with opened(kind, tmp_path) as store:
 
         @given(st.lists(st.integers(T - 3, T + 3), max_size=12), st.integers(T - 4, T + 4))
-        @settings(fixed, max_examples=15, suppress_health_check=[*HealthCheck])
+        @settings(fixed, max_examples=15)
         def check(expiries: list[int], before: int) -> None:
             made = fill(store, expiries)
             assert removed_by_prune(store, before) == sum(one < before for one in expiries)

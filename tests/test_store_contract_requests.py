@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import redis
 import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import event
 
 from flask_authx import AuthX, Blocklist, Cutoff, Entry, Kind, Pruned, Risk, current_token
 
@@ -44,7 +45,7 @@ def add_views(app: Flask, authx: AuthX) -> None:
     @authx.optional_token
     @authx.token_required
     def nested() -> dict[str, str]:
-        again = authx.token_required(lambda: current_token.sub)
+        again: Callable[[], str] = authx.token_required(lambda: current_token.sub)
         return {"sub": again()}
 
     authx.protect(app)
@@ -198,11 +199,11 @@ def statements() -> Generator[list[str]]:
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         told.append(statement)
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    event.listen(sa.Engine, "before_cursor_execute", note)
     try:
         yield told
     finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+        event.remove(sa.Engine, "before_cursor_execute", note)
 
 
 @pytest.mark.parametrize("kind", SQL)

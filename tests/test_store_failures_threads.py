@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
-from .answers import OK
+from .answers import FAULT, OK, outcome
 from .servers.private import Server
 from .test_store_failures_common import (
     KINDS,
@@ -62,9 +63,17 @@ def server(machine: Server) -> Iterator[Server]:
 
 
 def all_get_through(made: Site, token: str) -> None:
-    """Eight threads at once, often enough that each connection of the store is used."""
-    for _ in range(20):
-        assert set(at_once(THREADS, lambda _: made.outcome(token))) == {OK}
+    """Eight threads at once, many times over. A busy machine may need more than one attempt."""
+    deadline = time.monotonic() + 60
+    while True:
+        outcomes = {
+            one for _ in range(20) for one in at_once(THREADS, lambda _: made.outcome(token))
+        }
+        if outcomes == {OK}:
+            return
+        assert outcomes <= {OK, FAULT}
+        assert time.monotonic() < deadline
+        time.sleep(1)
 
 
 def all_are_refused(made: Site, token: str, within: float, what: str) -> None:
@@ -118,17 +127,17 @@ def test_eight_threads_that_need_a_first_connection_are_refused_in_time(server: 
         all_get_through(made, token)
 
 
-def hammer(work: Callable[[], object], seconds: float) -> list[float]:
-    """How long each call took that eight threads made over some time."""
+def hammer(made: Site, token: str, seconds: float) -> list[tuple[TestResponse, float]]:
+    """The answers that eight threads get over some time, and how long each took."""
     end = time.monotonic() + seconds
 
-    def run(_: int) -> list[float]:
-        taken: list[float] = []
+    def run(_: int) -> list[tuple[TestResponse, float]]:
+        answers: list[tuple[TestResponse, float]] = []
         while time.monotonic() < end:
-            taken.append(timed(work)[1])
-        return taken
+            answers.append(timed(lambda: made.ask(token)))
+        return answers
 
-    return [one for taken in at_once(THREADS, run) for one in taken]
+    return [one for answers in at_once(THREADS, run) for one in answers]
 
 
 def with_password(server: Server, run: Callable[[str], Any]) -> str:
@@ -154,12 +163,11 @@ def test_a_failing_store_logs_a_line_a_second_without_secrets(
         all_get_through(made, token)
         {"killed": server.kill, "hanging": server.pause}[failure]()
         with caplog.at_level(logging.DEBUG):
-            taken = hammer(lambda: is_fault(made.ask(token)) or pytest.fail("no 503"), 3.3)
-    note(
-        f"{kind_of(server)}, {failure}, {len(taken)} requests, median and longest",
-        statistics.median(taken),
-        max(taken),
-    )
+            answers = hammer(made, token, 3.3)
+    taken = [seconds for _, seconds in answers]
+    what = f"{kind_of(server)}, {failure}, {len(taken)} requests, median and longest"
+    note(what, statistics.median(taken), max(taken))
+    assert {outcome(response) for response, _ in answers} == {FAULT}
     times = [one.created for one in caplog.records if one.name == "flask_authx"]
     assert 2 <= len(times) <= 4
     assert all(later - earlier > 0.9 for earlier, later in itertools.pairwise(times))

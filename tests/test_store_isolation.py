@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from .answers import REVOKED, ask, outcome
 from .spy_store import login, works
@@ -46,7 +48,7 @@ def test_a_view_that_raises_after_revoking_has_revoked(make: Maker, kind: str) -
 
     @site.app.post("/fail/<way>")
     @site.authx.token_required
-    def fail(way: str) -> None:
+    def fail(way: str) -> str:
         if way == "token":
             site.authx.revoke_token(reason="and then it goes wrong")
         else:
@@ -92,7 +94,7 @@ def test_unwritten_work_stays_unwritten(make: Maker, kind: str, end: str) -> Non
     statements: list[str] = []
     with site.app.app_context():
 
-        @sa.event.listens_for(site.db.engine, "before_cursor_execute")
+        @event.listens_for(site.db.engine, "before_cursor_execute")
         def _(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
             statements.append(statement)
 
@@ -173,7 +175,7 @@ def test_a_failed_transaction_is_no_hindrance(make: Maker, kind: str) -> None:
                 session.flush()
             revoke()
             # It is as failed as it was, and ends as it would have.
-            with pytest.raises(sa.exc.PendingRollbackError):
+            with pytest.raises(PendingRollbackError):
                 session.execute(sa.text("SELECT 1"))
             session.rollback()
             site.write(f"{number}")
@@ -216,7 +218,7 @@ def test_the_app_s_pool_is_not_waited_for(make: Maker, kind: str) -> None:
     site = make(kind, SQLALCHEMY_ENGINE_OPTIONS=options)
     tokens = [*all_ways(site, "ann")]
     with site.app.app_context():
-        with site.db.engine.connect(), pytest.raises(sa.exc.TimeoutError):
+        with site.db.engine.connect(), pytest.raises(PoolTimeoutError):
             site.db.engine.connect()
         with site.db.engine.connect():
             for token, revoke in tokens:

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import event
 
 from .databases import database_url
 from .sql_apps import KINDS, Maker, Site, new_schema, revokes
@@ -111,7 +112,7 @@ def enter(app: Flask, db: SQLAlchemy) -> None:
         arguments["user"] = "root"
 
     with app.app_context():
-        sa.event.listen(db.engine, "do_connect", name_user)
+        event.listen(db.engine, "do_connect", name_user)
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -134,7 +135,7 @@ def test_a_connect_listener_is_heard(make: Maker, schema: str, late: bool) -> No
     def listen(app: Flask, db: SQLAlchemy) -> None:
         with app.app_context():
 
-            @sa.event.listens_for(db.engine, "connect")
+            @event.listens_for(db.engine, "connect")
             def _(line: Any, _: Any) -> None:
                 line.execute(f"SET search_path TO {schema}")
                 line.commit()

@@ -16,7 +16,7 @@ from flask_authx import AuthX, BadConfigurationError, SQLAlchemyBlocklist
 
 from .databases import database_url
 from .spy_store import login, works
-from .sql_apps import KINDS, Maker, new_schema, revokes, rows
+from .sql_apps import KINDS, NAMED, Maker, new_schema, revokes, rows
 from .support import OTHER_SECRET, SECRET, access_token, make_app
 
 SERVERS = ("postgresql", "mariadb")
@@ -118,9 +118,6 @@ def test_two_names_share_the_table_and_no_entry(make: Maker, kind: str) -> None:
         assert site.entries() == 4
 
 
-NAMED = {"pk": "pk_of_%(table_name)s", "ix": "ix_of_%(column_0_label)s"}
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_naming_convention_is_kept_to(make: Maker, kind: str) -> None:
     site = make(
@@ -185,8 +182,8 @@ def test_an_engine_is_enough(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_database_that_is_none_of_ours_is_refused_at_once() -> None:
-    engine = sa.create_engine("oracle+oracledb://", module=sqlite3)
-    with pytest.raises(BadConfigurationError, match="oracle"):
+    engine = sa.create_engine("mssql+pymssql://", module=sqlite3)
+    with pytest.raises(BadConfigurationError, match="mssql"):
         SQLAlchemyBlocklist(engine)
 
 

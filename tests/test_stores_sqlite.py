@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def site(make: Maker) -> Site:
 
 
 @contextlib.contextmanager
-def locked(site: Site, how: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+def locked(site: Site, how: str = "IMMEDIATE") -> Generator[sqlite3.Connection]:
     """Another process, as far as SQLite is concerned, that writes."""
     path = sa.make_url(site.url).database
     assert path is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from flask_authx import session_revoked, subject_revoked, token_revoked
 
@@ -114,9 +116,10 @@ def test_a_lock_without_changes_is_the_same_error(make: Maker, statement: str, m
 def test_an_app_s_own_view_gets_the_error(site: Site) -> None:
     @site.app.post("/password")
     @site.authx.token_required
-    def password() -> None:
+    def password() -> str:
         site.write("new")
         site.authx.logout()
+        return ""
 
     site.app.testing = True
     token = access_token(site.app, site.authx)
@@ -167,8 +170,6 @@ def read_in_a_savepoint(site: Site) -> None:
     read(site)
 
 
-#: What a connection is told in order not to begin by itself.
-AUTOCOMMIT = ("isolation_level", None)
 HARMLESS = (read, hold_unwritten, roll_back, commit, remove, close, cut_off, read_in_a_savepoint)
 
 
@@ -183,13 +184,21 @@ def test_without_uncommitted_writes_revoking_works(
         assert site.entries() == 1
 
 
+def begin_nothing(line: sqlite3.Connection, _: object) -> None:
+    line.isolation_level = None
+
+
+def begin(line: sa.Connection) -> None:
+    line.exec_driver_sql("BEGIN")
+
+
 @pytest.mark.parametrize("prepare", HARMLESS)
 def test_with_explicit_transactions_too(make: Maker, prepare: Callable[[Site], None]) -> None:
     def begin_explicitly(app: Any, db: Any) -> None:
         # SQLAlchemy's recipe for savepoints that work with pysqlite.
         with app.app_context():
-            sa.event.listen(db.engine, "connect", lambda line, _: setattr(line, *AUTOCOMMIT))
-            sa.event.listen(db.engine, "begin", lambda line: line.exec_driver_sql("BEGIN"))
+            event.listen(db.engine, "connect", begin_nothing)
+            event.listen(db.engine, "begin", begin)
 
     site = make("sqlite", before=begin_explicitly)
     test_without_uncommitted_writes_revoking_works(site, prepare)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -78,5 +79,11 @@ def _count(text: str) -> int:
     return count
 
 
+def _end(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    # Servers and databases of its own are put away, however it is ended.
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -33,6 +33,8 @@ fje: Any = flask_jwt_extended
 USERS = 64
 #: Longer than any run.
 _LIFE = timedelta(hours=12)
+#: Seconds, longer than by default: on a busy machine a disk may be late, and that is no answer.
+TIMEOUT = 10.0
 
 
 class Guarded(Endpoint):
@@ -152,6 +154,7 @@ def ours_in_sql(keys: KeyPair, database: sa.URL) -> BuiltInSQL:
 
 def _ours(app: Flask, keys: KeyPair, store: Blocklist | None) -> Built:
     app.config["JWT_ACCESS_TOKEN_EXPIRES"] = _LIFE
+    app.config["JWT_STORE_TIMEOUT"] = TIMEOUT
     authx = AuthX(app, blocklist=store)
     app.route("/")(authx.token_required(answer))
 

@@ -78,7 +78,7 @@ class Kind(ABC):
         """Ours and the peer's at each size, filled; and what the floor takes, if there is one."""
 
     @abstractmethod
-    def store(self, timeout: float = 0.25) -> Blocklist:
+    def store(self) -> Blocklist:
         """A store object of ours on the largest."""
 
     def weights(self) -> Mapping[str, float]:

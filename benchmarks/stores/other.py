@@ -14,7 +14,7 @@ from benchmarks.acceptance import Contender
 from flask_authx import Blocklist, Entry, MemoryBlocklist, RedisBlocklist
 from flask_authx import Kind as Revoked
 
-from .apps import ours, theirs_in_redis
+from .apps import TIMEOUT, ours, theirs_in_redis
 from .kinds import OURS, THEIRS, Bench, Kind, Look, lookups, named, untyped
 from .mix import Mix
 from .servers import command, feed, redis_cluster, redis_server
@@ -82,10 +82,10 @@ class Redis(Kind):
     def _used(self) -> dict[str, int]:
         return {who: one.info("memory")["used_memory"] for who, one in self._clients.items()}
 
-    def store(self, timeout: float = 0.25) -> Blocklist:
+    def store(self) -> Blocklist:
         """Our store object on the largest."""
         database = len(self.bench.mixes) - 1
-        return RedisBlocklist(self._client(self._ports[0], database, socket_timeout=timeout))
+        return RedisBlocklist(self._client(self._ports[0], database, socket_timeout=TIMEOUT))
 
     def weights(self) -> Mapping[str, float]:
         """What the server's memory has grown by, an entry."""
@@ -155,9 +155,9 @@ class Cluster(Kind):
             theirs = theirs_in_redis(self.bench.keys, self._client(ports, decode_responses=True))
             yield theirs.guard(named(THEIRS, self.name, size))
 
-    def store(self, timeout: float = 0.25) -> Blocklist:
+    def store(self) -> Blocklist:
         """Our store object on the largest."""
-        return RedisBlocklist(self._client(self._ports[-1], socket_timeout=timeout))
+        return RedisBlocklist(self._client(self._ports[-1], socket_timeout=TIMEOUT))
 
 
 class Memory(Kind):
@@ -181,6 +181,6 @@ class Memory(Kind):
                 store.add(entry)
             yield ours(self.bench.keys, store=store).guard(named(OURS, self.name, len(mix.entries)))
 
-    def store(self, timeout: float = 0.25) -> Blocklist:
+    def store(self) -> Blocklist:
         """Our store object with the most."""
         return self._stores[-1]

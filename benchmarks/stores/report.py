@@ -100,7 +100,7 @@ def tables(results: Results) -> Iterator[str]:
 
 
 def _head(what: str, *columns: str) -> str:
-    return f"{what:36}" + "".join(f"{column:>27}" for column in columns)
+    return f"{what:36}" + "".join(f"{column:>29}" for column in columns)
 
 
 def _requests(results: Results) -> Iterator[str]:
@@ -112,7 +112,7 @@ def _requests(results: Results) -> Iterator[str]:
             if one.against.name in one.rounds[0]:
                 yield _line(label, one)
             else:
-                yield f"{label:36}{'':27}{_amount(costs(one.row, one.rounds)):>27}"
+                yield f"{label:36}{'':29}{_amount(costs(one.row, one.rounds)):>29}"
     crossed = cluster_against_server(results)
     if crossed is not None:
         yield _line("Redis Cluster / theirs on one Redis", crossed)
@@ -140,7 +140,7 @@ def _line(label: str, one: Comparison) -> str:
     theirs, mine = (_amount(costs(row, one.rounds)) for row in (one.against, one.row))
     ratio = one.ratio
     share = f"{ratio.median:.3f} [{ratio.low:.3f} .. {ratio.high:.3f}]"
-    return f"{label:36}{theirs:>27}{mine:>27}   {share:<24}{one.verdict}".rstrip()
+    return f"{label:36}{theirs:>29}{mine:>29}   {share:<24}{one.verdict}".rstrip()
 
 
 def _amount(took: Spread) -> str:

@@ -164,7 +164,7 @@ def _timed(contenders: Sequence[Contender], plan: Plan, results: Results) -> Ite
 
 
 def _grown(kind: Kind, mixed: Mix, sample: int) -> Growth:
-    store = kind.store(timeout=30)
+    store = kind.store()
     entries = [*more(sample)]
     added, add_seconds = _each(store.add, entries)
     # Two of the three keys that a request asks about, and one that is there.

@@ -41,15 +41,16 @@ def databases(variable: str, default: str, names: Sequence[str]) -> Generator[li
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     force = " WITH (FORCE)" if engine.dialect.name == "postgresql" else ""
     own = [f"authx_bench_{os.getpid()}_{name}" for name in names]
+    drop = [f"DROP DATABASE IF EXISTS {name}{force}" for name in own]
     try:
-        _execute(engine, [f"CREATE DATABASE {name}" for name in own])
+        _execute(engine, drop + [f"CREATE DATABASE {name}" for name in own])
     except SQLAlchemyError as error:
         first = str(error.__cause__).strip().splitlines()[0]
         raise AbsentError(f"{first} ({variable} says where it is)") from None
     try:
         yield [url.set(database=name) for name in own]
     finally:
-        _execute(engine, [f"DROP DATABASE {name}{force}" for name in own])
+        _execute(engine, drop)
 
 
 def _execute(engine: sa.Engine, statements: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from benchmarks.acceptance import Contender
 from flask_authx import Blocklist, Entry, SQLAlchemyBlocklist
 from flask_authx import Kind as Revoked
 
-from .apps import BuiltInSQL, ours_in_sql, theirs_in_sql
+from .apps import TIMEOUT, BuiltInSQL, ours_in_sql, theirs_in_sql
 from .kinds import OURS, THEIRS, Bench, Kind, Look, lookups, named, untyped
 from .servers import databases
 
@@ -101,9 +101,9 @@ class _SQL(Kind):
     def _settle(self, engine: sa.Engine, table: str) -> None:
         """Do what the server would do by itself sooner or later, so that it isn't while timed."""
 
-    def store(self, timeout: float = 0.25) -> Blocklist:
+    def store(self) -> Blocklist:
         """Our store object on the largest."""
-        store = SQLAlchemyBlocklist(sa.create_engine(self._places[-1][0]), timeout=timeout)
+        store = SQLAlchemyBlocklist(sa.create_engine(self._places[-1][0]), timeout=TIMEOUT)
         self.bench.stack.callback(store.close)
         return store
 
@@ -207,7 +207,6 @@ class PostgreSQL(_Server):
     def _settle(self, engine: sa.Engine, table: str) -> None:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql(f"VACUUM ANALYZE {table}")
-            connection.exec_driver_sql("CHECKPOINT")
 
     def _bytes(self, who: str, table: str) -> int:
         size: int = self._scalar(who, f"SELECT pg_total_relation_size('{table}')")

@@ -76,7 +76,7 @@ class Cutoff:
         return session != self.keep or auth_time <= self.keep_after
 
     def then(self, later: Cutoff) -> Cutoff:
-        """Both in force: what every store makes of a second entry under the same key.
+        """Both in force: which logins are over by one or the other.
 
         Whoever was refused stays so. The moment moves on by a second at least, since a login that
         was opened after the first cut-off may have been dated to the second after it.
@@ -105,6 +105,20 @@ class Entry:
     kind: Kind
     expires: int
     cutoff: Cutoff = ALL
+
+    def then(self, later: Entry) -> Entry:
+        """Both in force: what every store makes of a second entry under the same key.
+
+        The later expiry counts, and it moves on with the moment of the cut-off: what is refused a
+        second more may live a second more.
+        """
+        moved = self.cutoff.until + 1 > later.cutoff.until and self.cutoff.until < FOREVER
+        return Entry(
+            self.key,
+            self.kind,
+            max(later.expires, self.expires + 1 if moved else self.expires),
+            self.cutoff.then(later.cutoff),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +183,7 @@ class Blocklist(Protocol):
     def add(self, entry: Entry, /) -> None:
         """Add an entry; when this returns, every process finds it and, if the store can, it lasts.
 
-        If there is one under that key, then :meth:`Cutoff.then` says what becomes of both, and the
-        later expiry counts.
+        If there is one under that key, :meth:`Entry.then` says what becomes of both.
         """
         ...
 

@@ -38,8 +38,7 @@ class MemoryBlocklist:
         with self._lock:
             old = self._entries.get(entry.key)
             if old is not None:
-                cutoff = old.cutoff.then(entry.cutoff)
-                entry = Entry(entry.key, entry.kind, max(old.expires, entry.expires), cutoff)
+                entry = old.then(entry)
             self._entries[entry.key] = entry
             heapq.heappush(self._agenda, (entry.expires, entry.key))
             self._remove(int(self._clock()), 2)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,30 +22,36 @@ if TYPE_CHECKING:
     #: A client of either kind.
     Client: TypeAlias = Redis | RedisCluster
 
-#: What all keys start with.
-PREFIX = b"authx:"
+#: What all keys start with. The rest is hex, which a client that decodes can read.
+PREFIX = "authx:"
+#: A pool that allows this many connections can spare those that the store keeps.
+PLENTY = 50
 #: Keys that are looked at together when counting.
 BATCH = 1000
 
 #: What an entry that ends everything holds: small numbers, which Redis stores once.
 _KINDS = {Kind.TOKEN: "1", Kind.SESSION: "2"}
 
-#: What :meth:`Cutoff.then` says, as one step of the server. A cut-off is held as three words: the
+#: What :meth:`Entry.then` says, as one step of the server. A cut-off is held as three words: the
 #: moment, the key of the kept login in hex or "-", and the moment that login must be later than.
 _ADD = """
 local old, value = redis.call('GET', KEYS[1]), ARGV[1]
 local expires = tonumber(ARGV[2])
 if old then
-    local left = redis.call('TTL', KEYS[1])
-    if left >= 0 then
-        expires = math.max(expires, tonumber(redis.call('TIME')[1]) + left)
-    end
+    local moved = 0
     local until0, keep0, after0 = string.match(old, '^(%S+) (%S+) (%S+)$')
     local until1, keep1 = string.match(value, '^(%S+) (%S+) %S+$')
     if until0 and until1 then
-        local moment = math.max(tonumber(until1), tonumber(until0) + 1)
+        local moment = tonumber(until1)
+        if tonumber(until0) + 1 > moment then
+            moment, moved = tonumber(until0) + 1, 1
+        end
         local after = keep0 == keep1 and after0 or until0
         value = string.format('%.0f', moment) .. ' ' .. keep1 .. ' ' .. after
+    end
+    local left = redis.call('TTL', KEYS[1])
+    if left >= 0 then
+        expires = math.max(expires, tonumber(redis.call('TIME')[1]) + left + moved)
     end
 end
 redis.call('SET', KEYS[1], value)
@@ -67,11 +76,17 @@ class RedisBlocklist:
 
     def __init__(self, client: Client | Callable[[], Client]) -> None:
         # Optional, and needed only here.
+        from redis import ConnectionError as Closed  # noqa: PLC0415 - as said above
         from redis import Redis  # noqa: PLC0415 - as said above
         from redis.cluster import RedisCluster  # noqa: PLC0415 - as said above
 
         self._kinds: tuple[type, type] = (Redis, RedisCluster)
+        self._closed: type[Exception] = Closed
         self._lock = threading.Lock()
+        #: Connections between calls, of this process, and what a fork has left of another's.
+        self._idle: deque[Any] = deque()
+        self._inherited: deque[Any] = deque()
+        self._pid = os.getpid()
         self._made: Any = None
         self._make: Callable[[], object] | None = None
         if isinstance(client, self._kinds) or not callable(client):
@@ -111,17 +126,45 @@ class RedisBlocklist:
 
     def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
         """The cut-offs of the entries under these keys: one MGET, or a pipeline on a Cluster."""
-        names = [PREFIX + key for key in keys]
+        names = [PREFIX + key.hex() for key in keys]
+        client = self._client
         if self._cluster:
             values = self._piped(("GET", name) for name in names)
+        elif _is_plain(client.connection_pool):
+            values = self._mget(client.connection_pool, names)
         else:
-            values = self._client.mget(names)
+            values = client.mget(names)
         return [_cutoff(_text(value)) for value in values if value is not None]
+
+    def _mget(self, pool: Any, names: list[str]) -> list[Any]:
+        """The answer to MGET, on a connection that the store keeps between calls.
+
+        What a client does around a command takes longer than the server's answer.
+        """
+        if self._pid != os.getpid():
+            # The connections are the parent's, who goes on using them.
+            self._inherited, self._pid, self._idle = self._idle, os.getpid(), deque()
+        with contextlib.suppress(IndexError, self._closed):
+            return self._ask(self._idle.pop(), pool, names)
+        # There was none, or the server has closed it meanwhile.
+        return self._ask(pool.get_connection(), pool, names)
+
+    def _ask(self, connection: Any, pool: Any, names: list[str]) -> list[Any]:
+        try:
+            connection.send_command("MGET", *names, check_health=False)
+            values: list[Any] = connection.read_response()
+        except BaseException:
+            # The answer may still be on its way.
+            connection.disconnect()
+            pool.release(connection)
+            raise
+        self._idle.append(connection)
+        return values
 
     def add(self, entry: Entry, /) -> None:
         """Add an entry, in one step of the server."""
         value = _KINDS.get(entry.kind) or _words(entry.cutoff)
-        self._client.eval(_ADD, 1, PREFIX + entry.key, value, entry.expires)
+        self._client.eval(_ADD, 1, PREFIX + entry.key.hex(), value, entry.expires)
 
     def sweep(self, before: int, limit: int, /) -> int:
         """Nothing: Redis removes what has expired."""
@@ -135,7 +178,7 @@ class RedisBlocklist:
         """How many entries of each kind expire before which bound. Looks at all keys."""
         counts = {kind: [0] * (len(bounds) + 1) for kind in Kind}
         kinds = {value: kind for kind, value in _KINDS.items()}
-        names = self._client.scan_iter(match=PREFIX + b"*", count=BATCH)
+        names = self._client.scan_iter(match=f"{PREFIX}*", count=BATCH)
         while batch := [*islice(names, BATCH)]:
             now = int(self._client.time(**self._any_node())[0])
             answers = self._piped((word, name) for name in batch for word in ("GET", "TTL"))
@@ -182,13 +225,20 @@ class RedisBlocklist:
     def _any_node(self) -> dict[str, Any]:
         return {"target_nodes": self._client.get_random_node()} if self._cluster else {}
 
-    def _piped(self, commands: Iterator[tuple[str, bytes]]) -> list[Any]:
+    def _piped(self, commands: Iterator[tuple[str, Any]]) -> list[Any]:
         """The answers to commands that are sent together, to each server those that are its own."""
         with self._client.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
             answers: list[Any] = pipeline.execute()
         return answers
+
+
+def _is_plain(pool: Any) -> bool:
+    """Whether a pool leads to one server, and has connections to spare."""
+    from redis import ConnectionPool  # noqa: PLC0415 - optional, and there is a client already
+
+    return type(pool) is ConnectionPool and pool.max_connections >= PLENTY
 
 
 def _text(value: object) -> str:

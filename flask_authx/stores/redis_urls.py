@@ -7,9 +7,10 @@ Sentinels comes the name of the service, and after that the number of the databa
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from .entries import CONNECT_TIMEOUT
 
@@ -43,8 +44,11 @@ def client_for(url: str, timeout: float) -> Callable[[], Client]:
         "socket_connect_timeout": max(CONNECT_TIMEOUT, timeout),
         "retry": Retry(NoBackoff(), 1, (redis.ConnectionError,)),
     }
-    scheme, _, kind = urlsplit(url).scheme.partition("+")
+    scheme, _, kind = _split(url).scheme.partition("+")
     if not kind:
+        path = _split(url).path.strip("/")
+        if scheme != "unix" and path and not path.isdecimal():
+            raise ValueError("after the host comes the number of a database: redis://host/0")
         _parsed(url)
         return lambda: untyped.Redis.from_url(url, **options)
     hosts, path, rest = _hosts(url, scheme)
@@ -54,19 +58,27 @@ def client_for(url: str, timeout: float) -> Callable[[], Client]:
             raise ValueError("a Cluster has no numbered databases: end the URL after the hosts")
         nodes = [untyped.cluster.ClusterNode(host, port) for host, port in hosts]
         return lambda: untyped.RedisCluster(startup_nodes=nodes, **options, **_tls(scheme))
+    return _behind_sentinels(hosts, path, {**options, **_tls(scheme)})
+
+
+def _behind_sentinels(
+    hosts: list[tuple[str, int]], path: str, options: dict[str, Any]
+) -> Callable[[], Client]:
+    import redis  # noqa: PLC0415 - optional, and needed only here
+
+    untyped: Any = redis
     service, _, database = path.partition("/")
     if not service or (database and not database.isdecimal()):
         raise ValueError(
             "after the Sentinels comes the name of the service they watch, and perhaps a number: "
             "redis+sentinel://host1,host2/mymaster/0"
         )
-    tls = _tls(scheme)
-    own = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "retry")}
-    password = rest.pop("sentinel_password", None)
-    options.pop("sentinel_password", None)
-    sentinels = untyped.Sentinel(hosts, sentinel_kwargs={**own, "password": password, **tls})
-    options |= {"db": int(database or 0), **tls}
-    return lambda: sentinels.master_for(service, **options)
+    own = {"password": options.pop("sentinel_password", None)}
+    for name in ("socket_timeout", "socket_connect_timeout", "retry", "ssl"):
+        if name in options:
+            own[name] = options[name]
+    sentinels = untyped.Sentinel(hosts, sentinel_kwargs=own)
+    return lambda: sentinels.master_for(service, **{**options, "db": int(database or 0)})
 
 
 def _tls(scheme: str) -> dict[str, Any]:
@@ -75,7 +87,7 @@ def _tls(scheme: str) -> dict[str, Any]:
 
 def _hosts(url: str, scheme: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
     """The hosts, the path, and what else redis-py reads: user, password, options."""
-    parts = urlsplit(url)
+    parts = _split(url)
     credentials, at, listed = parts.netloc.rpartition("@")
     default = 26379 if parts.scheme.endswith("sentinel") else 6379
     hosts: list[tuple[str, int]] = []
@@ -88,12 +100,28 @@ def _hosts(url: str, scheme: str) -> tuple[list[tuple[str, int]], str, dict[str,
     return hosts, parts.path.strip("/"), rest
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        # Its message quotes a part of the URL.
+        raise ValueError("it is not a URL") from None
+
+
 def _parsed(url: str) -> dict[str, Any]:
+    """What redis-py reads from a URL.
+
+    :raises ValueError: if it can't, or would fail over an option at the first connection.
+    """
     import redis.connection  # noqa: PLC0415 - optional, and needed only here
 
     untyped: Any = redis.connection
     try:
-        return {**untyped.parse_url(url)}
+        parsed: dict[str, Any] = {**untyped.parse_url(url)}
     except (ValueError, TypeError):
         # Its message quotes the URL, or a part of it.
         raise ValueError("it can't be read as a Redis URL") from None
+    known = inspect.signature(redis.Redis).parameters
+    for name in parsed.keys() - known - {"connection_class", "path", "sentinel_password"}:
+        raise ValueError(f"the client has no option {name!r}")
+    return parsed

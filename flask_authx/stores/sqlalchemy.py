@@ -13,7 +13,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from flask_authx.errors import BadConfigurationError
 
-from .connections import Connections, Run, descriptor_of
+from .connections import Connections, Held, Run, descriptor_of
 from .entries import (
     ALL,
     FOREVER,
@@ -70,9 +70,10 @@ class SQLAlchemyBlocklist:
         self.table: sa.Table = blocklist_table(metadata or sa.MetaData())
         self._connections = Connections(engine, timeout)
         self._writer = Writer(self._connections, own_writes)
-        self._find, self._add = _find(self.table), _upsert(engine.dialect.name, self.table)
+        self._find = _Find(self._connections.engine, self.table)
+        self._add = _upsert(engine.dialect.name, self.table)
         if self._connections.in_memory:
-            self._connections.run(lambda connection: self.table.create(connection, checkfirst=True))
+            self._connections.run(lambda held: self.table.create(held.connection, checkfirst=True))
 
     @property
     def per_process(self) -> bool:
@@ -87,10 +88,8 @@ class SQLAlchemyBlocklist:
         """The cut-offs of the entries under these keys, one to three, by one statement."""
         first, *others = keys
         second, third = [*others, first, first][:2]
-        parameters = {"first": first, "second": second, "third": third}
-        rows = self._connections.run(
-            lambda connection: connection.execute(self._find, parameters).all()
-        )
+        values = self._find.values(first, second, third)
+        rows = self._connections.run(lambda held: held.fetch(self._find.text, values))
         return [_cutoff(*row) for row in rows]
 
     def add(self, entry: Entry, /) -> None:
@@ -108,13 +107,13 @@ class SQLAlchemyBlocklist:
             "keep": cutoff.keep,
             "keep_after": None if cutoff.keep is None else cutoff.keep_after,
         }
-        self._writer.run(lambda connection: connection.execute(self._add, values))
+        self._writer.run(lambda held: held.connection.execute(self._add, values))
 
     def sweep(self, before: int, limit: int, /) -> int:
         """Remove the expired ones among some entries, found wherever a random key points."""
         key, expires_at = self.table.c.key, self.table.c.expires_at
         sample = sa.select(key, expires_at).where(key >= os.urandom(16)).order_by(key).limit(limit)
-        rows = self._connections.run(lambda connection: connection.execute(sample).all())
+        rows = self._connections.run(lambda held: held.connection.execute(sample).all())
         expired = [row[0] for row in rows if row[1] < before]
         if not expired:
             return 0
@@ -152,7 +151,7 @@ class SQLAlchemyBlocklist:
             self.table.c.kind, sa.text("place")
         )
         with self._connections.long() as run:
-            for kind, found, number in run(lambda connection: connection.execute(query).all()):
+            for kind, found, number in run(lambda held: held.connection.execute(query).all()):
                 counts[_KINDS[kind]][found] = number
         return counts
 
@@ -166,8 +165,8 @@ class SQLAlchemyBlocklist:
             )
             return
         with self._connections.long() as run:
-            yield from run(lambda connection: [*_missing(connection, self.table)])
-            yield from run(lambda connection: [*_lossy(connection)])
+            yield from run(lambda held: [*_missing(held.connection, self.table)])
+            yield from run(lambda held: [*_lossy(held.connection)])
 
 
 class Writer:
@@ -188,7 +187,7 @@ class Writer:
         if self._own_writes() is Transaction.WRITING:
             raise _own_writes_in_the_way()
 
-    def run(self, work: Callable[[sa.Connection], T]) -> T:
+    def run(self, work: Callable[[Held], T]) -> T:
         """What the work returns.
 
         :raises UncommittedWritesError: if the caller's own writes are in its way.
@@ -212,25 +211,45 @@ def _own_writes_in_the_way() -> UncommittedWritesError:
     )
 
 
-def _find(table: sa.Table) -> sa.Select[Any, Any, Any]:
-    keys = [sa.bindparam(name, type_=table.c.key.type) for name in ("first", "second", "third")]
-    columns = (table.c.cutoff, table.c.keep, table.c.keep_after)
-    return sa.select(*columns).where(table.c.key.in_(keys))
+class _Find:
+    """The query for three keys, as text in a driver's terms."""
+
+    def __init__(self, engine: sa.Engine, table: sa.Table) -> None:
+        key = table.c.key
+        three = [sa.bindparam(name, type_=key.type) for name in ("first", "second", "third")]
+        query = sa.select(table.c.cutoff, table.c.keep, table.c.keep_after).where(key.in_(three))
+        compiled = query.compile(
+            dialect=engine.dialect,
+            schema_translate_map=engine.get_execution_options().get("schema_translate_map", {}),
+            render_schema_translate=True,
+        )
+        self.text: str = str(compiled)
+        self._positional = engine.dialect.positional
+
+    def values(self, *keys: bytes) -> Any:
+        """The keys as the driver takes them."""
+        if self._positional:
+            return keys
+        return dict(zip(("first", "second", "third"), keys, strict=True))
 
 
 def _cutoff(until: int | None, keep: bytes | None, keep_after: int | None) -> Cutoff:
     if until is None:
         return ALL
-    return Cutoff(until, keep, -1 if keep_after is None else keep_after)
+    # psycopg2 gives a memoryview.
+    return Cutoff(until, keep and bytes(keep), -1 if keep_after is None else keep_after)
 
 
 def _upsert(dialect: str, table: sa.Table) -> sa.Insert:
-    """What :meth:`Cutoff.then` says, as one statement, so that two processes can't both miss it."""
+    """What :meth:`Entry.then` says, as one statement, so that two processes can't both miss it."""
     old = table.c
     insert: Any = {"sqlite": sqlite, "postgresql": postgresql}.get(dialect, mysql).insert(table)
     new: Any = insert.inserted if dialect in ("mysql", "mariadb") else insert.excluded
     # In this order: MySQL's later assignments see the values of the earlier ones.
+    moved = old.cutoff + 1 > new.cutoff
+    stays = sa.case((moved, old.expires_at + 1), else_=old.expires_at)
     changes: list[tuple[str, sa.ColumnElement[Any]]] = [
+        ("expires_at", sa.case((stays > new.expires_at, stays), else_=new.expires_at)),
         (
             "keep_after",
             sa.case(
@@ -243,13 +262,9 @@ def _upsert(dialect: str, table: sa.Table) -> sa.Insert:
             sa.case(
                 # What ends everything goes on to.
                 (old.cutoff.is_(None), None),
-                (old.cutoff + 1 > new.cutoff, old.cutoff + 1),
+                (moved, old.cutoff + 1),
                 else_=new.cutoff,
             ),
-        ),
-        (
-            "expires_at",
-            sa.case((old.expires_at > new.expires_at, old.expires_at), else_=new.expires_at),
         ),
     ]
     added: sa.Insert = (
@@ -260,13 +275,13 @@ def _upsert(dialect: str, table: sa.Table) -> sa.Insert:
     return added
 
 
-def removed_by(remove: sa.Delete, connection: sa.Connection) -> int:
+def removed_by(remove: sa.Delete, held: Held) -> int:
     """How many rows a DELETE has removed."""
-    return connection.execute(remove).rowcount
+    return held.connection.execute(remove).rowcount
 
 
 def _scalar(run: Run, query: sa.Select[Any]) -> Any:
-    return run(lambda connection: connection.execute(query).scalar())
+    return run(lambda held: held.connection.execute(query).scalar())
 
 
 def _missing(connection: sa.Connection, table: sa.Table) -> Iterator[Risk]:

@@ -64,7 +64,7 @@ class AuditTrail:
     def _insert(self, record: Record) -> None:
         values = {**asdict(record), "kind": record.kind.value}
         add = sa.insert(self._table)
-        self._writer.run(lambda connection: connection.execute(add, values))
+        self._writer.run(lambda held: held.connection.execute(add, values))
 
     def prune(self, instance: str, before: int) -> int:
         """Remove an ``AuthX`` object's records from before a moment, and say how many there were.
@@ -76,7 +76,7 @@ class AuditTrail:
         oldest = sa.select(table.c.id).where(*old).order_by(table.c.at).limit(BATCH)
         with self._connections.long() as run:
             while True:
-                ids = run(lambda connection: connection.execute(oldest).scalars().all())
+                ids = run(lambda held: held.connection.execute(oldest).scalars().all())
                 if not ids:
                     return total
                 remove = sa.delete(table).where(table.c.id.in_(ids))
