@@ -130,4 +130,8 @@ def app_on(settings: dict[str, Any], **kwargs: Any) -> tuple[Flask, AuthX]:
         with app.app_context():
             db.drop_all()
             db.create_all()
+            # Nothing is left in the app's pool for the garbage collector to complain about.
+            for engine in db.engines.values():
+                if engine.url.database:
+                    engine.dispose()
     return app, authx

@@ -49,9 +49,10 @@ if old then
         local after = keep0 == keep1 and after0 or until0
         value = string.format('%.0f', moment) .. ' ' .. keep1 .. ' ' .. after
     end
-    local left = redis.call('TTL', KEYS[1])
+    local left, time = redis.call('PTTL', KEYS[1]), redis.call('TIME')
     if left >= 0 then
-        expires = math.max(expires, tonumber(redis.call('TIME')[1]) + left + moved)
+        local was = time[1] + (time[2] / 1000 + left) / 1000
+        expires = math.max(expires, math.floor(was + 0.5) + moved)
     end
 end
 redis.call('SET', KEYS[1], value)
