@@ -83,8 +83,11 @@ class AuthX:
         clock: Callable[[], float] = time.time,
         ids: Callable[[], str] = new_id,
     ) -> None:
-        if not name.isidentifier():
-            raise BadConfigurationError(f"the name {name!r} can't start a setting's name.")
+        if not name.isidentifier() or len(name) > 64:
+            raise BadConfigurationError(
+                f"the name {name[:65]!r} can't start a setting's name, or is longer than 64 "
+                "characters."
+            )
         self._instance = Instance(name, blocklist)
         self._clock = clock
         self._ids = ids

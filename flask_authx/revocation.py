@@ -38,7 +38,8 @@ class Revocations:
         self._settings = settings
         self._clock = clock
         self._breaker = Breaker("the store of revocations")
-        # What can't be removed today is no reason to refuse anybody.
+        # That nothing can be written, or removed, is no reason not to ask.
+        self._pen = Breaker("the writing of revocations")
         self._broom = Breaker("the removal of expired revocations")
         issuer = settings.issuer
         scope = [b"name", name.encode()] if issuer is None else [b"issuer", issuer.encode()]
@@ -132,7 +133,7 @@ class Revocations:
         return int(self._clock()) + settings.clock_skew + life + MARGIN
 
     def _add(self, entry: Entry) -> None:
-        self._breaker.call(self.store.add, entry)
+        self._pen.call(self.store.add, entry)
         limit = self._settings.prune_on_write
         if limit:
             # If it fails that has been logged. What was asked for has been written.

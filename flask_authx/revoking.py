@@ -232,7 +232,8 @@ def _carry_out(app: Flask, state: AppState, one: _Revocation) -> None:
     try:
         one.write()
     except StoreError:
-        what = "The revocation could not be written"
+        # It may have been, where only the answer came too late.
+        what = "The revocation may not have been written: try again"
         raise state.dress(StoreUnavailableError(description=what)) from None
     # From here on it is in force, whatever else fails.
     actor = _actor(state) or one.actor

@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from flask_authx.stores.breaker import Breaker
-from flask_authx.stores.connections import Connections
+from flask_authx.stores.connections import Connections, Held
 from flask_authx.stores.entries import StoreBusyError, StoreError
 
 
@@ -58,13 +57,18 @@ def engine(opened: Opened) -> sa.Engine:
     return sa.create_engine(f"sqlite:///{opened.file}", creator=opened)
 
 
-def number(connection: sa.Connection) -> Any:
-    return connection.exec_driver_sql("SELECT 42").scalar()
+def number(held: Held) -> int:
+    [(found,)] = held.fetch("SELECT 42", ())
+    return int(found)
 
 
-def raising(error: BaseException) -> Callable[[sa.Connection], object]:
-    def work(connection: sa.Connection) -> object:
-        number(connection)
+def doing(statement: str) -> Callable[[Held], object]:
+    return lambda held: held.connection.exec_driver_sql(statement)
+
+
+def raising(error: BaseException) -> Callable[[Held], object]:
+    def work(held: Held) -> object:
+        number(held)
         raise error
 
     return work
@@ -75,7 +79,7 @@ def in_use(connections: Connections) -> Generator[None]:
     """Another thread is at work on a connection."""
     started, ended = threading.Event(), threading.Event()
 
-    def work(connection: sa.Connection) -> bool:
+    def work(held: Held) -> bool:
         started.set()
         return ended.wait(30)
 
@@ -97,8 +101,8 @@ def test_a_connection_is_used_again(engine: sa.Engine, opened: Opened) -> None:
 
 def test_each_statement_is_committed(engine: sa.Engine, opened: Opened) -> None:
     connections = Connections(engine, 5)
-    connections.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t (x)"))
-    connections.run(lambda connection: connection.exec_driver_sql("INSERT INTO t VALUES (1)"))
+    connections.run(doing("CREATE TABLE t (x)"))
+    connections.run(doing("INSERT INTO t VALUES (1)"))
     with contextlib.closing(sqlite3.connect(opened.file)) as other:
         assert other.execute("SELECT x FROM t").fetchall() == [(1,)]
 
@@ -106,9 +110,9 @@ def test_each_statement_is_committed(engine: sa.Engine, opened: Opened) -> None:
 def test_there_are_never_more_than_may_be(engine: sa.Engine, opened: Opened) -> None:
     connections = Connections(engine, 30, size=3)
 
-    def slow(connection: sa.Connection) -> Any:
+    def slow(held: Held) -> int:
         time.sleep(0.005)
-        return number(connection)
+        return number(held)
 
     with ThreadPoolExecutor(12) as pool:
         assert [*pool.map(connections.run, [slow] * 60)] == [42] * 60
@@ -140,11 +144,9 @@ def test_a_lock_that_is_not_given_up_is_no_failure_either(
     with contextlib.closing(sqlite3.connect(opened.file, isolation_level=None)) as other:
         other.execute("CREATE TABLE t (x)")
         if is_open:
-            connections.run(lambda connection: connection.exec_driver_sql("SELECT x FROM t").all())
+            connections.run(lambda held: held.fetch("SELECT x FROM t", ()))
         other.execute("BEGIN EXCLUSIVE")
-
-        def write(connection: sa.Connection) -> None:
-            connection.exec_driver_sql("INSERT INTO t VALUES (1)")
+        write = doing("INSERT INTO t VALUES (1)")
 
         begun = time.monotonic()
         with pytest.raises(StoreBusyError):
@@ -156,15 +158,23 @@ def test_a_lock_that_is_not_given_up_is_no_failure_either(
         assert other.execute("SELECT x FROM t").fetchall() == [(1,)]
 
 
+@pytest.mark.parametrize("fetch", [True, False], ids=["fetch", "execute"])
 def test_an_error_of_the_database_leaves_the_connection_in_use(
-    engine: sa.Engine, opened: Opened
+    engine: sa.Engine, opened: Opened, *, fetch: bool
 ) -> None:
-    connections = Connections(engine, 5)
+    connections, query = Connections(engine, 5), "SELECT x FROM nowhere"
     for _ in range(3):
         with pytest.raises(OperationalError):
-            connections.run(lambda connection: connection.exec_driver_sql("SELECT x FROM nowhere"))
+            connections.run((lambda held: held.fetch(query, ())) if fetch else doing(query))
     assert connections.run(number) == 42
     assert len(opened.made) == 1
+
+
+def test_an_error_does_not_show_what_was_asked_for(engine: sa.Engine) -> None:
+    connections = Connections(engine, 5)
+    with pytest.raises(OperationalError) as caught:
+        connections.run(lambda held: held.fetch("SELECT x FROM nowhere WHERE x = ?", ("secret",)))
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("error", [Stop(), KeyboardInterrupt(), ValueError()])
@@ -208,7 +218,7 @@ def test_the_apps_pool_is_neither_used_nor_touched(engine: sa.Engine, opened: Op
         assert len(opened.made) == 2
         engine.dispose()
         assert connections.run(number) == 42
-        assert number(connection) == 42
+        assert connection.exec_driver_sql("SELECT 42").scalar() == 42
     assert len(opened.made) == 2
 
 
@@ -230,11 +240,11 @@ def test_maintenance_that_fails_closes_its_connection(engine: sa.Engine, opened:
 def test_what_is_in_memory_stays_there_whatever_happens() -> None:
     connections = Connections(sa.create_engine("sqlite://"), 5)
     assert connections.in_memory
-    connections.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t (x)"))
-    connections.run(lambda connection: connection.exec_driver_sql("INSERT INTO t VALUES (1)"))
+    connections.run(doing("CREATE TABLE t (x)"))
+    connections.run(doing("INSERT INTO t VALUES (1)"))
 
-    def rows(connection: sa.Connection) -> Any:
-        return connection.exec_driver_sql("SELECT x FROM t").scalars().all()
+    def rows(held: Held) -> list[int]:
+        return [row[0] for row in held.fetch("SELECT x FROM t", ())]
 
     for error in (Stop(), KeyboardInterrupt(), ValueError()):
         with pytest.raises(type(error)):

@@ -181,6 +181,20 @@ def recovers(made: Site, token: str, revoked: str | None = None) -> None:
         assert made.outcome(revoked) == REVOKED
 
 
+def writes_again(made: Site, token: str) -> None:
+    """The same app soon revokes a token, which is then refused."""
+    begun = time.monotonic()
+    while True:
+        try:
+            made.revoke(token)
+        except StoreUnavailableError:
+            assert time.monotonic() - begun < RECOVERY
+            time.sleep(0.02)
+        else:
+            break
+    assert made.outcome(token) == REVOKED
+
+
 def at_once(number: int, work: Callable[[int], T]) -> list[T]:
     """What as many threads get, all of them started together."""
     with ThreadPoolExecutor(number) as pool:

@@ -27,6 +27,7 @@ from .test_store_failures_common import (
     site,
     timed,
     unavailable_within,
+    writes_again,
 )
 
 pytestmark = pytest.mark.slow
@@ -147,9 +148,9 @@ def test_a_revocation_does_not_wait_for_a_locked_table(server: Server, write: st
         with locked_table(server, locker):
             unavailable_within(made, ON_OPEN, revoke)
             gives_up(server, run)
-        recovers(made, bob)
-        made.revoke(ann)
-        assert made.outcome(ann) == REVOKED
+        # That nothing could be written keeps nobody from being let in.
+        assert made.outcome(bob) == OK
+        writes_again(made, ann)
 
 
 @pytest.mark.parametrize("machine", ["postgresql"], indirect=True)

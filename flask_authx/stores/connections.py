@@ -160,11 +160,12 @@ class Connections:
             # Those that were left open with it are no better.
             while (other := self._take()) is not None:
                 other.close()
-        held = self._open(self._timeout)
+        made: Held | None = None
         try:
-            return self._call(held, work, time.monotonic() + self._timeout)
+            made = self._open(self._timeout)
+            return self._call(made, work, time.monotonic() + self._timeout)
         except DBAPIError as error:
-            raise _judged(error, held) from None
+            raise _judged(error, made) from None
 
     def _is_stale(self, error: DBAPIError, held: Held) -> bool:
         """Whether a new connection would do better: the server has hung up, and not we."""
@@ -352,8 +353,8 @@ def descriptor_of(connection: sa.Connection) -> int | None:
     return None if source is None else int(source.fileno())
 
 
-def _judged(error: DBAPIError, held: Held) -> Exception:
-    if held.leash is not None and held.leash.cut:
+def _judged(error: DBAPIError, held: Held | None) -> Exception:
+    if held is not None and held.leash is not None and held.leash.cut:
         return StoreError("no answer came in time")
     if "database is locked" in str(error.orig):
         return StoreBusyError("the SQLite file stayed locked by another connection")
