@@ -233,7 +233,7 @@ def _carry_out(app: Flask, state: AppState, one: _Revocation) -> None:
         one.write()
     except StoreError:
         # It may have been, where only the answer came too late.
-        what = "The revocation may not have been written: try again"
+        what = "The revocation may not have been written. Try again"
         raise state.dress(StoreUnavailableError(description=what)) from None
     # From here on it is in force, whatever else fails.
     actor = _actor(state) or one.actor

@@ -288,7 +288,7 @@ def test_a_revocation_fails_loudly_in_either_mode(
         response = ask(app, "POST", f"/end/{kind}")
         assert outcome(response) == FAULT
         assert response.headers["Retry-After"] == "1"
-        assert "could not be written" in response.text
+        assert "may not have been written" in response.text
     assert store.entries == {}
 
 

@@ -27,7 +27,7 @@ def _ours(entry: Entry) -> tuple[int, bytes]:
     cutoff = entry.cutoff
     keep = "-" if cutoff.keep is None else cutoff.keep.hex()
     words = f"{cutoff.until} {keep} {cutoff.keep_after}".encode()
-    return _set(b"authx:" + entry.key, _WORDS.get(entry.kind, words), entry.expires)
+    return _set(b"authx:" + entry.key.hex().encode(), _WORDS.get(entry.kind, words), entry.expires)
 
 
 def _set(key: bytes, value: bytes, expires: int) -> tuple[int, bytes]:
@@ -100,7 +100,7 @@ class Redis(Kind):
         line.recv(4096)
 
         def look(keys: Sequence[bytes]) -> object:
-            line.sendall(command(b"MGET", *[b"authx:" + key for key in keys]))
+            line.sendall(command(b"MGET", *[b"authx:" + key.hex().encode() for key in keys]))
             # An answer as short as this arrives in one piece.
             return line.recv(4096)
 

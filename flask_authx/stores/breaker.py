@@ -41,7 +41,9 @@ class Breaker:
         :raises StoreError: if it fails, or is not tried since it has just failed.
         :raises UncommittedWritesError: if the app itself stands in its way.
         """
-        if self._retry_at:
+        # Only this call's success would say that it works again; others may have begun before.
+        trying = bool(self._retry_at)
+        if trying:
             now = self._clock()
             if now < self._retry_at:
                 raise StoreError(f"{self._what} failed a moment ago")
@@ -58,7 +60,7 @@ class Breaker:
             self._retry_at = self._clock() + self.PAUSE
             self._note(error)
         else:
-            if self._retry_at:
+            if trying:
                 self._retry_at = 0.0
                 _log.warning("%s answers again", self._what)
             return answer

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, StaticPool
 
-from .entries import CONNECT_TIMEOUT, StoreBusyError, StoreError
+from .entries import CONNECT_TIMEOUT, MAX_AGE, MAX_CONNECTIONS, StoreBusyError, StoreError
 from .leash import Leash, Watch
 
 T = TypeVar("T")
@@ -39,6 +39,7 @@ class Held:
 
     def __init__(self, connection: sa.Connection, *, in_memory: bool) -> None:
         self.connection = connection
+        self.born = time.monotonic()
         self._in_memory = in_memory
         #: Cheap, and made anew only with the connection.
         self._cursor: Any = connection.connection.cursor()
@@ -98,7 +99,7 @@ class Connections:
     :param size: the most connections that are held.
     """
 
-    def __init__(self, engine: sa.Engine, timeout: float, size: int = 5) -> None:
+    def __init__(self, engine: sa.Engine, timeout: float, size: int = MAX_CONNECTIONS) -> None:
         self.in_memory: bool = is_in_memory(engine)
         self.engine: sa.Engine = _own(engine, in_memory=self.in_memory)
         self._timeout = timeout
@@ -156,16 +157,27 @@ class Connections:
                 return self._call(held, work, due)
             except DBAPIError as error:
                 if not self._is_stale(error, held):
-                    raise _judged(error, held) from None
+                    raise self._judged(error, held) from None
             # Those that were left open with it are no better.
-            while (other := self._take()) is not None:
-                other.close()
+            _close_all(self._idle)
         made: Held | None = None
         try:
             made = self._open(self._timeout)
             return self._call(made, work, time.monotonic() + self._timeout)
         except DBAPIError as error:
-            raise _judged(error, made) from None
+            raise self._judged(error, made) from None
+
+    def _judged(self, error: DBAPIError, held: Held | None) -> Exception:
+        """What to make of a failure. A server may have become another one behind its name.
+
+        So after one that is not merely the lock of an SQLite file, all connections are made anew.
+        """
+        if "database is locked" in str(error.orig):
+            return StoreBusyError("the SQLite file stayed locked by another connection")
+        _close_all(self._idle)
+        if held is not None and held.leash is not None and held.leash.cut:
+            return StoreError("no answer came in time")
+        return error
 
     def _is_stale(self, error: DBAPIError, held: Held) -> bool:
         """Whether a new connection would do better: the server has hung up, and not we."""
@@ -192,10 +204,14 @@ class Connections:
             held.close()
 
     def _take(self) -> Held | None:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
+        oldest = time.monotonic() - MAX_AGE
+        with contextlib.suppress(IndexError):
+            while True:
+                held = self._idle.pop()
+                if held.born > oldest or self.in_memory:
+                    return held
+                held.close()
+        return None
 
     def _call(
         self,
@@ -215,8 +231,9 @@ class Connections:
                     self._watch.wake()
                     answer = work(held)
             sound = True
-        except DBAPIError as error:
-            sound = not error.connection_invalidated and not (leash is not None and leash.cut)
+        except DBAPIError:
+            # SQLite's fail for a lock, and are as good as before.
+            sound = leash is None
             raise
         finally:
             # Whatever else ends a call may have left an answer on the line.
@@ -351,14 +368,6 @@ def descriptor_of(connection: sa.Connection) -> int | None:
     # PyMySQL, alone among the common drivers, keeps its socket to itself.
     source: Any = driver if hasattr(driver, "fileno") else getattr(driver, "_sock", None)
     return None if source is None else int(source.fileno())
-
-
-def _judged(error: DBAPIError, held: Held | None) -> Exception:
-    if held is not None and held.leash is not None and held.leash.cut:
-        return StoreError("no answer came in time")
-    if "database is locked" in str(error.orig):
-        return StoreBusyError("the SQLite file stayed locked by another connection")
-    return error
 
 
 _all: weakref.WeakSet[Connections] = weakref.WeakSet()

@@ -13,6 +13,11 @@ from typing import Protocol, TypeAlias
 
 #: Seconds within which a connection to a server must be open, unless a store's timeout is longer.
 CONNECT_TIMEOUT = 1.5
+#: Seconds after which a connection is given up: its server's name may lead to another one by now,
+#: and the old one may answer as if nothing had happened.
+MAX_AGE = 60.0
+#: Connections that a store holds open.
+MAX_CONNECTIONS = 5
 #: Later than any login: beyond the last second that a claim may name.
 FOREVER = 2**53
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import socket
 import threading
 import time
@@ -56,10 +55,12 @@ class Leash:
             if self.overdue(now):
                 self.cut, self._due = True, math.inf
                 with contextlib.suppress(OSError):
-                    # A copy, since closing this socket must leave the driver its own.
-                    line = socket.socket(fileno=os.dup(self._descriptor))
-                    with line, contextlib.suppress(OSError):
+                    line = socket.socket(fileno=self._descriptor)
+                    try:
                         line.shutdown(socket.SHUT_RDWR)
+                    finally:
+                        # It is the driver's, who closes it.
+                        line.detach()
 
 
 class Watch:
@@ -87,8 +88,8 @@ class Watch:
         if not self._awake:
             with self._lock:
                 if not self._awake:
-                    self._awake = True
                     threading.Thread(target=self._look, name="authx-watch", daemon=True).start()
+                    self._awake = True
 
     def _look(self) -> None:
         last_call = time.monotonic()
@@ -100,8 +101,10 @@ class Watch:
                 if busy:
                     last_call = now
                 elif now - last_call > self._PATIENCE:
-                    # Whoever has set a deadline since then finds nobody awake, and wakes another.
                     self._awake = False
-                    return
+                    # Whoever sets a deadline from now on wakes another; before, it is seen here.
+                    if all(leash.idle for leash in self._leashes):
+                        return
+                    self._awake = True
             for leash in busy:
                 leash.cut_off(now + self._interval)

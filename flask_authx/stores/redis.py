@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flask_authx.errors import BadConfigurationError
 
-from .entries import ALL, Cutoff, Entry, Kind, Pruned, Risk
+from .entries import (
+    ALL,
+    MAX_AGE,
+    MAX_CONNECTIONS,
+    Cutoff,
+    Entry,
+    Kind,
+    Pruned,
+    Risk,
+    StoreBusyError,
+)
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -67,9 +78,9 @@ class RedisBlocklist:
     what a server without append-only file forgets, is lost here, too: ``flask authx doctor`` says
     what it finds.
 
-    :param client: a client of redis-py, for a server or a Cluster, with a ``socket_timeout``; or a
-        function that makes one, when it is first needed: that for a Cluster connects at once. What
-        a client does when it can't connect is its own ``retry``.
+    :param client: a client of redis-py, made for this store, for a server or a Cluster, with a
+        ``socket_timeout``; or a function that makes one, when it is first needed: that for a
+        Cluster connects at once. Its ``retry`` is set to one more attempt, without a pause.
     :raises BadConfigurationError: if it is another kind of client, or would wait for ever.
     """
 
@@ -79,14 +90,17 @@ class RedisBlocklist:
         # Optional, and needed only here.
         from redis import ConnectionError as Closed  # noqa: PLC0415 - as said above
         from redis import Redis  # noqa: PLC0415 - as said above
+        from redis.backoff import NoBackoff  # noqa: PLC0415 - as said above
         from redis.cluster import RedisCluster  # noqa: PLC0415 - as said above
+        from redis.retry import Retry  # noqa: PLC0415 - as said above
 
         self._kinds: tuple[type, type] = (Redis, RedisCluster)
         self._closed: type[Exception] = Closed
+        self._retry = Retry(NoBackoff(), 1, (Closed,))
         self._lock = threading.Lock()
         #: Connections between calls, of this process, and what a fork has left of another's.
-        self._idle: deque[Any] = deque()
-        self._inherited: deque[Any] = deque()
+        self._idle: deque[tuple[float, Any]] = deque()
+        self._inherited: deque[tuple[float, Any]] = deque()
         self._pid = os.getpid()
         self._made: Any = None
         self._make: Callable[[], object] | None = None
@@ -111,14 +125,21 @@ class RedisBlocklist:
                 "the Redis client has no socket_timeout, so a server that hangs would hang each "
                 "request: make it with socket_timeout=0.25 and socket_connect_timeout=1.5."
             )
+        # Else it would wait ten times, and longer each time, for a server that is down.
+        known.set_retry(self._retry)
         return known
 
     @property
     def _client(self) -> Any:
         if self._made is None and self._make is not None:
-            with self._lock:
+            # Making it may take as long as connecting does: that is waited for by one.
+            if not self._lock.acquire(blocking=False):
+                raise StoreBusyError("it is being connected to")
+            try:
                 made: Any = self._made
                 self._made = self._checked(self._make()) if made is None else made
+            finally:
+                self._lock.release()
         return self._made
 
     @property
@@ -132,40 +153,60 @@ class RedisBlocklist:
         if self._cluster:
             values = self._piped(("GET", name) for name in names)
         elif _is_plain(client.connection_pool):
-            values = self._mget(client.connection_pool, names)
+            values = self._sent("MGET", *names)
         else:
             values = client.mget(names)
         return [_cutoff(_text(value)) for value in values if value is not None]
 
-    def _mget(self, pool: Any, names: list[str]) -> list[Any]:
-        """The answer to MGET, on a connection that the store keeps between calls.
+    def _sent(self, *command: Any) -> Any:
+        """The answer to a command, on one of a few connections that the store keeps to itself.
 
-        What a client does around a command takes longer than the server's answer.
+        What a client does around a command takes longer than the server's answer. Look-ups and
+        revocations go over the same connections, so that what is written is also what is asked,
+        whatever becomes of the server's name.
         """
         if self._pid != os.getpid():
             # The connections are the parent's, who goes on using them.
             self._inherited, self._pid, self._idle = self._idle, os.getpid(), deque()
+        pool = self._client.connection_pool
+        oldest = time.monotonic() - MAX_AGE
         with contextlib.suppress(IndexError, self._closed):
-            return self._ask(self._idle.pop(), pool, names)
+            while True:
+                born, connection = self._idle.pop()
+                if born > oldest:
+                    return self._ask(born, connection, command)
+                _hang_up(connection, pool)
         # There was none, or the server has closed it meanwhile.
-        return self._ask(pool.get_connection(), pool, names)
+        connection = pool.get_connection()
+        return self._ask(time.monotonic(), connection, command)
 
-    def _ask(self, connection: Any, pool: Any, names: list[str]) -> list[Any]:
+    def _ask(self, born: float, connection: Any, command: tuple[Any, ...]) -> Any:
+        pool = self._client.connection_pool
         try:
-            connection.send_command("MGET", *names, check_health=False)
-            values: list[Any] = connection.read_response()
+            connection.send_command(*command, check_health=False)
+            answer: Any = connection.read_response()
         except BaseException:
-            # The answer may still be on its way.
-            connection.disconnect()
-            pool.release(connection)
+            # The answer may still be on its way; or the server is a replica now, or going down.
+            _hang_up(connection, pool)
+            with contextlib.suppress(IndexError):
+                while True:
+                    _hang_up(self._idle.pop()[1], pool)
             raise
-        self._idle.append(connection)
-        return values
+        if len(self._idle) < MAX_CONNECTIONS:
+            self._idle.append((born, connection))
+        else:
+            pool.release(connection)
+        return answer
 
     def add(self, entry: Entry, /) -> None:
         """Add an entry, in one step of the server."""
         value = _KINDS.get(entry.kind) or _words(entry.cutoff)
-        self._client.eval(_ADD, 1, PREFIX + entry.key.hex(), value, entry.expires)
+        call = (_ADD, 1, PREFIX + entry.key.hex(), value, entry.expires)
+        client = self._client
+        if not self._cluster and _is_plain(client.connection_pool):
+            self._sent("EVAL", *call)
+        else:
+            client.eval(*call)
 
     def sweep(self, before: int, limit: int, /) -> int:
         """Nothing: Redis removes what has expired."""
@@ -240,6 +281,12 @@ def _is_plain(pool: Any) -> bool:
     from redis import ConnectionPool  # noqa: PLC0415 - optional, and there is a client already
 
     return type(pool) is ConnectionPool and pool.max_connections >= PLENTY
+
+
+def _hang_up(connection: Any, pool: Any) -> None:
+    with contextlib.suppress(Exception):
+        connection.disconnect()
+    pool.release(connection)
 
 
 def _text(value: object) -> str:

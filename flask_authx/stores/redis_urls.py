@@ -64,7 +64,10 @@ def client_for(url: str, timeout: float) -> Callable[[], Client]:
 def _behind_sentinels(
     hosts: list[tuple[str, int]], path: str, options: dict[str, Any]
 ) -> Callable[[], Client]:
-    import redis  # noqa: PLC0415 - optional, and needed only here
+    # As above.
+    import redis  # noqa: PLC0415 - as said there
+    from redis.backoff import NoBackoff  # noqa: PLC0415 - as said there
+    from redis.retry import Retry  # noqa: PLC0415 - as said there
 
     untyped: Any = redis
     service, _, database = path.partition("/")
@@ -73,8 +76,13 @@ def _behind_sentinels(
             "after the Sentinels comes the name of the service they watch, and perhaps a number: "
             "redis+sentinel://host1,host2/mymaster/0"
         )
-    own = {"password": options.pop("sentinel_password", None)}
-    for name in ("socket_timeout", "socket_connect_timeout", "retry", "ssl"):
+    own: dict[str, Any] = {
+        "password": options.pop("sentinel_password", None),
+        # All are asked in turn, and once more, in the time that one connection may take.
+        "socket_connect_timeout": options["socket_connect_timeout"] / (2 * len(hosts)),
+        "retry": Retry(NoBackoff(), 0),
+    }
+    for name in ("socket_timeout", "ssl"):
         if name in options:
             own[name] = options[name]
     sentinels = untyped.Sentinel(hosts, sentinel_kwargs=own)

@@ -90,13 +90,21 @@ class Server:
     def kill(self) -> None:
         """As ``kill -9`` does, and without a moment between it and its children."""
         assert self._process is not None
-        self.signal(signal.SIGSTOP)
+        self.pause()
+        pids = [self._process.pid, *descendants(self._process.pid)]
         self.signal(signal.SIGKILL)
         self._process.wait()
+        # A child that lingers holds on to what the next server needs.
+        _wait_until(lambda: all(states(pid) <= {"Z", "X"} for pid in pids))
 
     def pause(self) -> None:
-        """Leave it standing with its connections open."""
+        """Leave it standing with its connections open; when this returns, no thread of it runs."""
+        assert self._process is not None
+        pid = self._process.pid
         self.signal(signal.SIGSTOP)
+        _wait_until(
+            lambda: all(states(one) <= {"T", "Z", "X"} for one in [pid, *descendants(pid)])
+        )
 
     def resume(self) -> None:
         """Let it go on."""
@@ -107,6 +115,22 @@ class Server:
         if self._process is not None and self._process.poll() is None:
             self.resume()
             self.kill()
+
+
+def states(pid: int) -> set[str]:
+    """The states of a process's threads, as ``ps`` names them."""
+    found: set[str] = set()
+    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            found.add(status.read_text("utf-8", "replace").rpartition(")")[2].split()[0])
+    return found
+
+
+def _wait_until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def descendants(pid: int) -> list[int]:
