@@ -37,7 +37,7 @@ from .signals import (
     token_revoked,
     token_unchecked,
 )
-from .stores.entries import Blocklist, Cutoff, Entry, Kind, Pruned, Risk
+from .stores.entries import Blocklist, Cutoff, Entry, Kind, Pruned, Risk, StoreBusyError
 from .stores.memory import MemoryBlocklist
 from .stores.redis import RedisBlocklist
 from .tokens import Location, RequestToken, Token, TokenPair, TokenType
@@ -73,6 +73,7 @@ __all__ = [
     "RevokedTokenError",
     "Risk",
     "SQLAlchemyBlocklist",
+    "StoreBusyError",
     "StoreUnavailableError",
     "SubjectNotFoundError",
     "Token",

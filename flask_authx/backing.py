@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakSet
 
 from flask import Flask, has_app_context
 
@@ -42,6 +42,8 @@ def open_revocations(
         raise BadConfigurationError(
             f"{setting}: AuthX was given a store as well (blocklist=): choose one."
         )
+    if store is not None:
+        _check(store)
     if settings.blocklist is not None:
         store = _open(app, settings.blocklist, settings, clock)
     if store is None:
@@ -96,10 +98,29 @@ def _open(app: Flask, url: str, settings: Settings, clock: Clock) -> Blocklist:
         return _open_sqlalchemy(app, rest, settings)
     if scheme in SCHEMES:
         return _open_redis(url, settings)
+    if scheme.partition("+")[0] in ("sqlite", "postgresql", "postgres", "mysql", "mariadb"):
+        raise BadConfigurationError(
+            f"{setting}: set SQLALCHEMY_DATABASE_URI to the database's URL, and {setting} to "
+            "sqlalchemy://."
+        )
     raise BadConfigurationError(
         f"{setting}: there is no store for {scheme[:20]!r}: choose from memory, sqlalchemy, "
         f"{', '.join(SCHEMES)}."
     )
+
+
+def _check(store: object) -> None:
+    """Refuse what is no store, before a request does."""
+    if isinstance(store, str):
+        raise BadConfigurationError(
+            "blocklist= takes a store, such as RedisBlocklist(client): a URL goes into the setting "
+            "BLOCKLIST."
+        )
+    for name in ("per_process", "find", "add", "sweep", "prune", "count", "risks"):
+        if isinstance(store, type) or not hasattr(store, name):
+            raise BadConfigurationError(
+                f"blocklist= takes a store, and {store!r:.60} has no {name}: see Blocklist."
+            )
 
 
 def _open_redis(url: str, settings: Settings) -> Blocklist:
@@ -187,34 +208,33 @@ def _writes_in(db: SQLAlchemy, engine: Engine) -> OwnWrites | None:
 
     if engine.dialect.name != "sqlite" or is_in_memory(engine):
         return None
+    if db not in _listening:
+        _listening.add(db)
+        event.listen(db.session, "after_begin", _remember)
     path = _file(engine)
-
-    @functools.cache
-    def is_same(other: Engine) -> bool:
-        return _file(other) == path
-
-    #: In ``session.info``: the connections to the file, and the changes each had made before.
-    key = f"flask_authx {path}"
-
-    @event.listens_for(db.session, "after_begin")
-    def remember(session: Any, transaction: Any, connection: Any) -> None:
-        if (
-            connection.dialect.name == "sqlite"
-            and not transaction.nested
-            and is_same(connection.engine)
-        ):
-            driver = connection.connection.dbapi_connection
-            begun = [one for one in session.info.get(key, ()) if not one[0].closed]
-            session.info[key] = [*begun, (connection, driver.total_changes)]
 
     def state() -> Transaction:
         # Without an app context there is no session; a session isn't made in order to look at it.
         if not has_app_context() or not db.session.registry.has():
             return Transaction.NONE
-        states = [_transaction(*one) for one in db.session().info.get(key, ())]
+        begun = db.session().info.get(_BEGUN, ())
+        states = [_transaction(*one) for one in begun if _file(one[0].engine) == path]
         return max(states, default=Transaction.NONE)
 
     return state
+
+
+#: The Flask-SQLAlchemy objects whose sessions are listened to.
+_listening: WeakSet[SQLAlchemy] = WeakSet()
+#: In ``session.info``: its connections to SQLite, and the changes that each had made before.
+_BEGUN = "flask_authx"
+
+
+def _remember(session: Any, transaction: Any, connection: Any) -> None:
+    if connection.dialect.name == "sqlite" and not transaction.nested:
+        driver = connection.connection.dbapi_connection
+        begun = [one for one in session.info.get(_BEGUN, ()) if not one[0].closed]
+        session.info[_BEGUN] = [*begun, (connection, driver.total_changes)]
 
 
 def _transaction(connection: Any, changes_before: int) -> Transaction:

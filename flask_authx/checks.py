@@ -174,7 +174,7 @@ def _store(subject: Subject) -> Iterator[Finding]:
     # In debug and testing nothing has to last.
     level = Level.HINT if subject.app.debug or subject.app.testing else Level.WARNING
     try:
-        risks = revocations.ask_store(lambda: [*revocations.store.risks()])
+        revocations.earliest_login("anybody")
     except StoreError:
         yield Finding(
             Level.ERROR,
@@ -182,6 +182,16 @@ def _store(subject: Subject) -> Iterator[Finding]:
             "the store of revocations can't be reached: every guarded request is answered with "
             "503. What it said is in the log.",
             "start it, or correct the setting.",
+        )
+        return
+    try:
+        risks = revocations.ask_store(lambda: [*revocations.store.risks()])
+    except StoreError:
+        yield Finding(
+            Level.HINT,
+            subject.setting("BLOCKLIST"),
+            "the store works, and doesn't say how it is set up. Why is in the log.",
+            "see that it lasts and evicts nothing.",
         )
         return
     for risk in risks:

@@ -84,6 +84,7 @@ def _walk(app: Flask, state: AppState, current: Request, demand: Demand) -> Pend
             return None
         token = state.verifier.verify(found, demand, current, memory)
     except AuthXException as error:
+        memory.unchecked = None
         _refuse(app, state, memory.suspect, error)
         if error.code != 401 or demand.on_invalid is OnInvalid.ERROR:
             raise

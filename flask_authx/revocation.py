@@ -39,8 +39,8 @@ class Revocations:
         self._clock = clock
         self._breaker = Breaker("the store of revocations")
         # That nothing can be written, or removed, is no reason not to ask.
-        self._pen = Breaker("the writing of revocations")
-        self._broom = Breaker("the removal of expired revocations")
+        self._pen = Breaker("the store of revocations", "to write a revocation")
+        self._broom = Breaker("the store of revocations", "to remove expired revocations")
         issuer = settings.issuer
         scope = [b"name", name.encode()] if issuer is None else [b"issuer", issuer.encode()]
         #: What the keys of a kind begin with. The same jti of another issuer has another key.

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from blinker import Signal
-from flask import Flask, has_request_context
+from flask import Flask, Request, has_request_context
 
 from . import claims
 from .context import AppState, memory_of, this_request
 from .cookies import check_csrf, needs_csrf
-from .errors import AuthXException, StoreUnavailableError, TokenExpiredError
+from .errors import AuthXException, JWTDecodeError, StoreUnavailableError, TokenExpiredError
 from .guards import settle
 from .mint import Login, Uid, subject
 from .revocation import Revocations
 from .settings import OnError
 from .signals import session_revoked, subject_revoked, token_revoked
-from .stores.entries import Kind, Record, StoreError
+from .stores.entries import Kind, Record, StoreError, UncommittedWritesError
 from .tokens import Location, RequestToken, Token, TokenType
 from .verifier import Memory, Pending
 
@@ -142,25 +142,42 @@ def logout(app: Flask, state: AppState, reason: str | None) -> None:
     :raises AuthXException: if the token isn't good, or the revocation could not be written.
     """
     revocations = store_of(state)
-    current = this_request()
     try:
-        for type in TokenType:
-            found = state.verifier.finder.find(current, type, None)
-            if found is not None:
-                break
-        else:
-            return
-        token = state.verifier.decode(found.token, expired=True)
-        if found.location is Location.COOKIES and needs_csrf(state.settings, current):
-            check_csrf(state.settings, found, token, current)
+        token = _sent(state, this_request())
     except AuthXException as error:
         state.dress(error)
         raise
+    if token is None:
+        return
     if token.sid != token.jti:
         revoke_session(app, state, token.sid, reason, actor=token.sub)
     elif revocations.now() < token.exp + state.settings.decode_leeway:
         # Another library's token, which has no login beside itself.
         revoke_token(app, state, token, reason, actor=token.sub)
+
+
+def _sent(state: AppState, current: Request) -> Token | None:
+    """The first good token of a request, of either type, expired or not; ``None`` if it has none.
+
+    :raises AuthXException: if there is one and none of them is good.
+    """
+    refusal: JWTDecodeError | None = None
+    for type in TokenType:
+        found = state.verifier.finder.find(current, type, None)
+        if found is None:
+            continue
+        try:
+            token = state.verifier.decode(found.token, expired=True)
+        except JWTDecodeError as error:
+            # A cookie from before a change of keys keeps nobody from logging out by the other.
+            refusal = refusal or error
+            continue
+        if found.location is Location.COOKIES and needs_csrf(state.settings, current):
+            check_csrf(state.settings, found, token, current)
+        return token
+    if refusal is not None:
+        raise refusal
+    return None
 
 
 def is_revoked(app: Flask, state: AppState, token: str | RequestToken | Token) -> bool:
@@ -233,7 +250,7 @@ def _carry_out(app: Flask, state: AppState, one: _Revocation) -> None:
         one.write()
     except StoreError:
         # It may have been, where only the answer came too late.
-        what = "The revocation may not have been written. Try again"
+        what = "The revocation may not have been written"
         raise state.dress(StoreUnavailableError(description=what)) from None
     # From here on it is in force, whatever else fails.
     actor = _actor(state) or one.actor
@@ -260,7 +277,7 @@ def _record(state: AppState, one: _Revocation, actor: str | None) -> bool:
     )
     try:
         state.trail.write(record)
-    except StoreError:
+    except (StoreError, UncommittedWritesError):
         return False
     return True
 

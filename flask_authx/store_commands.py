@@ -22,6 +22,7 @@ from .context import EXTENSION, AppState, this_app
 from .errors import JWTDecodeError, StoreUnavailableError, TokenExpiredError
 from .revocation import Revocations
 from .stores.entries import Kind, StoreError, UncommittedWritesError
+from .stores.redis import RedisBlocklist
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,7 +83,7 @@ def _revoke_token(app: Flask, state: AppState, raw: str, reason: str | None, act
 @_name
 @with_appcontext
 def blocklist(*, as_json: bool, name: str | None) -> None:
-    """Count the revocations that are kept, by kind and by when they expire.
+    """Count revocations, by kind and by expiry.
 
     Looks at all of them, so it may take a while. Ends with 1 if there is no store, and with 3 if it
     fails.
@@ -115,7 +116,7 @@ def table(counts: Mapping[Kind, Sequence[int]]) -> Iterator[str]:
 @_name
 @with_appcontext
 def prune(*, name: str | None) -> None:
-    """Remove revocations that have expired, and audit records older than the setting says.
+    """Remove expired revocations and old audit records.
 
     Works in small batches, beside traffic. Ends with 1 if there is nothing to prune in, and with 3
     if a store fails.
@@ -123,8 +124,10 @@ def prune(*, name: str | None) -> None:
     state = _chosen(name)
     with _failures():
         revocations = revoking.store_of(state)
-        removed = _prune(revocations)
-        click.echo(f"Removed {removed:,} expired revocations.")
+        if isinstance(revocations.store, RedisBlocklist):
+            click.echo("Redis removes expired revocations by itself.")
+        else:
+            click.echo(f"Removed {_prune(revocations):,} expired revocations.")
         if state.trail is not None and state.settings.audit is not None:
             before = revocations.now() - state.settings.audit
             records = state.trail.prune(state.instance.name, before)
@@ -133,7 +136,9 @@ def prune(*, name: str | None) -> None:
 
 def _prune(revocations: Revocations) -> int:
     total, done = 0, 0
-    # To the standard error, and only if somebody looks: what was removed is the output.
+    if not sys.stderr.isatty():
+        # Nobody looks.
+        return sum(batch.removed for batch in revocations.prune())
     with click.progressbar(length=1000, label="Pruning", file=sys.stderr) as bar:
         for batch in revocations.prune():
             total += batch.removed
@@ -150,11 +155,22 @@ def _chosen(name: str | None) -> AppState:
             "the app has no AuthX object: call authx.init_app(app) in its set-up"
         )
     if name is None and len(known) == 1:
-        return next(iter(known.values()))
+        return _shared(next(iter(known.values())))
     if name not in known:
         problem = "the app has several AuthX objects" if name is None else "there is none so named"
         raise click.BadParameter(f"{problem}: choose from {', '.join(known)}.", param_hint="--name")
-    return known[name]
+    return _shared(known[name])
+
+
+def _shared(state: AppState) -> AppState:
+    """Refuse to work on a store that ends with this command."""
+    if state.revocations is not None and state.revocations.store.per_process:
+        raise click.ClickException(
+            f"{state.settings.prefix}BLOCKLIST keeps revocations in the memory of each process: "
+            "this command has a memory of its own, and no server sees it. Name a store that they "
+            "share"
+        )
+    return state
 
 
 class _UnavailableError(click.ClickException):
@@ -170,7 +186,8 @@ def _failures() -> Generator[None]:
         yield
     except (StoreError, StoreUnavailableError) as error:
         what = getattr(error, "description", None) or str(error)
-        raise _UnavailableError(f"{what}: what the store said is in the log") from None
+        what = f"{what[:1].upper()}{what[1:]}. See the line above, and try again."
+        raise _UnavailableError(what) from None
     except JWTDecodeError as error:
         raise click.ClickException(f"that is no good token: {error.reason}") from None
     except (UncommittedWritesError, RuntimeError, ValueError) as error:
@@ -181,5 +198,5 @@ def _user() -> str:
     """Who runs the command, as far as the system knows."""
     try:
         return getpass.getuser()
-    except (OSError, KeyError):
+    except (OSError, KeyError, ImportError):
         return "unknown"

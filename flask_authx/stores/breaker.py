@@ -21,14 +21,18 @@ class Breaker:
     """Calls a store, unless it failed less than a second ago.
 
     :param what: what it is that is called, for the log.
+    :param how: what it fails to do, for the log.
     :param clock: seconds that only ever grow.
     """
 
     #: Seconds.
     PAUSE = 1.0
 
-    def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, what: str, how: str = "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._what = what
+        self._failed = f"{what} failed {how}".rstrip()
         self._clock = clock
         #: When it may be tried again; 0 while it works. Without a lock: two that try at the same
         #: moment do no harm.
@@ -46,7 +50,7 @@ class Breaker:
         if trying:
             now = self._clock()
             if now < self._retry_at:
-                raise StoreError(f"{self._what} failed a moment ago")
+                raise StoreError(f"{self._failed} a moment ago")
             # Whoever comes meanwhile doesn't wait for the outcome of this.
             self._retry_at = now + self.PAUSE
         try:
@@ -65,7 +69,7 @@ class Breaker:
                 _log.warning("%s answers again", self._what)
             return answer
         # Without a cause: a driver's error may hold a statement's parameters, and it is logged.
-        raise StoreError(f"{self._what} failed")
+        raise StoreError(self._failed)
 
     def _note(self, error: Exception) -> None:
         now = self._clock()
@@ -73,4 +77,4 @@ class Breaker:
             self._logged_at = now
             # Drivers add lines of advice; the first says what happened.
             what = (str(error).strip().splitlines() or [""])[0]
-            _log.error("%s failed: %s: %s", self._what, type(error).__name__, what)
+            _log.error("%s: %s: %s", self._failed, type(error).__name__, what)

@@ -8,6 +8,7 @@ a little longer.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import math
 import os
 import threading
@@ -144,7 +145,7 @@ class Connections:
             raise StoreBusyError("all its connections stayed in use")
         try:
             held = self._take()
-            if waited and held is None:
+            if waited and held is None and self._share:
                 # Whoever had it has just hung up. That connecting goes better is not worth waiting.
                 raise StoreBusyError("the call before it failed")
             return self._tried(held, work, due)
@@ -230,7 +231,8 @@ class Connections:
                 with leash.held(due):
                     self._watch.wake()
                     answer = work(held)
-            sound = True
+            # A late answer is one; but the line has been cut meanwhile.
+            sound = leash is None or not leash.cut
         except DBAPIError:
             # SQLite's fail for a lock, and are as good as before.
             sound = leash is None
@@ -250,8 +252,13 @@ class Connections:
             return self._connected(timeout)
         self._spare_threads()
         future: Future[Held] = Future()
+        # An app's way of connecting may ask for the current app.
+        context = contextvars.copy_context()
         thread = threading.Thread(
-            target=self._connect, args=(future, timeout), name="authx-connect", daemon=True
+            target=context.run,
+            args=(self._connect, future, timeout),
+            name="authx-connect",
+            daemon=True,
         )
         thread.start()
         try:
@@ -291,15 +298,16 @@ class Connections:
                 held.close()
 
     def _connected(self, timeout: float) -> Held:
-        held = Held(self.engine.connect(), in_memory=self.in_memory)
+        connection = self.engine.connect()
         try:
-            held.connection.execution_options(isolation_level="AUTOCOMMIT")
-            for statement in settings_for(held.connection.dialect, timeout):
-                held.connection.exec_driver_sql(statement)
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            for statement in settings_for(connection.dialect, timeout):
+                connection.exec_driver_sql(statement)
+            return Held(connection, in_memory=self.in_memory)
         except BaseException:
-            held.close()
+            connection.invalidate()
+            connection.close()
             raise
-        return held
 
 
 def _close_all(idle: deque[Held]) -> None:

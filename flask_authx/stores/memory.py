@@ -31,7 +31,9 @@ class MemoryBlocklist:
     def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
         """The cut-offs of the entries under these keys."""
         entries = self._entries
-        return [entries[key].cutoff for key in keys if key in entries]
+        # One look at each: another thread may remove it between two.
+        found = [entries.get(key) for key in keys]
+        return [entry.cutoff for entry in found if entry is not None]
 
     def add(self, entry: Entry, /) -> None:
         """Add an entry, at once for all threads."""

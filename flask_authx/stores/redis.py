@@ -16,6 +16,7 @@ from flask_authx.errors import BadConfigurationError
 
 from .entries import (
     ALL,
+    CONNECT_TIMEOUT,
     MAX_AGE,
     MAX_CONNECTIONS,
     Cutoff,
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 #: What all keys start with. The rest is hex, which a client that decodes can read.
 PREFIX = "authx:"
-#: A pool that allows this many connections can spare those that the store keeps.
-PLENTY = 50
+#: Seconds by which the clocks may differ: half of what an entry is kept too long.
+MAX_SKEW = 30
 #: Keys that are looked at together when counting.
 BATCH = 1000
 
@@ -125,6 +126,12 @@ class RedisBlocklist:
                 "the Redis client has no socket_timeout, so a server that hangs would hang each "
                 "request: make it with socket_timeout=0.25 and socket_connect_timeout=1.5."
             )
+        if _reads_elsewhere(known):
+            raise BadConfigurationError(
+                "the Redis client reads from replicas or from a cache, which know a revocation "
+                "late: make it without read_from_replicas, load_balancing_strategy, slave_for and "
+                "cache_config."
+            )
         # Else it would wait ten times, and longer each time, for a server that is down.
         known.set_retry(self._retry)
         return known
@@ -132,11 +139,14 @@ class RedisBlocklist:
     @property
     def _client(self) -> Any:
         if self._made is None and self._make is not None:
-            # Making it may take as long as connecting does: that is waited for by one.
-            if not self._lock.acquire(blocking=False):
-                raise StoreBusyError("it is being connected to")
+            # Making it may take as long as connecting does: all wait for one attempt, and once.
+            waited = not self._lock.acquire(blocking=False)
+            if waited and not self._lock.acquire(timeout=CONNECT_TIMEOUT):
+                raise StoreBusyError("connecting takes long")
             try:
                 made: Any = self._made
+                if made is None and waited:
+                    raise StoreBusyError("connecting has just failed")
                 self._made = self._checked(self._make()) if made is None else made
             finally:
                 self._lock.release()
@@ -166,8 +176,7 @@ class RedisBlocklist:
         whatever becomes of the server's name.
         """
         if self._pid != os.getpid():
-            # The connections are the parent's, who goes on using them.
-            self._inherited, self._pid, self._idle = self._idle, os.getpid(), deque()
+            self._after_fork()
         pool = self._client.connection_pool
         oldest = time.monotonic() - MAX_AGE
         with contextlib.suppress(IndexError, self._closed):
@@ -177,8 +186,22 @@ class RedisBlocklist:
                     return self._ask(born, connection, command)
                 _hang_up(connection, pool)
         # There was none, or the server has closed it meanwhile.
-        connection = pool.get_connection()
+        try:
+            connection = pool.get_connection()
+        except self._closed as error:
+            if "oo many connections" in str(error):
+                raise StoreBusyError("all connections of its pool are in use") from None
+            raise
         return self._ask(time.monotonic(), connection, command)
+
+    def _after_fork(self) -> None:
+        """Leave the connections to the parent, who goes on using them."""
+        with self._lock:
+            if self._pid != os.getpid():
+                self._inherited = self._idle
+                self._idle = deque()
+                # Last: whoever sees it finds no connection of the parent's.
+                self._pid = os.getpid()
 
     def _ask(self, born: float, connection: Any, command: tuple[Any, ...]) -> Any:
         pool = self._client.connection_pool
@@ -232,6 +255,13 @@ class RedisBlocklist:
 
     def risks(self) -> Iterator[Risk]:
         """A server that may evict entries, or that forgets them when it restarts."""
+        ahead = int(self._client.time(**self._any_node())[0]) - time.time()
+        if abs(ahead) > MAX_SKEW:
+            yield Risk(
+                f"the clock of Redis is {ahead:.0f} seconds ahead of this machine's: it forgets "
+                "revocations by that much too early.",
+                "set both machines' clocks by NTP.",
+            )
         for info in self._infos():
             policy = info.get("maxmemory_policy", "noeviction")
             if info.get("maxmemory") and policy != "noeviction":
@@ -277,10 +307,21 @@ class RedisBlocklist:
 
 
 def _is_plain(pool: Any) -> bool:
-    """Whether a pool leads to one server, and has connections to spare."""
+    """Whether a pool leads to one server, and never keeps anybody waiting."""
     from redis import ConnectionPool  # noqa: PLC0415 - optional, and there is a client already
 
-    return type(pool) is ConnectionPool and pool.max_connections >= PLENTY
+    return type(pool) is ConnectionPool
+
+
+def _reads_elsewhere(client: Any) -> bool:
+    """Whether a client may answer from a replica, or from what it remembers."""
+    pool = getattr(client, "connection_pool", None)
+    return (
+        bool(getattr(client, "read_from_replicas", False))
+        or getattr(client, "load_balancing_strategy", None) is not None
+        or getattr(pool, "is_master", True) is False
+        or getattr(pool, "cache", None) is not None
+    )
 
 
 def _hang_up(connection: Any, pool: Any) -> None:

@@ -43,6 +43,8 @@ def client_for(url: str, timeout: float) -> Callable[[], Client]:
         "socket_timeout": timeout,
         "socket_connect_timeout": max(CONNECT_TIMEOUT, timeout),
         "retry": Retry(NoBackoff(), 1, (redis.ConnectionError,)),
+        # redis-py's own limit is 100; how many requests there are is for the app's server to limit.
+        "max_connections": 10_000,
     }
     scheme, _, kind = _split(url).scheme.partition("+")
     if not kind:
@@ -130,6 +132,8 @@ def _parsed(url: str) -> dict[str, Any]:
         # Its message quotes the URL, or a part of it.
         raise ValueError("it can't be read as a Redis URL") from None
     known = inspect.signature(redis.Redis).parameters
+    for name in parsed.keys() & {"socket_timeout", "socket_connect_timeout"}:
+        raise ValueError(f"{name} is not for the URL: the setting STORE_TIMEOUT says how long")
     for name in parsed.keys() - known - {"connection_class", "path", "sentinel_password"}:
         raise ValueError(f"the client has no option {name!r}")
     return parsed

@@ -304,17 +304,45 @@ def _lossy(connection: sa.Connection) -> Iterator[Risk]:
         if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
             yield Risk(
                 "the SQLite file is not in WAL mode: requests wait while anybody writes.",
-                'run once: sqlite3 FILE "PRAGMA journal_mode=WAL".',
+                f'run "PRAGMA journal_mode=WAL" once on {connection.engine.url.database}.',
             )
     elif name == "postgresql":
+        if connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on":
+            yield _READ_ONLY
         if connection.exec_driver_sql("SHOW fsync").scalar() == "off":
             yield Risk(
                 "PostgreSQL runs with fsync off: a power cut may lose revocations and more.",
                 "set fsync = on.",
             )
-    elif connection.exec_driver_sql("SELECT @@innodb_flush_log_at_trx_commit").scalar() != 1:
+    else:
+        yield from _lossy_mysql(connection)
+
+
+#: A replica, or a server that is being maintained.
+_READ_ONLY = Risk(
+    "the database is read-only, or a replica: it takes no revocations, and may know others late.",
+    "name the primary server.",
+)
+
+
+def _lossy_mysql(connection: sa.Connection) -> Iterator[Risk]:
+    if str(connection.exec_driver_sql("SELECT @@global.read_only").scalar()) in ("1", "ON"):
+        yield _READ_ONLY
+    if connection.exec_driver_sql("SELECT @@innodb_flush_log_at_trx_commit").scalar() != 1:
         yield Risk(
             "innodb_flush_log_at_trx_commit is not 1: a crash may lose the last second's "
             "revocations.",
             "set it to 1.",
+        )
+    galera: dict[str, str] = {
+        row[0]: row[1]
+        for row in connection.exec_driver_sql(
+            "SHOW VARIABLES WHERE variable_name IN ('wsrep_on', 'wsrep_sync_wait')"
+        )
+    }
+    if galera.get("wsrep_on") == "ON" and galera.get("wsrep_sync_wait") == "0":
+        yield Risk(
+            "the Galera cluster answers a node's questions from what it has applied so far: a "
+            "revocation on one node is seen late on others.",
+            "set wsrep_sync_wait to 1, or let all workers use one node.",
         )

@@ -59,6 +59,9 @@ def audit_table(metadata: sa.MetaData) -> sa.Table:
         #: The sid that a revocation of all others kept.
         sa.Column("keep", sa.String(255)),
         sa.Column("reason", sa.Text),
+        # Whatever the database's own is: subjects and reasons may be in any script.
+        mysql_charset="utf8mb4",
+        mariadb_charset="utf8mb4",
     )
 
 

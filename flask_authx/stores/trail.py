@@ -6,12 +6,13 @@ import functools
 from dataclasses import asdict
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DataError
 
 from flask_authx.errors import BadConfigurationError
 
 from .breaker import Breaker
 from .connections import Connections
-from .entries import OwnWrites, Record
+from .entries import OwnWrites, Record, StoreBusyError
 from .sqlalchemy import Writer, removed_by
 
 #: Records that are removed together.
@@ -64,13 +65,22 @@ class AuditTrail:
     def _insert(self, record: Record) -> None:
         values = {**asdict(record), "kind": record.kind.value}
         add = sa.insert(self._table)
-        self._writer.run(lambda held: held.connection.execute(add, values))
+        try:
+            self._writer.run(lambda held: held.connection.execute(add, values))
+        except DataError:
+            # A text that the database's encoding lacks: that is no reason to miss other records.
+            raise StoreBusyError("the record can't be held by the database's encoding") from None
 
     def prune(self, instance: str, before: int) -> int:
         """Remove an ``AuthX`` object's records from before a moment, and say how many there were.
 
         Others that use the table may keep theirs longer.
+
+        :raises StoreError: if the database fails.
         """
+        return self._breaker.call(self._prune, instance, before)
+
+    def _prune(self, instance: str, before: int) -> int:
         table, total = self._table, 0
         old = (table.c.at < before, table.c.instance == instance)
         oldest = sa.select(table.c.id).where(*old).order_by(table.c.at).limit(BATCH)
