@@ -13,13 +13,13 @@ help:
 	@echo "make demo          serve the first example on 127.0.0.1:5000"
 	@echo "make demo-stores   serve the second; STORE=redis://... or another URL says on which store"
 	@echo "make test          the tests, with coverage"
-	@echo "make test-slow     what takes long: packages, built and installed"
+	@echo "make test-slow     what takes long: outages of private servers, packages built and installed"
 	@echo "make test-minimum  the tests on the oldest supported dependencies"
 	@echo "make check         lint, format, types, architecture, documentation"
 	@echo "make format        format the code and apply safe fixes"
 	@echo "make docs          build the documentation into docs/_build/html"
 	@echo "make bench         run the benchmarks"
-	@echo "make bench-stores  run those of the stores, on the servers of this machine"
+	@echo "make bench-stores  run those of the stores on this machine's servers; CHART=FILE.svg draws them"
 	@echo "make dist          build the sdist and the wheel into dist/"
 	@echo "make clean         remove all that was built, .venv included"
 
@@ -87,8 +87,12 @@ docs: .venv/.installed
 bench: .venv/.installed
 	@$(BIN)/python -m benchmarks
 
+# The picture in the documentation is docs/_static/stores.svg.
+bench-stores: CHART ?= build/stores.svg
 bench-stores: .venv/.installed
-	@$(BIN)/python -m benchmarks.stores
+	@mkdir -p "$(dir $(CHART))"
+	@$(BIN)/python -m benchmarks.stores --chart "$(CHART)"
+	@echo "The chart is in $(CHART); with CHART=docs/_static/stores.svg it is that of the documentation."
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix

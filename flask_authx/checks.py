@@ -21,6 +21,7 @@ from flask import Flask
 from . import audit
 from .context import AppState, states
 from .errors import BadConfigurationError
+from .revocation import Revocations
 from .routes import routes_of
 from .settings import SAFE_METHODS, OnError, Settings
 from .stores.entries import StoreError
@@ -174,28 +175,32 @@ def _store(subject: Subject) -> Iterator[Finding]:
     # In debug and testing nothing has to last.
     level = Level.HINT if subject.app.debug or subject.app.testing else Level.WARNING
     try:
+        risks = revocations.ask_store(lambda: [*revocations.store.risks()])
+    except StoreError:
+        yield _speechless(subject, revocations)
+        return
+    for risk in risks:
+        yield Finding(level, subject.setting("BLOCKLIST"), risk.problem, risk.fix)
+
+
+def _speechless(subject: Subject, revocations: Revocations) -> Finding:
+    """A store that doesn't say how it is set up. It may still do what it is for."""
+    try:
         revocations.earliest_login("anybody")
     except StoreError:
-        yield Finding(
+        return Finding(
             Level.ERROR,
             subject.setting("BLOCKLIST"),
             "the store of revocations can't be reached: every guarded request is answered with "
             "503. What it said is in the log.",
             "start it, or correct the setting.",
         )
-        return
-    try:
-        risks = revocations.ask_store(lambda: [*revocations.store.risks()])
-    except StoreError:
-        yield Finding(
-            Level.HINT,
-            subject.setting("BLOCKLIST"),
-            "the store works, and doesn't say how it is set up. Why is in the log.",
-            "see that it lasts and evicts nothing.",
-        )
-        return
-    for risk in risks:
-        yield Finding(level, subject.setting("BLOCKLIST"), risk.problem, risk.fix)
+    return Finding(
+        Level.HINT,
+        subject.setting("BLOCKLIST"),
+        "the store of revocations works, and can't say how it is set up. Why is in the log.",
+        "see for yourself that it lasts and evicts nothing.",
+    )
 
 
 def _open_store(subject: Subject) -> Iterator[Finding]:

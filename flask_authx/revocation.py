@@ -39,8 +39,9 @@ class Revocations:
         self._clock = clock
         self._breaker = Breaker("the store of revocations")
         # That nothing can be written, or removed, is no reason not to ask.
-        self._pen = Breaker("the store of revocations", "to write a revocation")
-        self._broom = Breaker("the store of revocations", "to remove expired revocations")
+        self._pen = Breaker("the store of revocations", how="to write a revocation")
+        self._desk = Breaker("the store of revocations", how="to say how it is")
+        self._broom = Breaker("the store of revocations", how="to remove expired revocations")
         issuer = settings.issuer
         scope = [b"name", name.encode()] if issuer is None else [b"issuer", issuer.encode()]
         #: What the keys of a kind begin with. The same jti of another issuer has another key.
@@ -112,7 +113,7 @@ class Revocations:
         :raises StoreError: if the store fails.
         """
         batches = self.store.prune(int(self._clock()))
-        while (batch := self._breaker.call(lambda: next(batches, None))) is not None:
+        while (batch := self._broom.call(lambda: next(batches, None))) is not None:
             yield batch
 
     def now(self) -> int:
@@ -120,11 +121,11 @@ class Revocations:
         return int(self._clock())
 
     def ask_store(self, work: Callable[..., T], *args: object) -> T:
-        """What the store answers.
+        """What the store answers when it is asked about itself.
 
         :raises StoreError: if it fails.
         """
-        return self._breaker.call(work, *args)
+        return self._desk.call(work, *args)
 
     def _longest(self) -> int:
         """When every token that exists now will have expired."""

@@ -54,7 +54,7 @@ def revoke(*, name: str | None, reason: str | None, **what: Any) -> None:
         raise click.UsageError("Give one of --token-stdin, --session and --subject.")
     if keep is not None and subject is None:
         raise click.UsageError("--keep goes with --subject.")
-    app, state = this_app(), _chosen(name)
+    app, state = this_app(), _shared(_chosen(name))
     actor = f"cli:{_user()}"
     with _failures():
         if session is not None:
@@ -89,7 +89,7 @@ def blocklist(*, as_json: bool, name: str | None) -> None:
     fails.
     """
     with _failures():
-        revocations = revoking.store_of(_chosen(name))
+        revocations = revoking.store_of(_shared(_chosen(name)))
         now = revocations.now()
         bounds = [now + seconds for _, seconds in SPANS]
         counts = revocations.ask_store(revocations.store.count, bounds)
@@ -122,11 +122,13 @@ def prune(*, name: str | None) -> None:
     if a store fails.
     """
     state = _chosen(name)
+    if state.trail is None:
+        _shared(state)
     with _failures():
         revocations = revoking.store_of(state)
         if isinstance(revocations.store, RedisBlocklist):
             click.echo("Redis removes expired revocations by itself.")
-        else:
+        elif not revocations.store.per_process:
             click.echo(f"Removed {_prune(revocations):,} expired revocations.")
         if state.trail is not None and state.settings.audit is not None:
             before = revocations.now() - state.settings.audit
@@ -155,11 +157,11 @@ def _chosen(name: str | None) -> AppState:
             "the app has no AuthX object: call authx.init_app(app) in its set-up"
         )
     if name is None and len(known) == 1:
-        return _shared(next(iter(known.values())))
+        return next(iter(known.values()))
     if name not in known:
         problem = "the app has several AuthX objects" if name is None else "there is none so named"
         raise click.BadParameter(f"{problem}: choose from {', '.join(known)}.", param_hint="--name")
-    return _shared(known[name])
+    return known[name]
 
 
 def _shared(state: AppState) -> AppState:

@@ -16,12 +16,12 @@ import pytest
 from flask import Flask
 from flask.cli import ScriptInfo
 
-from examples.stores import create_app, settings_for
+from examples.stores import DEFAULT, create_app, settings_for
 from flask_authx.cli import authx as group
 
 from .example_process import ROOT
 from .stores_process import LASTING, STORES, Stores, environment, url_of
-from .support import SECRET, bearer
+from .support import bearer
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +157,8 @@ def test_the_command_line_revokes_what_the_running_app_then_refuses(
     counts = json.loads(command(app, "blocklist", "--json"))["counts"]
     assert sum(counts["token"].values()) >= 1
     assert sum(counts["subject"].values()) >= 1
-    assert "Removed 0 expired revocations" in command(app, "prune")
+    removed = "Redis removes expired" if kind == "redis" else "Removed 0 expired revocations"
+    assert removed in command(app, "prune")
     assert not example.opens(access)
     hints = json.loads(command(app, "doctor", "--json"))
     assert {entry["level"] for entry in hints} <= {"ok", "hint", "warning"}
@@ -172,32 +173,86 @@ def command(app: Flask, *arguments: str, stdin: str = "") -> str:
     return done.stdout
 
 
-def test_the_printed_session_does_what_it_says(tmp_path: Path) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("there is no curl")
-    url = f"sqlite:///{tmp_path}/printed.db"
-    more = {"FLASK_STORE": url, "FLASK_JWT_SECRET_KEY": SECRET}
-    example = Stores(tmp_path, url, **more)
-    try:
-        lines = [line for line in example.log.splitlines() if line.startswith("    ")]
-        done = subprocess.run(
-            ["sh", "-euc", "\n".join(lines)],
-            cwd=ROOT,
-            env=environment(**more),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-    finally:
-        example.stop()
-    found = r"HTTP/1.1 401|\"name\":\"ann\"|other logins|logged out|laptop stolen|Revoked"
-    assert re.findall(found + "|errors: 0", done.stdout) == [
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_the_printed_session_does_what_it_says(
+    start: Callable[[str], Stores], kind: str, tmp_path: Path
+) -> None:
+    example = start(url_of(kind, tmp_path))
+    found = (
+        r"HTTP/1.1 401|\"name\":\"ann\"|other logins|logged out|stolen|nothing is written|Revoked"
+    )
+    assert re.findall(found + "|errors: 0", in_a_shell(printed(example))) == [
         *('"name":"ann"', "other logins", "HTTP/1.1 401", "Revoked", '"name":"ann"'),
         *("logged out", "logged out", "HTTP/1.1 401", "Revoked"),
-        *("HTTP/1.1 401", "Revoked", "laptop stolen"),
+        *("HTTP/1.1 401", "Revoked", "stolen" if kind == "sqlite" else "nothing is written"),
         *("Revoked", "errors: 0"),
     ]
+
+
+@pytest.mark.parametrize("kind", ["redis", "postgresql", "file in the folder"])
+def test_the_printed_commands_revoke_in_the_store_that_is_served(
+    start: Callable[[str], Stores], kind: str, tmp_path: Path
+) -> None:
+    example = start(url_of(kind, tmp_path) if kind in LASTING else DEFAULT)
+    access, _ = example.tokens()
+    lines = [line for line in printed(example) if re.search("export|authx revoke", line)]
+    assert "Revoked all logins of ann" in in_a_shell(lines)
+    assert not example.opens(access)
+
+
+def test_no_commands_are_printed_for_a_memory(start: Callable[[str], Stores]) -> None:
+    example = start("memory://")
+    assert "flask" not in "".join(printed(example))
+    assert "a memory is seen by its own process alone" in example.log
+
+
+@pytest.mark.parametrize("where", [":not-for-others@h/0", "h?password=not-for-others"])
+def test_the_printed_commands_show_no_password(start: Callable[[str], Stores], where: str) -> None:
+    example = start(f"redis://{where}")
+    assert "not-for-others" not in example.log
+    assert "export FLASK_STORE" not in example.log
+    assert "set FLASK_STORE there" in example.log
+
+
+def printed(example: Stores) -> list[str]:
+    """The lines that the example asks its user to try."""
+    return [line for line in example.log.splitlines() if line.startswith("    ")]
+
+
+def in_a_shell(lines: list[str]) -> str:
+    """What the lines write in another terminal."""
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl")
+    done = subprocess.run(
+        ["sh", "-euc", "\n".join(lines)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", ["doctor", "blocklist"])
+def test_a_database_that_is_down_is_said_in_words_on_the_command_line(
+    tmp_path: Path, command: str
+) -> None:
+    url = "postgresql://nobody:not-for-others@127.0.0.1:1/x"
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "examples.stores", "authx", command],
+        cwd=ROOT,
+        env=environment(FLASK_STORE=url, FLASK_INSTANCE=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "The database can't be used" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "not-for-others" not in done.stderr
 
 
 # The stores by URL

@@ -1,7 +1,8 @@
 """Logins that can be ended, on any store: one token, one login, all of a user's.
 
 Run it with ``python -m examples.stores --store URL``, or serve ``create_app()`` with any WSGI
-server. ``flask --app examples.stores authx`` has commands for it; there ``FLASK_STORE`` is the URL.
+server. ``flask --app examples.stores authx`` has commands for it; there ``FLASK_STORE`` is the URL,
+and ``FLASK_INSTANCE`` the folder of its files.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from typing import Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
+from click import ClickException
 from flask import Blueprint, Flask, abort, jsonify, make_response, request
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.exc import SQLAlchemyError
 
 from flask_authx import AuthX, current_token
 
@@ -24,8 +27,10 @@ authx = AuthX()
 db = SQLAlchemy()
 api = Blueprint("api", __name__)
 
-#: Where revocations are kept unless something else is asked for.
-STORE = os.environ.get("FLASK_STORE") or "sqlite:///stores.db"
+DEFAULT = "sqlite:///stores.db"
+#: Where revocations are kept, and the folder of its files, unless something else is asked for.
+STORE = os.environ.get("FLASK_STORE") or DEFAULT
+INSTANCE = os.environ.get("FLASK_INSTANCE") or None
 #: How databases are usually written, and the driver that requirements/demo.txt has for each.
 DRIVERS = {
     "postgres": "postgresql+psycopg",
@@ -126,15 +131,26 @@ def refuse(status: int, message: str) -> NoReturn:
     abort(make_response(jsonify(msg=message), status))
 
 
-def create_app(store: str = STORE, instance_path: str | None = None) -> Flask:
+def create_app(store: str = STORE, instance_path: str | None = INSTANCE) -> Flask:
     """The app. Each setting can come from the environment: ``FLASK_JWT_AUDIT`` and so on.
 
     :param store: where revocations are kept.
     :param instance_path: the folder of SQLite files and of the secrets; by default Flask's.
+    :raises ClickException: if the database can't be used. ``flask`` shows its message alone.
     """
-    app = Flask(__name__, instance_path=instance_path)
+    folder = None if instance_path is None else str(Path(instance_path).resolve())
+    app = Flask(__name__, instance_path=folder)
     app.config.from_mapping(settings_for(store))
     app.config.from_prefixed_env()
+    try:
+        set_up(app, store)
+    except (SQLAlchemyError, ValueError) as error:
+        raise ClickException(f"The database can't be used:\n{error}") from None
+    app.register_blueprint(api)
+    return app
+
+
+def set_up(app: Flask, store: str) -> None:
     in_sql = "SQLALCHEMY_DATABASE_URI" in app.config
     if in_sql:
         db.init_app(app)
@@ -143,8 +159,6 @@ def create_app(store: str = STORE, instance_path: str | None = None) -> Flask:
     authx.init_app(app)
     if in_sql:
         make_tables(app)
-    app.register_blueprint(api)
-    return app
 
 
 def settings_for(store: str) -> dict[str, Any]:

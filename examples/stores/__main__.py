@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import socket
 import sys
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from sqlalchemy.exc import SQLAlchemyError
+from click import ClickException
 from werkzeug.serving import make_server
 
 from flask_authx import BadConfigurationError
 
-from . import STORE, create_app
+from . import DEFAULT, INSTANCE, STORE, create_app
 
 SESSION = """\
 Flask-AuthX, the example stores, with {kind}, on {url}
@@ -46,14 +46,19 @@ An admin ends all logins of a user, and says why.
     curl -i -H "$LAPTOP" {url}/profile
     curl -H "$ADMIN" {url}/admin/revocations
 
-The same from the command line, in this folder. There FLASK_STORE says which store, unless it is
-the file that this takes by default. (In memory, each process has its own.)
+{commands}
+Stop with Ctrl-C. What is revoked stays revoked when this is started again (but for memory://).
+"""
+COMMANDS = """\
+The same from the command line, in this folder{but_first}.
 
+{exports}\
     {python} -m flask --app examples.stores authx revoke --subject ann --reason 'asked by phone'
     {python} -m flask --app examples.stores authx blocklist
     {python} -m flask --app examples.stores authx doctor
-
-Stop with Ctrl-C. What is revoked stays revoked when this is started again (but for memory://).
+"""
+NO_COMMANDS = """\
+The command line can't do the same: a memory is seen by its own process alone.
 """
 
 
@@ -67,10 +72,15 @@ def main() -> None:
         "redis+sentinel://... or redis+cluster://...; by default FLASK_STORE, or an SQLite file",
     )
     parser.add_argument("--port", type=int, default=5000, help="0 takes a free one")
-    parser.add_argument("--instance", type=Path, help="the folder of the file and the secrets")
+    parser.add_argument(
+        "--instance",
+        metavar="FOLDER",
+        default=INSTANCE,
+        help="of the file and the secrets; by default FLASK_INSTANCE, or Flask's",
+    )
     options = parser.parse_args()
     store: str = options.store
-    folder = str(options.instance.resolve()) if options.instance else None
+    folder: str | None = options.instance
     try:
         listener = socket.create_server(("127.0.0.1", options.port))
     except OSError as error:
@@ -82,19 +92,38 @@ def main() -> None:
         app = create_app(store, folder)
     except BadConfigurationError as error:
         sys.exit(f"The settings are wrong (in the environment, JWT_X is FLASK_JWT_X):\n{error}")
-    except (SQLAlchemyError, ValueError) as error:
-        sys.exit(f"The database can't be used:\n{error}")
+    except ClickException as error:
+        sys.exit(error.message)
     port = listener.getsockname()[1]
     session = SESSION.format(
         url=f"http://127.0.0.1:{port}",
         # Not the whole URL: it may hold a password.
         kind=urlsplit(store).scheme,
         folder=app.instance_path,
-        python=sys.executable,
+        commands=commands(store, None if folder is None else app.instance_path),
     )
     print(session, flush=True)
     server = make_server("127.0.0.1", port, app, threaded=True, fd=listener.fileno())
     server.serve_forever()
+
+
+def commands(store: str, folder: str | None) -> str:
+    """The lines for the command line, and what another terminal must know to find this store."""
+    if store.startswith("memory:"):
+        return NO_COMMANDS
+    exports, but_first = "", ""
+    if folder is not None:
+        exports += f"    export FLASK_INSTANCE={shlex.quote(folder)}\n"
+    if may_hold_a_secret(store):
+        but_first = ". Before that, set FLASK_STORE there\nto the URL that you have given here"
+    elif store != DEFAULT:
+        exports += f"    export FLASK_STORE={shlex.quote(store)}\n"
+    return COMMANDS.format(exports=exports, but_first=but_first, python=sys.executable)
+
+
+def may_hold_a_secret(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.password is not None or bool(parts.query)
 
 
 main()

@@ -21,15 +21,15 @@ class Breaker:
     """Calls a store, unless it failed less than a second ago.
 
     :param what: what it is that is called, for the log.
-    :param how: what it fails to do, for the log.
     :param clock: seconds that only ever grow.
+    :param how: what it fails to do, for the log.
     """
 
     #: Seconds.
     PAUSE = 1.0
 
     def __init__(
-        self, what: str, how: str = "", clock: Callable[[], float] = time.monotonic
+        self, what: str, clock: Callable[[], float] = time.monotonic, *, how: str = ""
     ) -> None:
         self._what = what
         self._failed = f"{what} failed {how}".rstrip()

@@ -171,11 +171,12 @@ class Connections:
     def _judged(self, error: DBAPIError, held: Held | None) -> Exception:
         """What to make of a failure. A server may have become another one behind its name.
 
-        So after one that is not merely the lock of an SQLite file, all connections are made anew.
+        So after a failure all connections to servers are made anew.
         """
         if "database is locked" in str(error.orig):
             return StoreBusyError("the SQLite file stayed locked by another connection")
-        _close_all(self._idle)
+        if self.engine.dialect.name != "sqlite":
+            _close_all(self._idle)
         if held is not None and held.leash is not None and held.leash.cut:
             return StoreError("no answer came in time")
         return error
