@@ -134,6 +134,7 @@ class Settings:
     #: How long a refresh token lives.
     refresh_token_expires: int = _setting(20 * 86400, parsers.lifetime)
     #: The longest life of any token, minted or accepted: what bounds how long a revocation is kept.
+    #: The same in all services that share a store.
     max_token_lifetime: int = _setting(30 * 86400, parsers.lifetime)
     #: How far two machines' clocks may differ when times are judged.
     decode_leeway: int = _setting(10, parsers.seconds)
@@ -141,7 +142,8 @@ class Settings:
     encode_nbf: bool = _setting(True, parsers.boolean)
     #: The ``iss`` of minted tokens.
     encode_issuer: str | None = _setting(None, parsers.text)
-    #: The ``iss`` that a token must have, exactly; by default that of minted ones.
+    #: The ``iss`` that a token must have, exactly; by default that of minted ones. The same in all
+    #: services that share a store: revocations are kept under it.
     decode_issuer: str | None = _setting(None, parsers.text)
     #: The ``aud`` of minted tokens, one or several.
     encode_audience: tuple[str, ...] | None = _setting(None, parsers.texts)
@@ -208,7 +210,7 @@ class Settings:
     #: What becomes of requests while the store fails: ``refuse`` answers 503; ``accept`` lets
     #: access tokens pass that may have been revoked, logs each, and still refuses refresh tokens.
     blocklist_on_error: OnError = _setting(OnError.REFUSE, parsers.member(OnError))
-    #: Seconds to wait for the store, with fractions. Opening a connection may take up to 1.5 s.
+    #: Seconds to wait for a store that ``JWT_BLOCKLIST`` names, with fractions. Opening a connection may take up to 1.5 s.
     store_timeout: float = _setting(0.25, parsers.timeout)
     #: How much later the clock of another machine may be that dates logins: a revocation of all a
     #: user's tokens covers logins dated up to that much ahead.

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sqlite3
-import threading
 import time
-import uuid
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +22,7 @@ from flask_authx.stores import connections as module
 from flask_authx.stores.connections import Connections, Held
 
 from .databases import database_url
-from .test_connections import in_use, number
+from .test_connections import number
 from .test_store_contract import found, later, new_key, plain, sql_store
 
 DRIVERS = ("postgresql", "psycopg2")
@@ -104,8 +102,11 @@ def test_an_answer_that_came_as_the_line_was_cut_breaks_no_later_call(
 def test_a_server_that_takes_writes_again_gets_them(kind: str, tmp_path: Path) -> None:
     """A connection may stay read-only when the server isn't any more, or never lead to the new."""
     with engine_on(kind, tmp_path) as engine, sql_store(engine) as store:
+        # Whoever changes this must be one who can write.
+        options = {"options": "-c default_transaction_read_only=off"}
+        admin = sa.create_engine(engine.url, poolclass=sa.NullPool, connect_args=options)
         setting = f"ALTER DATABASE {engine.url.database} SET default_transaction_read_only"
-        run(engine, f"{setting} = on")
+        run(admin, f"{setting} = on")
         try:
             key = new_key()
             store.close()
@@ -113,8 +114,7 @@ def test_a_server_that_takes_writes_again_gets_them(kind: str, tmp_path: Path) -
             with pytest.raises(DBAPIError, match="read-only"):
                 store.add(Entry(key, Kind.TOKEN, later()))
         finally:
-            # A session may not change this for itself alone: it must be one that can write.
-            run(engine, f"SET default_transaction_read_only = off; {setting} = off")
+            run(admin, f"{setting} = off")
         store.add(Entry(key, Kind.TOKEN, later()))
         assert found(store, key) == [plain(Entry(key, Kind.TOKEN, 0).cutoff)]
 
@@ -170,6 +170,3 @@ def test_connections_that_are_tied_to_their_threads_are_waited_for(tmp_path: Pat
         assert [*pool.map(connections.run, [slow] * 60)] == [42] * 60
     assert next(numbers) >= 60
     connections.close()
-
-
-_ = (in_use, threading, uuid)

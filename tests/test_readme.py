@@ -93,6 +93,15 @@ def test_the_servers_are_named_as_the_tests_name_them(kind: str) -> None:
     assert f'"127.0.0.1:{port}:{port}"' in compose
 
 
+@pytest.mark.parametrize("kind", SERVERS)
+def test_the_example_is_shown_with_the_servers_of_compose(kind: str) -> None:
+    parts = urlsplit(SERVERS[kind][1])
+    scheme = {"mariadb": "mysql"}.get(kind, kind)
+    shown = f"STORE={scheme}://{parts.netloc.removesuffix(f':{parts.port}')}{parts.path}"
+    assert f"make demo-stores {shown}\n" in README
+    assert shown in (ROOT / "compose.yaml").read_text()
+
+
 def test_the_lifetimes_are_those_of_the_table(names: dict[str, Any]) -> None:
     pair = names["app"].test_client().post("/login/ann").json
     assert (pair["expires_in"], pair["refresh_expires_in"]) == (15 * 60, 20 * 86400)

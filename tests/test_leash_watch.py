@@ -1,0 +1,137 @@
+"""What keeps an overdue call from ever being ended: a watch asleep, no thread, no descriptor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import threading
+import time
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from flask_authx.stores.leash import Leash, Watch
+
+from .test_leash import Pair
+
+#: Seconds within which a call is ended, even on a machine that has much to do.
+SOON = 10.0
+
+
+class Impatient(Watch):
+    """Goes to sleep after a moment without a call, and not after ten seconds."""
+
+    _PATIENCE = 0.05
+
+
+class Switching(Leash):
+    """Is given a call in the moment after a watch has found it idle."""
+
+    watch: Watch
+    call: contextlib.AbstractContextManager[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        found = super().idle
+        if found and self.call is None:
+            # Another thread runs here.
+            self.call = self.held(time.monotonic())
+            self.call.__enter__()
+            self.watch.wake()
+        return found
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(SOON)
+        theirs.settimeout(SOON)
+        yield ours, theirs
+
+
+def watching() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "authx-watch"}
+
+
+def ends(thread: threading.Thread) -> None:
+    thread.join(SOON)
+    assert not thread.is_alive()
+
+
+def waits_until_cut(watch: Watch, leash: Leash, pair: Pair) -> None:
+    """Call, and wait for an answer that never comes."""
+    with leash.held(time.monotonic()):
+        watch.wake()
+        assert pair[0].recv(1) == b""
+    assert leash.cut
+
+
+def test_a_watch_ends_without_calls_and_is_woken_by_the_next(pair: Pair) -> None:
+    before = watching()
+    watch, leash = Impatient(0.01), Leash(pair[0].fileno())
+    watch.add(leash)
+    watch.wake()
+    [first] = watching() - before
+    ends(first)
+    waits_until_cut(watch, leash, pair)
+    for thread in watching() - before:
+        ends(thread)
+
+
+def test_a_call_that_begins_as_the_watch_falls_asleep_is_ended(pair: Pair) -> None:
+    before = watching()
+    # Its patience is over at the first look.
+    watch, leash = Impatient(0.1), Switching(pair[0].fileno())
+    leash.watch = watch
+    watch.add(leash)
+    watch.wake()
+    assert pair[0].recv(1) == b""
+    assert leash.call is not None
+    assert leash.cut
+    leash.call.__exit__(None, None, None)
+    for thread in watching() - before:
+        ends(thread)
+
+
+def test_a_thread_that_could_not_be_had_once_is_had_the_next_time(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, leash = Watch(0.01), Leash(pair[0].fileno())
+    watch.add(leash)
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="new thread"), leash.held(time.monotonic() + 99):
+                watch.wake()
+    waits_until_cut(watch, leash, pair)
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Generator[None]:
+    """All that this process may have are in use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_call_is_ended_where_no_descriptor_is_left(pair: Pair) -> None:
+    """Servers that hang are what uses them up."""
+    leash = Leash(pair[0].fileno())
+    with leash.held(0.0):
+        with no_descriptors():
+            with pytest.raises(OSError, match="open files"):
+                os.dup(pair[0].fileno())
+            leash.cut_off(1.0)
+        assert leash.cut
+        assert pair[1].recv(1) == b""
+        assert pair[0].recv(1) == b""
