@@ -397,9 +397,9 @@ class AuthX:
     def logout(self, *, reason: str | None = None) -> None:
         """Revoke the login of the request's token; do nothing if there is none.
 
-        No guard is needed. For POST or DELETE: a GET can be caused by any page, and asks for no CSRF
-        value. A token that has expired will do, an access or a refresh token; one that
-        is forged is refused, and one from a cookie needs its CSRF value as anywhere.
+        No guard is needed. A token that has expired will do, an access or a refresh token; one that
+        is forged is refused, and one from a cookie needs its CSRF value as anywhere. So route it on
+        POST or DELETE: any page can make a browser send a GET, which needs no such value.
 
         :param reason: why, for signals and the audit trail; at most 1000 characters.
         :raises AuthXException: if the token isn't good, or the revocation could not be written.

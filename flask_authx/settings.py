@@ -210,7 +210,8 @@ class Settings:
     #: What becomes of requests while the store fails: ``refuse`` answers 503; ``accept`` lets
     #: access tokens pass that may have been revoked, logs each, and still refuses refresh tokens.
     blocklist_on_error: OnError = _setting(OnError.REFUSE, parsers.member(OnError))
-    #: Seconds to wait for a store that ``JWT_BLOCKLIST`` names, with fractions. Opening a connection may take up to 1.5 s.
+    #: Seconds to wait for a store that ``JWT_BLOCKLIST`` names, with fractions. Opening a
+    #: connection may take up to 1.5 s.
     store_timeout: float = _setting(0.25, parsers.timeout)
     #: How much later the clock of another machine may be that dates logins: a revocation of all a
     #: user's tokens covers logins dated up to that much ahead.
