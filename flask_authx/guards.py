@@ -84,7 +84,6 @@ def _walk(app: Flask, state: AppState, current: Request, demand: Demand) -> Pend
             return None
         token = state.verifier.verify(found, demand, current, memory)
     except AuthXException as error:
-        memory.unchecked = None
         _refuse(app, state, memory.suspect, error)
         if error.code != 401 or demand.on_invalid is OnInvalid.ERROR:
             raise
@@ -154,7 +153,8 @@ def _accept(app: Flask, state: AppState, token: Token, memory: Memory) -> None:
     """Tell who wants to know."""
     if token_accepted.receivers:
         announce_accepted(app, state.instance.name, token)
-    if memory.unchecked is not None:
+    # Not for one that a guard has refused since for another reason.
+    if memory.unchecked is not None and memory.unchecked.jti == token.jti:
         announce_unchecked(app, state.instance.name, memory.unchecked)
         memory.unchecked = None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from flask import Flask
 
@@ -29,7 +31,7 @@ def forged(token: str) -> str:
 
 
 #: What may be left in a cookie.
-BAD = {
+BAD: dict[str, Callable[[str], str]] = {
     "of a withdrawn key": forged,
     "garbage": lambda _: "x.y.z",
     "without dots": lambda _: "garbage",

@@ -38,11 +38,13 @@ def client_with(
     class Connection(redis.Connection):
         def connect(self) -> None:
             connect(self)
-            super().connect()
+            # Half of it has no types.
+            parent: Any = super()
+            parent.connect()
 
         def read_response(self, *args: Any, **kwargs: Any) -> Any:
-            response: Any = super().read_response(*args, **{**kwargs, **(read or {})})
-            return response
+            parent: Any = super()
+            return parent.read_response(*args, **{**kwargs, **(read or {})})
 
     options = {"socket_timeout": LONG, "socket_connect_timeout": LONG, **options}
     pool = untyped.ConnectionPool(connection_class=Connection, **options)
@@ -144,7 +146,7 @@ def test_after_a_busy_moment_the_pool_has_its_connections_back() -> None:
     with client_with(wait, max_connections=size, **address()) as client:
         store = RedisBlocklist(client)
         with ThreadPoolExecutor(size) as threads:
-            assert [*threads.map(lambda _: found(store, new_key()), range(size))] == [[]] * size
+            assert [*threads.map(store.find, [[new_key()]] * size)] == [[]] * size
         assert found(store, revoke(store)) == REVOKED
         # The app takes what is left, and that is more than half.
         taken = [client.connection_pool.get_connection() for _ in range(size // 2)]
@@ -200,14 +202,14 @@ def test_the_first_requests_wait_together_for_a_client_that_can_not_be_made() ->
 
     def make() -> Any:
         attempts.append(1)
-        time.sleep(0.5)
+        time.sleep(0.1)
         raise ConnectionRefusedError
 
     store = RedisBlocklist(make)
     seen = at_once(lambda: store.find([new_key()]))
     assert all(isinstance(one, (ConnectionRefusedError, StoreBusyError)) for one in seen)
-    # One, but for whoever has come when it was over.
-    assert len(attempts) < 4
+    # One, and perhaps those of who came when it was over; never one for each.
+    assert len(attempts) < 8
 
 
 @contextlib.contextmanager

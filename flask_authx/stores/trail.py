@@ -67,7 +67,7 @@ class AuditTrail:
         add = sa.insert(self._table)
         try:
             self._writer.run(lambda held: held.connection.execute(add, values))
-        except DataError:
+        except (DataError, UnicodeError):
             # A text that the database's encoding lacks: that is no reason to miss other records.
             raise StoreBusyError("the record can't be held by the database's encoding") from None
 
