@@ -104,6 +104,8 @@ class RedisBlocklist:
         self._inherited: deque[tuple[float, Any]] = deque()
         self._pid = os.getpid()
         self._made: Any = None
+        #: The client's pool, if commands can go past the client.
+        self._pool: Any = None
         self._make: Callable[[], object] | None = None
         if isinstance(client, self._kinds) or not callable(client):
             self._made = self._checked(client)
@@ -134,6 +136,7 @@ class RedisBlocklist:
             )
         # Else it would wait ten times, and longer each time, for a server that is down.
         known.set_retry(self._retry)
+        self._pool = _plain_pool(known)
         return known
 
     @property
@@ -160,15 +163,15 @@ class RedisBlocklist:
         """The cut-offs of the entries under these keys: one MGET, or a pipeline on a Cluster."""
         names = [PREFIX + key.hex() for key in keys]
         client = self._client
-        if self._cluster:
+        if self._pool is not None:
+            values = self._sent(self._pool, "MGET", *names)
+        elif self._cluster:
             values = self._piped(("GET", name) for name in names)
-        elif _is_plain(client.connection_pool):
-            values = self._sent("MGET", *names)
         else:
             values = client.mget(names)
         return [_cutoff(_text(value)) for value in values if value is not None]
 
-    def _sent(self, *command: Any) -> Any:
+    def _sent(self, pool: Any, *words: str) -> Any:
         """The answer to a command, on one of a few connections that the store keeps to itself.
 
         What a client does around a command takes longer than the server's answer. Look-ups and
@@ -177,13 +180,13 @@ class RedisBlocklist:
         """
         if self._pid != os.getpid():
             self._after_fork()
-        pool = self._client.connection_pool
+        command = _packed(words)
         oldest = time.monotonic() - MAX_AGE
         with contextlib.suppress(IndexError, self._closed):
             while True:
                 born, connection = self._idle.pop()
                 if born > oldest:
-                    return self._ask(born, connection, command)
+                    return self._ask(born, connection, pool, command)
                 _hang_up(connection, pool)
         # There was none, or the server has closed it meanwhile.
         try:
@@ -192,7 +195,7 @@ class RedisBlocklist:
             if "oo many connections" in str(error):
                 raise StoreBusyError("all connections of its pool are in use") from None
             raise
-        return self._ask(time.monotonic(), connection, command)
+        return self._ask(time.monotonic(), connection, pool, command)
 
     def _after_fork(self) -> None:
         """Leave the connections to the parent, who goes on using them."""
@@ -203,10 +206,9 @@ class RedisBlocklist:
                 # Last: whoever sees it finds no connection of the parent's.
                 self._pid = os.getpid()
 
-    def _ask(self, born: float, connection: Any, command: tuple[Any, ...]) -> Any:
-        pool = self._client.connection_pool
+    def _ask(self, born: float, connection: Any, pool: Any, command: bytes) -> Any:
         try:
-            connection.send_command(*command, check_health=False)
+            connection.send_packed_command([command], check_health=False)
             answer: Any = connection.read_response()
         except BaseException:
             # The answer may still be on its way; or the server is a replica now, or going down.
@@ -224,10 +226,10 @@ class RedisBlocklist:
     def add(self, entry: Entry, /) -> None:
         """Add an entry, in one step of the server."""
         value = _KINDS.get(entry.kind) or _words(entry.cutoff)
-        call = (_ADD, 1, PREFIX + entry.key.hex(), value, entry.expires)
+        call = (_ADD, "1", PREFIX + entry.key.hex(), value, str(entry.expires))
         client = self._client
-        if not self._cluster and _is_plain(client.connection_pool):
-            self._sent("EVAL", *call)
+        if self._pool is not None:
+            self._sent(self._pool, "EVAL", *call)
         else:
             client.eval(*call)
 
@@ -306,11 +308,21 @@ class RedisBlocklist:
         return answers
 
 
-def _is_plain(pool: Any) -> bool:
-    """Whether a pool leads to one server, and never keeps anybody waiting."""
+def _plain_pool(client: Any) -> Any:
+    """The pool of a client that leads to one server and never keeps anybody waiting."""
     from redis import ConnectionPool  # noqa: PLC0415 - optional, and there is a client already
 
-    return type(pool) is ConnectionPool
+    pool = getattr(client, "connection_pool", None)
+    return pool if type(pool) is ConnectionPool else None
+
+
+def _packed(words: tuple[str, ...]) -> bytes:
+    """A command on the wire (RESP), as short as it can be said: it is on every request's way."""
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        encoded = word.encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(encoded), encoded))
+    return b"".join(parts)
 
 
 def _reads_elsewhere(client: Any) -> bool:
