@@ -103,6 +103,8 @@ class Connections:
     def __init__(self, engine: sa.Engine, timeout: float, size: int = MAX_CONNECTIONS) -> None:
         self.in_memory: bool = is_in_memory(engine)
         self.engine: sa.Engine = _own(engine, in_memory=self.in_memory)
+        #: SQLite: there is no server that could be gone, hang or be another one.
+        self._is_sqlite: bool = self.engine.dialect.name == "sqlite"
         self._timeout = timeout
         #: Whether a connection may go from thread to thread, and so is held open.
         self._share = True
@@ -144,8 +146,9 @@ class Connections:
         if waited and not self._free.acquire(timeout=self._timeout):
             raise StoreBusyError("all its connections stayed in use")
         try:
+            left = bool(self._idle)
             held = self._take()
-            if waited and held is None and self._share:
+            if waited and not left and self._share:
                 # Whoever had it has just hung up. That connecting goes better is not worth waiting.
                 raise StoreBusyError("the call before it failed")
             return self._tried(held, work, due)
@@ -175,7 +178,7 @@ class Connections:
         """
         if "database is locked" in str(error.orig):
             return StoreBusyError("the SQLite file stayed locked by another connection")
-        if self.engine.dialect.name != "sqlite":
+        if not self._is_sqlite:
             _close_all(self._idle)
         if held is not None and held.leash is not None and held.leash.cut:
             return StoreError("no answer came in time")
@@ -236,7 +239,7 @@ class Connections:
             sound = leash is None or not leash.cut
         except DBAPIError:
             # SQLite's fail for a lock, and are as good as before.
-            sound = leash is None
+            sound = self._is_sqlite
             raise
         finally:
             # Whatever else ends a call may have left an answer on the line.
@@ -248,7 +251,7 @@ class Connections:
 
     def _open(self, timeout: float) -> Held:
         """A new connection. It is opened in a thread, since drivers differ in how long they try."""
-        if self.engine.dialect.name == "sqlite":
+        if self._is_sqlite:
             # A file keeps nobody waiting, and some connections stay with their thread.
             return self._connected(timeout)
         self._spare_threads()
