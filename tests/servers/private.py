@@ -102,9 +102,7 @@ class Server:
         assert self._process is not None
         pid = self._process.pid
         self.signal(signal.SIGSTOP)
-        _wait_until(
-            lambda: all(states(one) <= {"T", "Z", "X"} for one in [pid, *descendants(pid)])
-        )
+        _wait_until(lambda: all(states(one) <= {"T", "Z", "X"} for one in [pid, *descendants(pid)]))
 
     def resume(self) -> None:
         """Let it go on."""
