@@ -27,8 +27,8 @@ from .settings import Algorithm
 authx: AppGroup = AppGroup(
     "authx", help="Keys, guarded routes, revocations and a check-up for Flask-AuthX."
 )
-for command in (store_commands.revoke, store_commands.blocklist, store_commands.prune):
-    authx.add_command(command)
+for _command in (store_commands.revoke, store_commands.blocklist, store_commands.prune):
+    authx.add_command(_command)
 
 
 # generate-key

@@ -39,8 +39,8 @@ class Held:
     """An open connection. One thread at a time uses it."""
 
     def __init__(self, connection: sa.Connection, *, in_memory: bool) -> None:
-        self.connection = connection
-        self.born = time.monotonic()
+        self.connection: sa.Connection = connection
+        self.born: float = time.monotonic()
         self._in_memory = in_memory
         #: Cheap, and made anew only with the connection.
         self._cursor: Any = connection.connection.cursor()

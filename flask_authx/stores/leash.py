@@ -28,7 +28,7 @@ class Leash:
         # Held while hanging up, so that the descriptor can't be closed and given to another file.
         self._lock = threading.Lock()
         #: Whether a call has been ended.
-        self.cut = False
+        self.cut: bool = False
 
     @contextlib.contextmanager
     def held(self, due: float) -> Generator[None]:
