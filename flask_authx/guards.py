@@ -93,7 +93,8 @@ def _walk(app: Flask, state: AppState, current: Request, demand: Demand) -> Pend
         # Not waited for in here: the token would hang on the next error as its context.
         return pending
     identify(current, state, memory, token, found.token)
-    _accept(app, state, token, memory)
+    if token_accepted.receivers or memory.unchecked is not None:
+        _accept(app, state, token, memory)
     return None
 
 

@@ -150,7 +150,12 @@ class Verifier:
             raise self.settings.profiles[demand.type].wrong_type()
         if found.location is _COOKIES and needs_csrf(self.settings, request):
             check_csrf(self.settings, found, token, request)
-        if demand.check_revocation and self.is_revoked(raw, token, memory):
+        # Whether there is anybody to ask is asked here too: it spares most apps a call.
+        if (
+            (self._revocations is not None or self._instance.revoked is not None)
+            and demand.check_revocation
+            and self.is_revoked(raw, token, memory)
+        ):
             raise RevokedTokenError
         if demand.fresh and not statement.fresh:
             raise FreshTokenRequiredError
