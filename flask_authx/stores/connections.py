@@ -198,6 +198,10 @@ class Connections:
 
         Nobody who asks about a token waits for it.
         """
+        if self.in_memory:
+            # There is one connection, and its counts are those of whoever used it last.
+            yield self.run
+            return
         held = self._open(LONG_TIMEOUT)
 
         def call(work: Callable[[Held], T]) -> T:
