@@ -157,8 +157,9 @@ def test_the_command_line_revokes_what_the_running_app_then_refuses(
     counts = json.loads(command(app, "blocklist", "--json"))["counts"]
     assert sum(counts["token"].values()) >= 1
     assert sum(counts["subject"].values()) >= 1
-    removed = "Redis removes expired" if kind == "redis" else "Removed 0 expired revocations"
-    assert removed in command(app, "prune")
+    # Other tests of this process have left expired ones on the servers.
+    removed = "Redis removes expired" if kind == "redis" else r"Removed [\d,]+ expired revocations"
+    assert re.search(removed, command(app, "prune"))
     assert not example.opens(access)
     hints = json.loads(command(app, "doctor", "--json"))
     assert {entry["level"] for entry in hints} <= {"ok", "hint", "warning"}
