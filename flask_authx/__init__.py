@@ -8,16 +8,20 @@ from .errors import (
     AccessTokenRequiredError,
     AuthXException,
     BadConfigurationError,
+    CrossOriginError,
     CSRFError,
     ErrorType,
     FreshTokenRequiredError,
     InsufficientScopeError,
     JWTDecodeError,
+    LoginFailedError,
     MalformedRequestError,
     MissingCSRFTokenError,
     MissingTokenError,
     RefreshTokenRequiredError,
+    ReusedTokenError,
     RevokedTokenError,
+    SessionNotFoundError,
     StoreUnavailableError,
     SubjectNotFoundError,
     TokenError,
@@ -29,6 +33,7 @@ from .errors import (
 )
 from .extension import AuthX
 from .signals import (
+    refresh_reuse_detected,
     revoked_token_used,
     session_revoked,
     subject_revoked,
@@ -39,12 +44,16 @@ from .signals import (
 )
 from .stores.entries import Blocklist, Cutoff, Entry, Kind, Pruned, Risk, StoreBusyError
 from .stores.memory import MemoryBlocklist
+from .stores.memory_sessions import MemorySessions
 from .stores.redis import RedisBlocklist
+from .stores.redis_sessions import RedisSessions
+from .stores.session import Session, SessionStore, Visit
 from .tokens import Location, RequestToken, Token, TokenPair, TokenType
 from .verifier import OnInvalid
 
 if typing.TYPE_CHECKING:
     from .stores.sqlalchemy import SQLAlchemyBlocklist as SQLAlchemyBlocklist
+    from .stores.sqlalchemy_sessions import SQLAlchemySessions as SQLAlchemySessions
 
 __all__ = [
     "AccessTokenRequiredError",
@@ -53,6 +62,7 @@ __all__ = [
     "BadConfigurationError",
     "Blocklist",
     "CSRFError",
+    "CrossOriginError",
     "Cutoff",
     "Entry",
     "ErrorType",
@@ -61,18 +71,26 @@ __all__ = [
     "JWTDecodeError",
     "Kind",
     "Location",
+    "LoginFailedError",
     "MalformedRequestError",
     "MemoryBlocklist",
+    "MemorySessions",
     "MissingCSRFTokenError",
     "MissingTokenError",
     "OnInvalid",
     "Pruned",
     "RedisBlocklist",
+    "RedisSessions",
     "RefreshTokenRequiredError",
     "RequestToken",
+    "ReusedTokenError",
     "RevokedTokenError",
     "Risk",
     "SQLAlchemyBlocklist",
+    "SQLAlchemySessions",
+    "Session",
+    "SessionNotFoundError",
+    "SessionStore",
     "StoreBusyError",
     "StoreUnavailableError",
     "SubjectNotFoundError",
@@ -85,8 +103,10 @@ __all__ = [
     "TokenPair",
     "TokenType",
     "TokenTypeError",
+    "Visit",
     "current_token",
     "current_user",
+    "refresh_reuse_detected",
     "revoked_token_used",
     "session_revoked",
     "subject_revoked",
@@ -99,6 +119,7 @@ __all__ = [
 # For those who import everything.
 if importlib.util.find_spec("sqlalchemy") is None:
     __all__.remove("SQLAlchemyBlocklist")
+    __all__.remove("SQLAlchemySessions")
 
 
 def __dir__() -> list[str]:
@@ -111,4 +132,8 @@ def __getattr__(name: str) -> object:
         from .stores.sqlalchemy import SQLAlchemyBlocklist  # noqa: PLC0415 - as said above
 
         return SQLAlchemyBlocklist
+    if name == "SQLAlchemySessions":
+        from .stores.sqlalchemy_sessions import SQLAlchemySessions  # noqa: PLC0415 - as said above
+
+        return SQLAlchemySessions
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,11 +12,12 @@ from typing import Any, cast
 from flask import Flask
 from flask.views import MethodView
 
+from . import jar
 from .callbacks import Instance
 from .context import AppState, states, this_request
 from .errors import BadConfigurationError
 from .guards import check
-from .marks import Mark, chain, marks_of, rules_for, serve, wrappers_of
+from .marks import Mark, chain, maker_of, marks_of, rules_for, serve, wrappers_of
 from .verifier import Demand
 
 _log = logging.getLogger("flask_authx")
@@ -32,6 +33,7 @@ def watch(app: Flask, state: AppState) -> None:
         if not state.started:
             start(app, state)
             warn_of_workers(app, state)
+            warn_of_plain_cookies(app, state)
             if not state.has_rules:
                 # Flask's call of an idle hook costs as much as finding a token. The list is a new
                 # one, since a request may be walking the old.
@@ -69,7 +71,11 @@ def check_rules(app: Flask, state: AppState) -> None:
 
 def problems_of(app: Flask, state: AppState) -> list[str]:
     """Why the app isn't fit to serve. Only a look: nothing is changed."""
-    problems = [*changed_settings(app, state), *misplaced_guards(app)]
+    problems = [
+        *changed_settings(app, state),
+        *misplaced_guards(app),
+        *homeless(app, state),
+    ]
     if state.settings.revocation_required and not state.revocable:
         problems.append(
             f"{state.settings.prefix}REVOCATION_REQUIRED is set and there is neither a store of "
@@ -113,10 +119,22 @@ def warn_of_workers(app: Flask, state: AppState) -> None:
         warnings.warn(what, RuntimeWarning, stacklevel=2)
 
 
+def warn_of_plain_cookies(app: Flask, state: AppState) -> None:
+    """Say so loudly if tokens cross the network in the clear."""
+    settings = state.settings
+    if settings.uses_cookies and not settings.cookie_secure and not (app.debug or app.testing):
+        what = (
+            f"{settings.prefix}COOKIE_SECURE is off: browsers send tokens over plain http, where "
+            "anybody on the way can read them. Remove the setting and serve by https."
+        )
+        _log.critical(what)
+        warnings.warn(what, RuntimeWarning, stacklevel=2)
+
+
 #: Stands for all methods that a view doesn't name.
 ANY_METHOD = "*"
 #: Who makes a demand: the view itself, whose guard the hook leaves alone, or nobody.
-OWN, STATIC, NOBODY = "view", "static files", "nobody"
+OWN, STATIC, BUILT_IN, NOBODY = "view", "static files", "its blueprint", "nobody"
 
 
 def guards_of(
@@ -174,6 +192,9 @@ def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Demand | None
     if _is_static(app, endpoint):
         return None, STATIC
     for who, owner in owners:
+        if maker_of(owner) is not None:
+            # Its views say themselves what they need, some nothing.
+            return None, BUILT_IN
         if instance in rules_for(owner):
             return rules_for(owner)[instance], who
     if state.settings.protect_all:
@@ -215,7 +236,11 @@ def collisions(app: Flask, state: AppState) -> list[str]:
 def _cookie_names(state: AppState) -> set[str]:
     if not state.settings.uses_cookies:
         return set()
-    return {profile.cookie_name for profile in state.settings.profiles.values()}
+    profiles = state.settings.profiles.values()
+    names = {profile.cookie_name for profile in profiles}
+    if state.settings.csrf_in_cookies:
+        names.update(profile.csrf_cookie_name for profile in profiles)
+    return names
 
 
 def misplaced_guards(app: Flask) -> list[str]:
@@ -239,6 +264,21 @@ def misplaced_guards(app: Flask) -> list[str]:
                 "purpose, mark it with @authx.public."
             )
     return problems
+
+
+def homeless(app: Flask, state: AppState) -> Iterator[str]:
+    """What keeps a blueprint of ours from working."""
+    own = [name for name, one in app.blueprints.items() if maker_of(one) is state.instance]
+    if own and state.sessions is None:
+        yield (
+            f"the blueprint {own[0]!r} is about logins that are kept in a store: set "
+            f"{state.settings.prefix}SESSIONS to True."
+        )
+    if state.settings.uses_cookies and state.settings.refresh_cookie_path is None:
+        try:
+            jar.home(app, state)
+        except BadConfigurationError as error:
+            yield from error.problems
 
 
 def changed_settings(app: Flask, state: AppState) -> list[str]:

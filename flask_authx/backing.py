@@ -13,11 +13,16 @@ from flask import Flask, has_app_context
 
 from .callbacks import Instance
 from .errors import BadConfigurationError
+from .index import Index
 from .revocation import Revocations
+from .sessions import Sessions
 from .settings import OnError, Settings
 from .stores.entries import Blocklist, OwnWrites, Transaction
 from .stores.memory import MemoryBlocklist
+from .stores.memory_sessions import MemorySessions
+from .stores.redis_sessions import RedisSessions
 from .stores.redis_urls import SCHEMES, client_for
+from .stores.session import SessionStore
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
@@ -43,7 +48,7 @@ def open_revocations(
             f"{setting}: AuthX was given a store as well (blocklist=): choose one."
         )
     if store is not None:
-        _check(store)
+        _check(store, "blocklist", "Blocklist", _BLOCKLIST)
     if settings.blocklist is not None:
         store = _open(app, settings.blocklist, settings, clock)
     if store is None:
@@ -53,7 +58,64 @@ def open_revocations(
                 "remove it. A callback that fails is always a 503."
             )
         return None
-    return Revocations(store, settings, instance.name, clock)
+    return Revocations(store, settings, Index(settings, instance.name), clock)
+
+
+def open_sessions(
+    app: Flask, instance: Instance, settings: Settings, clock: Clock
+) -> Sessions | None:
+    """The logins that are kept in rows; ``None`` if the settings want none.
+
+    :raises BadConfigurationError: with what is wrong, and the setting's name.
+    """
+    setting = f"{settings.prefix}SESSIONS"
+    store = instance.sessions
+    if store is None and not settings.sessions:
+        idle = [
+            f"{settings.prefix}{name} is about logins that are kept in a store: set {setting} to "
+            "True, or remove it."
+            for name in settings.about_sessions()
+        ]
+        if idle:
+            raise BadConfigurationError(idle)
+        return None
+    if settings.blocklist is None and instance.blocklist is None:
+        raise BadConfigurationError(
+            f"{setting}: refresh tokens are rotated, and what ends a stolen one is a revocation: "
+            f"set {settings.prefix}BLOCKLIST, or give AuthX a store (blocklist=)."
+        )
+    if store is not None:
+        _check(store, "sessions", "SessionStore", _SESSION_STORE)
+    elif settings.blocklist is None:
+        raise BadConfigurationError(
+            f"{setting}: AuthX was given a store of revocations (blocklist=): give it one of "
+            "logins as well (sessions=)."
+        )
+    else:
+        store = _open_store_of_logins(app, settings.blocklist, settings, clock)
+    return Sessions(store, settings, Index(settings, instance.name), clock)
+
+
+def _open_store_of_logins(app: Flask, url: str, settings: Settings, clock: Clock) -> SessionStore:
+    """The kin of the store of revocations, which has been opened, so the URL is a good one."""
+    scheme, rest = _parts(url)
+    if scheme == "memory":
+        return MemorySessions(clock)
+    if scheme != "sqlalchemy":
+        return RedisSessions(client_for(url, settings.store_timeout))
+    setting = f"{settings.prefix}BLOCKLIST"
+    bind_key = _bind_key(rest, setting)
+    db = _flask_sqlalchemy(app, setting)
+    # As in open_trail.
+    from .stores.sqlalchemy_sessions import SQLAlchemySessions  # noqa: PLC0415 - as said there
+
+    engine = _engine(app, db, bind_key, setting)
+    return SQLAlchemySessions(
+        engine,
+        metadata=db.metadatas[bind_key],
+        timeout=settings.store_timeout,
+        own_writes=_writes_in(db, engine),
+    )
 
 
 def open_trail(app: Flask, instance: Instance, settings: Settings) -> AuditTrail | None:
@@ -109,17 +171,24 @@ def _open(app: Flask, url: str, settings: Settings, clock: Clock) -> Blocklist:
     )
 
 
-def _check(store: object) -> None:
+#: What a store must have.
+_BLOCKLIST = ("per_process", "find", "add", "sweep", "prune", "count", "risks")
+_SESSION_STORE = (
+    *("per_process", "open", "get", "move", "rename", "end", "of", "sweep", "prune", "risks"),
+)
+
+
+def _check(store: object, parameter: str, protocol: str, members: tuple[str, ...]) -> None:
     """Refuse what is no store, before a request does."""
     if isinstance(store, str):
         raise BadConfigurationError(
-            "blocklist= takes a store, such as RedisBlocklist(client): a URL goes into the setting "
-            "BLOCKLIST."
+            f"{parameter}= takes a store, such as RedisBlocklist(client): a URL goes into the "
+            "setting BLOCKLIST."
         )
-    for name in ("per_process", "find", "add", "sweep", "prune", "count", "risks"):
+    for name in members:
         if isinstance(store, type) or not hasattr(store, name):
             raise BadConfigurationError(
-                f"blocklist= takes a store, and {store!r:.60} has no {name}: see Blocklist."
+                f"{parameter}= takes a store, and {store!r:.60} has no {name}: see {protocol}."
             )
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from .errors import BadConfigurationError
 from .stores.entries import Blocklist
+from .stores.session import SessionStore
 from .tokens import Token
 
 #: Whether a token is revoked: given the raw token and the verified one.
@@ -27,6 +28,8 @@ class Instance:
     name: str
     #: A store that the program made, instead of one that a setting names.
     blocklist: Blocklist | None = None
+    #: A store of logins that the program made.
+    sessions: SessionStore | None = None
     revoked: Ask | None = None
     subject: Load | None = None
     claims: Describe | None = None

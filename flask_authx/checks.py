@@ -12,77 +12,19 @@ import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, TypeAlias
 
 from flask import Flask
 
-from . import audit
-from .context import AppState, states
+from . import audit, browser_checks
+from .context import states
 from .errors import BadConfigurationError
+from .findings import Finding, Level, Subject
 from .revocation import Revocations
 from .routes import routes_of
-from .settings import SAFE_METHODS, OnError, Settings
+from .settings import SAFE_METHODS, OnError
 from .stores.entries import StoreError
 from .tokens import Location
-
-
-class Level(StrEnum):
-    """How bad it is, the worst last."""
-
-    OK = "ok"
-    HINT = "hint"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing found.
-
-    :param about: the setting, or what else it is about.
-    :param fix: what to do; empty where the problem says it.
-    """
-
-    level: Level
-    about: str
-    problem: str
-    fix: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What a check looks at: one ``AuthX`` object on its app."""
-
-    app: Flask
-    state: AppState
-
-    @property
-    def settings(self) -> Settings:
-        """Its settings."""
-        return self.state.settings
-
-    @property
-    def revocable(self) -> bool:
-        """Whether anybody can say that a token is revoked."""
-        return self.state.revocable
-
-    @property
-    def locations(self) -> frozenset[Location]:
-        """Where tokens are looked for: by the settings, or by a guard that names it for itself."""
-        named = [
-            demand.locations or frozenset()
-            for endpoint in self.app.view_functions
-            for _, demand, _ in audit.guards_of(self.app, self.state, endpoint)
-            if demand is not None
-        ]
-        return self.settings.token_location.union(*named)
-
-    def setting(self, name: str) -> str:
-        """The name of a setting in the app's config."""
-        return self.state.settings.prefix + name
-
 
 Check: TypeAlias = Callable[[Subject], Iterator[Finding]]
 AppCheck: TypeAlias = Callable[[Flask], Iterator[Finding]]
@@ -347,42 +289,6 @@ def _query(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def _csrf(subject: Subject) -> Iterator[Finding]:
-    settings = subject.settings
-    if Location.COOKIES not in subject.locations:
-        return
-    if not settings.cookie_csrf_protect:
-        yield Finding(
-            Level.HINT if subject.app.debug or subject.app.testing else Level.ERROR,
-            subject.setting("COOKIE_CSRF_PROTECT"),
-            "tokens are taken from cookies without their CSRF value: any other site can make a "
-            "browser send requests in its user's name.",
-            "remove the setting, and send the CSRF value as a header from the browser's scripts.",
-        )
-    elif not settings.uses_cookies:
-        yield Finding(
-            Level.WARNING,
-            subject.setting("TOKEN_LOCATION"),
-            "a view takes tokens from cookies, but they carry a CSRF value only if this setting "
-            "names cookies: POST, PUT, PATCH and DELETE are always refused there.",
-            "add cookies to it, and name the locations on the views that take none.",
-        )
-
-
-def _cookie_names(subject: Subject) -> Iterator[Finding]:
-    if Location.COOKIES not in subject.locations:
-        return
-    for profile in subject.settings.profiles.values():
-        if not profile.cookie_name.startswith(("__Host-", "__Secure-")):
-            yield Finding(
-                Level.HINT,
-                subject.setting(f"{profile.type.upper()}_COOKIE_NAME"),
-                f"without a prefix the cookie {profile.cookie_name} can be set over plain HTTP and "
-                "from neighbouring hosts.",
-                "start it with __Host-, or with __Secure- if the cookie needs a path or domain.",
-            )
-
-
 def _span(seconds: int) -> str:
     for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= unit and seconds % unit == 0:
@@ -412,6 +318,9 @@ CHECKS: dict[str, Check] = {
     "cache": _cache,
     "headers": _headers,
     "query": _query,
-    "CSRF": _csrf,
-    "cookie names": _cookie_names,
+    "CSRF": browser_checks.csrf,
+    "cookie names": browser_checks.names,
+    "plain http": browser_checks.secure,
+    "rotation": browser_checks.rotation,
+    "store of logins": browser_checks.session_store,
 }

@@ -18,6 +18,8 @@ from .tokens import Statement, TokenType
 #: 9999-12-31T23:59:59Z, the last second that ``datetime`` knows.
 _LAST_SECOND = 253402300799
 _MAX_DEPTH = 32
+#: So that every store and every reader of JSON can hold it.
+_LAST_GENERATION = 2**53
 #: What a ``jti`` and a ``sid`` are made of, so that any store can hold them.
 ID = re.compile(r"[A-Za-z0-9._~:-]{1,255}")
 #: RFC 6749 section 3.3. No ``"`` or ``\``, so a scope can stand in a challenge.
@@ -123,6 +125,7 @@ def state(
         csrf=_csrf(claims.get("csrf")),
         iss=_issuer(claims.get("iss")),
         aud=_audience(claims["aud"]) if "aud" in claims else frozenset(),
+        gen=_generation(claims["gen"]) if "gen" in claims else None,
         text=text,
     )
 
@@ -194,6 +197,12 @@ def _issuer(value: object) -> str | None:
     if value is None or (isinstance(value, str) and value):
         return value
     raise JWTDecodeError("the issuer is not well-formed")
+
+
+def _generation(value: object) -> int:
+    if type(value) is int and 0 <= value <= _LAST_GENERATION:
+        return value
+    raise JWTDecodeError("the generation is not a whole number")
 
 
 def _audience(value: Any) -> frozenset[str]:

@@ -16,18 +16,23 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, ScriptInfo
 
-from . import audit, doctor, store_commands
-from .checks import Level
+from . import audit, doctor, session_commands, store_commands
 from .context import EXTENSION, AppState
 from .errors import BadConfigurationError
+from .findings import Level
 from .hmac_secrets import problem_with
 from .routes import Route, routes_of, table
 from .settings import Algorithm
 
 authx: AppGroup = AppGroup(
-    "authx", help="Keys, guarded routes, revocations and a check-up for Flask-AuthX."
+    "authx", help="Keys, guarded routes, revocations, logins and a check-up for Flask-AuthX."
 )
-for _command in (store_commands.revoke, store_commands.blocklist, store_commands.prune):
+for _command in (
+    store_commands.revoke,
+    store_commands.blocklist,
+    store_commands.prune,
+    session_commands.sessions,
+):
     authx.add_command(_command)
 
 

@@ -23,8 +23,9 @@ from .codec import Codec
 from .errors import AuthXException, SubjectNotFoundError
 from .mint import Mint
 from .revocation import Revocations
+from .sessions import Sessions
 from .settings import Settings
-from .tokens import Token
+from .tokens import Minted, Token
 from .verifier import Demand, Memory, Verifier
 
 if TYPE_CHECKING:
@@ -50,12 +51,18 @@ class AppState:
     mint: Mint
     #: What the store knows, and how it is told; ``None`` if there is no store.
     revocations: Revocations | None
+    #: The logins that are kept in rows; ``None`` if they are not.
+    sessions: Sessions | None
     #: Where revocations are written down for people; ``None`` if they are not.
     trail: AuditTrail | None
+    #: Seconds since 1970-01-01 UTC.
+    clock: Callable[[], float]
     #: The app's settings as they were read, to notice later changes.
     seen: dict[str, Any] = field(repr=False)
     #: The attribute of a request that holds what this object knows of it, for this app only.
     key: str = field(default_factory=lambda: f"_flask_authx_{next(_numbers)}", init=False)
+    #: Whether it has been said that browsers drop Secure cookies of an app on plain http.
+    warned_of_http: bool = False
     #: Whether the app has been looked over, and has anything for the before_request hook to check.
     started: bool = False
     has_rules: bool = False
@@ -120,6 +127,13 @@ def memory_of(current: Request, state: AppState) -> Memory:
         memory = Memory()
         setattr(current, state.key, memory)
     return memory
+
+
+def note_minted(minted: Minted, state: AppState) -> None:
+    """Remember a new token until the answer is out, so that whoever sets a cookie finds it."""
+    if has_request_context():
+        memory = memory_of(this_request(), state)
+        memory.minted = {**memory.minted, minted.token: minted}
 
 
 def identify(current: Request, state: AppState, memory: Memory, token: Token, raw: str) -> None:

@@ -1,50 +1,114 @@
-"""Tokens in cookies: the reading half, which is the CSRF check.
+"""Tokens in cookies: what an answer sets and takes back. How requests are checked is in ``csrf``.
 
-A browser sends cookies with every request, whoever caused it. So a token from a cookie counts on an
-unsafe method only beside a value that is signed into the token and that no other site can read or
-send: a double submit bound to the login, compared with the claim and never with another cookie.
+A cookie is known by its name, domain and path together, and what takes it back must name all three
+(RFC 6265 section 5.3). So both ways go by the same attributes.
 """
 
 from __future__ import annotations
 
-import hmac
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
-from werkzeug.wrappers import Request
+from werkzeug.http import dump_cookie
+from werkzeug.wrappers import Response
 
-from .errors import CSRFError, MissingCSRFTokenError
-from .settings import SAFE_METHODS, Settings
-from .tokens import RequestToken, Token
+from .settings import Settings, TokenProfile
+from .tokens import Minted
 
-
-def needs_csrf(settings: Settings, request: Request | None) -> bool:
-    """Whether a token from a cookie must come with its CSRF value.
-
-    :param request: the request; being outside of one counts as unsafe.
-    """
-    method = None if request is None else request.method
-    # What is not known to be safe is protected: PURGE, PROPFIND and all that are yet to come.
-    return settings.cookie_csrf_protect and (
-        method not in SAFE_METHODS or method in settings.csrf_methods
-    )
+#: Octets of a name and a value together that browsers keep (RFC 6265bis section 5.7).
+MAX_COOKIE = 4096
 
 
-def check_csrf(
-    settings: Settings, found: RequestToken, token: Token, request: Request | None
+def put(  # noqa: PLR0913 - an answer, a token, and where and how long it is kept
+    response: Response,
+    settings: Settings,
+    profile: TokenProfile,
+    minted: Minted,
+    *,
+    path: str,
+    max_age: int | None,
 ) -> None:
-    """Compare the CSRF value that came with a token with the one it was signed with.
+    """Set a token's cookie, and beside it the one with its CSRF value, if the settings want that.
 
-    :param request: whose form is looked at, if the settings say so and no header was sent. Reading
-        a form means reading the body, which nobody gets done for a forged token.
-    :raises MissingCSRFTokenError: if none came.
-    :raises CSRFError: if it is another one, or if the token has none.
+    :param path: of the token's cookie.
+    :param max_age: for how many seconds they are kept; ``None`` is until the browser ends.
+    :raises ValueError: if browsers would drop the cookie. Then nothing is set.
     """
-    profile = settings.profiles[found.type]
-    value = found.csrf
-    if value is None and settings.csrf_check_form and request is not None:
-        value = request.form.get(profile.csrf_field)
-    if not value:
-        raise MissingCSRFTokenError(profile.csrf_header)
-    # As bytes: the comparison in constant time refuses text beyond ASCII with a TypeError.
-    sent = value.encode("utf-8", "surrogatepass")
-    if token.csrf is None or not hmac.compare_digest(sent, token.csrf.encode()):
-        raise CSRFError(profile.csrf_header)
+    size = len(profile.cookie_name) + len(minted.token)
+    if size > MAX_COOKIE:
+        raise ValueError(
+            f"the cookie {profile.cookie_name} would take {size} bytes, and browsers drop what is "
+            f"above {MAX_COOKIE}: put less into the token's claims and scopes"
+        )
+    values = {profile.cookie_name: minted.token, profile.csrf_cookie_name: minted.csrf}
+    for cookie in _cookies(settings, profile, path):
+        value = values[cookie.name]
+        if value is not None:
+            _set(response, settings, cookie, value, max_age)
+
+
+def take_back(response: Response, settings: Settings, profile: TokenProfile, *, path: str) -> None:
+    """Make browsers forget a token's cookies.
+
+    :param path: of the token's cookie, as it was set.
+    """
+    for cookie in _cookies(settings, profile, path):
+        _set(response, settings, cookie, "", 0)
+
+
+def sets(response: Response, name: str) -> bool:
+    """Whether an answer says anything about a cookie of that name."""
+    return any(_name(header) == name for header in response.headers.getlist("Set-Cookie"))
+
+
+def problems_with(settings: Settings) -> Iterator[str]:
+    """What of the settings this version of Werkzeug can't do."""
+    if (
+        settings.cookie_partitioned
+        and "partitioned" not in inspect.signature(dump_cookie).parameters
+    ):
+        yield f"{settings.prefix}COOKIE_PARTITIONED needs Werkzeug 3.1 or later: upgrade it."
+
+
+@dataclass(frozen=True, slots=True)
+class _Cookie:
+    """What tells a cookie from others, and who may read it."""
+
+    name: str
+    path: str
+    httponly: bool
+
+
+def _cookies(settings: Settings, profile: TokenProfile, path: str) -> Iterator[_Cookie]:
+    """The cookies that hold a token and what belongs to it."""
+    yield _Cookie(profile.cookie_name, path, httponly=True)
+    if settings.csrf_in_cookies and settings.cookie_csrf_protect:
+        yield _Cookie(profile.csrf_cookie_name, profile.csrf_cookie_path, httponly=False)
+
+
+def _set(
+    response: Response, settings: Settings, cookie: _Cookie, value: str, max_age: int | None
+) -> None:
+    attributes: dict[str, Any] = {
+        "path": cookie.path,
+        "domain": settings.cookie_domain,
+        "secure": settings.cookie_secure,
+        "httponly": cookie.httponly,
+        "samesite": settings.cookie_samesite.value,
+    }
+    if settings.cookie_partitioned:
+        # Werkzeug before 3.1 does not know it.
+        attributes["partitioned"] = True
+    # Two of one name in an answer: browsers differ in which they keep (RFC 6265bis section 4.1.1).
+    others = [one for one in response.headers.getlist("Set-Cookie") if _name(one) != cookie.name]
+    response.headers.setlist("Set-Cookie", others)
+    # For clients that don't know Max-Age.
+    expires = 0 if max_age == 0 else None
+    response.set_cookie(cookie.name, value, max_age=max_age, expires=expires, **attributes)
+
+
+def _name(header: str) -> str:
+    """The name in a ``Set-Cookie`` header."""
+    return header.partition("=")[0].strip()

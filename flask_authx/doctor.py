@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from flask import Flask
 
-from .checks import APP_CHECKS, CHECKS, Finding, Level, Subject, broken
+from .checks import APP_CHECKS, CHECKS, broken
 from .context import states
 from .errors import BadConfigurationError
+from .findings import Finding, Level, Subject
 
 #: Columns of a terminal, and of what stands to the left of the text.
 _WIDTH = 80

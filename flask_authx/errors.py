@@ -17,6 +17,7 @@ from werkzeug.exceptions import (
     BadRequest,
     Forbidden,
     HTTPException,
+    NotFound,
     ServiceUnavailable,
     Unauthorized,
 )
@@ -64,6 +65,12 @@ class ErrorType(StrEnum):
     MISSING_CSRF_TOKEN = "MissingCSRFTokenError"
     #: The CSRF value is not the one of this token (403).
     CSRF = "CSRFError"
+    #: The request comes from a page of another site (403).
+    CROSS_ORIGIN = "CrossOriginError"
+    #: Name and password, or whatever the app asks for, were not accepted (401).
+    LOGIN_FAILED = "LoginFailedError"
+    #: The user has no such login (404).
+    SESSION_NOT_FOUND = "SessionNotFoundError"
     #: The request carries its token in a way that no client should (400).
     MALFORMED_REQUEST = "MalformedRequestError"
     #: Whether the token is revoked can't be found out right now: keep it and retry (503).
@@ -187,6 +194,13 @@ class RevokedTokenError(TokenError, Unauthorized):
     message = "The token has been revoked"
 
 
+class ReusedTokenError(RevokedTokenError):
+    """A refresh token was used after its successor: somebody else has a copy (RFC 9700 4.14.2).
+
+    The login is over. Neither of the two holders is told more than that.
+    """
+
+
 class TokenTypeError(TokenError, Unauthorized):
     """The token is of another type than the view wants: 401. The root of the two below."""
 
@@ -206,11 +220,31 @@ class RefreshTokenRequiredError(TokenTypeError):
 
 
 class FreshTokenRequiredError(TokenError, Unauthorized):
-    """The user must log in again before this (RFC 9470 section 3): 401."""
+    """The user must log in again before this (RFC 9470 section 3): 401.
+
+    :param max_age: how many seconds ago that may have been at most, if there is a limit; the
+        challenge says so.
+    """
 
     error_type = ErrorType.FRESH_TOKEN_REQUIRED
     error: ClassVar[str | None] = "insufficient_user_authentication"
     message = "A fresh token is required"
+
+    def __init__(self, max_age: int | None = None) -> None:
+        super().__init__()
+        self.max_age: int | None = max_age
+
+    def challenge_parameters(self) -> list[tuple[str, str]]:
+        """The parameters of the challenge, with the age that a log-in may have."""
+        own = [] if self.max_age is None else [("max_age", str(self.max_age))]
+        return [*super().challenge_parameters(), *own]
+
+
+class LoginFailedError(AuthXException, Unauthorized):
+    """Who asks to log in has not shown who they are: 401, whatever was wrong with it."""
+
+    error_type = ErrorType.LOGIN_FAILED
+    message = "The log-in was refused"
 
 
 class InsufficientScopeError(TokenError, Forbidden):
@@ -237,15 +271,15 @@ class InsufficientScopeError(TokenError, Forbidden):
 class CSRFError(AuthXException, Forbidden):
     """A token from a cookie came without its own CSRF value: 403, no challenge (the token is fine).
 
-    :param header: the request header in which the value is expected.
+    :param where: how the value is to be sent, in words.
     """
 
     error_type = ErrorType.CSRF
     message = "The CSRF value is not the one that belongs to this token"
     challenges = False
 
-    def __init__(self, header: str) -> None:
-        super().__init__(description=f"{self.message}: send the value in the {header} header")
+    def __init__(self, where: str) -> None:
+        super().__init__(description=f"{self.message}: {where}")
 
 
 class MissingCSRFTokenError(CSRFError):
@@ -253,6 +287,24 @@ class MissingCSRFTokenError(CSRFError):
 
     error_type = ErrorType.MISSING_CSRF_TOKEN
     message = "The CSRF value is missing"
+
+
+class CrossOriginError(CSRFError):
+    """The browser says that the request comes from a page of another site, or doesn't say: 403."""
+
+    error_type = ErrorType.CROSS_ORIGIN
+    message = "The request does not come from a page of this app or of an origin that it trusts"
+
+    def __init__(self) -> None:
+        AuthXException.__init__(self)
+
+
+class SessionNotFoundError(AuthXException, NotFound):
+    """The user has no such login, or no longer: 404. Whether somebody else has is not told."""
+
+    error_type = ErrorType.SESSION_NOT_FOUND
+    message = "There is no such login"
+    challenges = False
 
 
 class MalformedRequestError(AuthXException, BadRequest):

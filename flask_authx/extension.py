@@ -6,11 +6,26 @@ import functools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
 
-from flask import Blueprint, Flask, Response, after_this_request, has_request_context
+from flask import Blueprint, Flask, has_request_context
+from werkzeug.wrappers import Response as BaseResponse
 
-from . import audit, backing, guards, marks, parsers, revoking
+from . import (
+    audit,
+    backing,
+    cookies,
+    endpoints,
+    guards,
+    implicit,
+    jar,
+    logins,
+    marks,
+    parsers,
+    revoking,
+)
 from .callbacks import Instance, is_async, takes_claims, with_claims
 from .codec import Codec
 from .context import (
@@ -26,10 +41,12 @@ from .context import (
 )
 from .errors import AuthXException, BadConfigurationError
 from .keys import KeySet
-from .mint import Expiry, Extras, Login, Mint, Uid, new_id, scope_list
+from .mint import Expiry, Extras, Mint, Uid, new_id, scope_list
 from .revocation import Revocations
+from .sessions import Sessions
 from .settings import Settings
 from .stores.entries import Blocklist
+from .stores.session import Session, SessionStore
 from .tokens import (
     MAY_GO_UNCHECKED,
     LocationName,
@@ -70,6 +87,7 @@ class AuthX:
     :param name: tells several objects on one app apart. Any other name than the default also
         changes the prefix of the settings: ``AuthX(name="admin")`` reads ``ADMIN_JWT_SECRET_KEY``.
     :param blocklist: the store of revocations, instead of one that ``JWT_BLOCKLIST`` names.
+    :param sessions: the store of logins, where ``blocklist`` is given: ``JWT_SESSIONS`` is on then.
     :param clock: gives the seconds since 1970-01-01 UTC; for tests.
     :param ids: gives a new unguessable id each time it is called; for tests.
     """
@@ -80,6 +98,7 @@ class AuthX:
         *,
         name: str = "authx",
         blocklist: Blocklist | None = None,
+        sessions: SessionStore | None = None,
         clock: Callable[[], float] = time.time,
         ids: Callable[[], str] = new_id,
     ) -> None:
@@ -88,7 +107,7 @@ class AuthX:
                 f"the name {name[:65]!r} can't start a setting's name, or is longer than 64 "
                 "characters."
             )
-        self._instance = Instance(name, blocklist)
+        self._instance = Instance(name, blocklist, sessions)
         self._clock = clock
         self._ids = ids
         if app is not None:
@@ -108,16 +127,18 @@ class AuthX:
                 "call init_app once, or give the second object a name of its own."
             )
         prefix = "JWT_" if instance.name == "authx" else f"{instance.name.upper()}_JWT_"
-        settings, keys, revocations, trail = _configure(app, instance, prefix, self._clock)
+        settings, keys, stores = _configure(app, instance, prefix, self._clock)
         codec = Codec(settings, keys)
         state = AppState(
             instance=instance,
             settings=settings,
             codec=codec,
-            verifier=Verifier(settings, codec, instance, revocations, self._clock),
+            verifier=Verifier(settings, codec, instance, stores.revocations, self._clock),
             mint=Mint(settings, codec, self._clock, self._ids),
-            revocations=revocations,
-            trail=trail,
+            revocations=stores.revocations,
+            sessions=stores.sessions,
+            trail=stores.trail,
+            clock=self._clock,
             seen=audit.snapshot(app, prefix),
         )
         problems = audit.collisions(app, state)
@@ -127,6 +148,7 @@ class AuthX:
             warnings.warn(f"{prefix}DECODE_LEEWAY is above 300 seconds", stacklevel=2)
         states(app)[instance.name] = state
         audit.watch(app, state)
+        implicit.watch(app, state)
         _register_defaults(app)
 
     # Callbacks
@@ -209,9 +231,16 @@ class AuthX:
         """
         state = current_state(self._instance)
         extras = Extras(
-            fresh=fresh, headers=headers, expiry=expiry, data=data, audience=audience, scopes=scopes
+            fresh=fresh,
+            headers=headers,
+            expiry=expiry,
+            data=data,
+            audience=audience,
+            scopes=scopes,
+            until=logins.last_second(state, login),
         )
-        return _mint(state, TokenType.ACCESS, revoking.new_login(state, uid, login), extras)[0]
+        opened = revoking.new_login(state, uid, login)
+        return logins.mint(state, TokenType.ACCESS, opened, extras).token
 
     def create_refresh_token(
         self,
@@ -224,10 +253,15 @@ class AuthX:
         scopes: Iterable[str] | None = None,
         login: Token | None = None,
     ) -> str:
-        """A new refresh token. The parameters and errors are :meth:`create_access_token`'s."""
+        """A new refresh token. The parameters and errors are :meth:`create_access_token`'s.
+
+        :raises RuntimeError: if logins are kept in a store: :meth:`login` opens one.
+        """
         state = current_state(self._instance)
+        logins.refuse_rowless(state, "create_refresh_token()")
         extras = Extras(headers=headers, expiry=expiry, data=data, audience=audience, scopes=scopes)
-        return _mint(state, TokenType.REFRESH, revoking.new_login(state, uid, login), extras)[0]
+        opened = revoking.new_login(state, uid, login)
+        return logins.mint(state, TokenType.REFRESH, opened, extras).token
 
     def create_token_pair(
         self,
@@ -245,8 +279,11 @@ class AuthX:
         """An access and a refresh token of one new login: they share their ``sid``.
 
         The parameters and errors are :meth:`create_access_token`'s.
+
+        :raises RuntimeError: if logins are kept in a store: :meth:`login` opens one.
         """
         state = current_state(self._instance)
+        logins.refuse_rowless(state, "create_token_pair()")
         login = revoking.new_login(state, uid, None)
         access, refresh = (
             Extras(
@@ -262,9 +299,176 @@ class AuthX:
                 (TokenType.REFRESH, refresh_expiry, refresh_scopes),
             )
         )
-        access_token, expires_in = _mint(state, TokenType.ACCESS, login, access)
-        refresh_token, refresh_expires_in = _mint(state, TokenType.REFRESH, login, refresh)
-        return TokenPair(access_token, refresh_token, expires_in, refresh_expires_in)
+        return logins.pair_of(
+            logins.mint(state, TokenType.ACCESS, login, access),
+            logins.mint(state, TokenType.REFRESH, login, refresh),
+        )
+
+    # Logins that are kept in a store
+
+    def login(
+        self,
+        uid: Uid,
+        *,
+        fresh: bool = True,
+        data: Mapping[str, Any] | None = None,
+        audience: str | Iterable[str] | None = None,
+        scopes: Iterable[str] | None = None,
+        name: str | None = None,
+    ) -> TokenPair:
+        """Open a login, and give its first tokens. When this returns, its row is written.
+
+        It is for a user who has just shown who they are; that is the app's own to check. If it is
+        one login more than ``JWT_MAX_SESSIONS``, the user's oldest is revoked.
+
+        :param fresh: whether the access token counts as coming straight from a log-in.
+        :param data: claims of the app, beside those of the claims callback. If there is such a
+            callback, refreshed tokens carry only what it says then.
+        :param scopes: what the tokens of this login may do at most.
+        :param name: what the user calls the device.
+        :raises StoreUnavailableError: if the row could not be written.
+        :raises RuntimeError: if logins are not kept in a store, or if the app's session holds
+            uncommitted writes in the SQLite file that must be written to.
+        :raises TypeError: if a value is of a type that doesn't fit.
+        :raises ValueError: if a value is out of bounds.
+        """
+        extras = Extras(fresh=fresh, data=data, audience=audience, scopes=scopes)
+        return logins.open_login(this_app(), current_state(self._instance), uid, extras, name)
+
+    def refresh(
+        self,
+        token: str | RequestToken | None = None,
+        *,
+        scopes: Iterable[str] | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> TokenPair:
+        """New tokens for a refresh token, which they replace (RFC 9700 section 4.14.2).
+
+        The token is checked as a guard would, the user is loaded, and the claims callback is asked
+        anew. Whatever fails has consumed nothing. The access token is not fresh. A token that was
+        replaced within the last ``JWT_REFRESH_GRACE`` seconds is answered with the current tokens;
+        one replaced earlier has been copied: the login is revoked, its access tokens included, and
+        ``refresh_reuse_detected`` is sent.
+
+        :param token: by default the request's own. No guard is needed.
+        :param scopes: those of the access token, instead of all that the login may have.
+        :param data: claims of the app; by default those of the refresh token, unless there is a
+            claims callback.
+        :raises InsufficientScopeError: if the login may not have those scopes.
+        :raises ReusedTokenError: if the token was replaced before, as said above.
+        :raises RevokedTokenError: if the login is over.
+        :raises SubjectNotFoundError: if the user callback knows no such user. The login is revoked.
+        :raises StoreUnavailableError: if a store can't answer. The token is as good as before.
+        :raises AuthXException: if the token isn't accepted for another reason.
+        :raises werkzeug.exceptions.MethodNotAllowed: if the request's method is a safe one.
+        :raises RuntimeError: as :meth:`login` does.
+        """
+        return logins.refresh(this_app(), current_state(self._instance), token, scopes, data)
+
+    def reauthenticate(self, uid: Uid) -> str:
+        """A fresh access token for the current login: for a user who has proved again who they are.
+
+        That is the app's own to check, before this. The login stays the same: its ``sid``, scopes
+        and audience.
+
+        :param uid: whose password, or whatever it was, has been checked.
+        :raises FreshTokenRequiredError: if the current login is another user's.
+        :raises RuntimeError: if nobody is authenticated: guard the view.
+        """
+        return logins.reauthenticate(this_app(), current_state(self._instance), uid).token
+
+    def sessions(self, uid: Uid) -> list[Session]:
+        """A user's logins that go on, the latest seen first.
+
+        :raises StoreUnavailableError: if a store can't answer.
+        :raises RuntimeError: if logins are not kept in a store.
+        """
+        return logins.logins_of(current_state(self._instance), uid)
+
+    def name_session(self, sid: str, name: str | None) -> bool:
+        """Give a login a name for its owner to know it by, and say whether there is such a login.
+
+        Whose it is, is for the app to check: it is among :meth:`sessions` of the user.
+
+        :param name: at most 255 characters; ``None`` takes the name away.
+        :raises StoreUnavailableError: if it could not be written.
+        :raises RuntimeError: as :meth:`login` does.
+        :raises ValueError: if the sid or the name can't be one.
+        """
+        return logins.rename(current_state(self._instance), sid, name)
+
+    def blueprint(
+        self,
+        url_prefix: str | None = "/auth",
+        *,
+        name: str | None = None,
+        authenticate: Callable[[], Any] | None = None,
+    ) -> Blueprint:
+        """Views for refresh, log-out and the list of a user's logins, to be registered on the app.
+
+        ``POST /refresh``, ``POST /logout``, ``GET /sessions``, ``DELETE /sessions/<sid>``,
+        ``DELETE /sessions`` (all others). What came in a cookie is answered with cookies, and
+        anything else with JSON. Refresh cookies are sent to ``url_prefix`` alone.
+
+        :param name: of the blueprint; by default that of the ``AuthX`` object.
+        :param authenticate: adds ``POST /login``. It is called without arguments during the
+            request, and returns the ``uid`` of whoever has shown who they are, or ``None`` to
+            refuse with a 401. It may be ``async``. Limiting attempts is the app's own.
+        """
+        return endpoints.make(self._instance, url_prefix, name or self._instance.name, authenticate)
+
+    # Cookies
+
+    def set_access_cookies(
+        self, response: BaseResponse, token: str, max_age: int | None = None
+    ) -> None:
+        """Set the cookie of an access token, and the one that shows its CSRF value to scripts.
+
+        An earlier cookie of the same name in this response is replaced.
+
+        :param max_age: for how many seconds browsers keep it; by default what
+            ``JWT_SESSION_COOKIE`` and ``JWT_COOKIE_MAX_AGE`` say.
+        :raises ValueError: if the token isn't a good access token, or longer than browsers take.
+        :raises RuntimeError: if ``JWT_TOKEN_LOCATION`` has no cookies.
+        """
+        state = current_state(self._instance)
+        jar.put(this_app(), state, response, token, TokenType.ACCESS, max_age=max_age)
+
+    def set_refresh_cookies(
+        self, response: BaseResponse, token: str, max_age: int | None = None
+    ) -> None:
+        """Set the cookies of a refresh token. As :meth:`set_access_cookies`.
+
+        :raises RuntimeError: also if no route of the app would see the cookie.
+        """
+        state = current_state(self._instance)
+        jar.put(this_app(), state, response, token, TokenType.REFRESH, max_age=max_age)
+
+    def set_cookies(self, response: BaseResponse, pair: TokenPair) -> None:
+        """Set the cookies of both tokens of a pair. As the two above."""
+        jar.put_pair(this_app(), current_state(self._instance), response, pair)
+
+    def unset_access_cookies(self, response: BaseResponse) -> None:
+        """Make the browser forget the access token: by the attributes it was set with."""
+        jar.take_back(this_app(), current_state(self._instance), response, TokenType.ACCESS)
+
+    def unset_refresh_cookies(self, response: BaseResponse) -> None:
+        """Make the browser forget the refresh token."""
+        jar.take_back(this_app(), current_state(self._instance), response, TokenType.REFRESH)
+
+    def unset_cookies(self, response: BaseResponse) -> None:
+        """Make the browser forget both tokens. That ends no login: :meth:`logout` does."""
+        jar.take_back(this_app(), current_state(self._instance), response, *TokenType)
+
+    def check_origin(self) -> None:
+        """Refuse a request that a page of another site has made a browser send.
+
+        For log-in views that set cookies: there is no token yet whose CSRF value could be checked.
+        Clients that say nothing of where they come from, which browsers do, pass.
+
+        :raises CrossOriginError: if it is refused. ``JWT_TRUSTED_ORIGINS`` are not.
+        """
+        guards.check_origin(current_state(self._instance), this_request())
 
     # Reading
 
@@ -431,6 +635,7 @@ class AuthX:
         *,
         type: TokenTypeName = "access",
         fresh: bool = False,
+        max_age: timedelta | int | None = None,
         check_revocation: bool = True,
         locations: Locations | None = None,
     ) -> Decorator: ...
@@ -442,6 +647,7 @@ class AuthX:
         *,
         type: TokenTypeName = "access",
         fresh: bool = False,
+        max_age: timedelta | int | None = None,
         check_revocation: bool = True,
         locations: Locations | None = None,
     ) -> Any:
@@ -449,13 +655,19 @@ class AuthX:
 
         :param type: the type of token, ``"access"`` or ``"refresh"``.
         :param fresh: whether it must come straight from a log-in.
+        :param max_age: with ``fresh``: how long ago that may have been, in seconds or as a
+            ``timedelta``; longer is a 401 whose challenge says so (RFC 9470 section 3).
         :param check_revocation: ``False`` spares the question whether the token is revoked, so a
             revoked one passes until it expires. For access tokens only.
         :param locations: where to look, instead of ``JWT_TOKEN_LOCATION``.
         :raises BadConfigurationError: if a refresh token is to go unchecked.
         """
         demand = _demand(
-            type=type, fresh=fresh, check_revocation=check_revocation, locations=locations
+            type=type,
+            fresh=fresh,
+            max_age=max_age,
+            check_revocation=check_revocation,
+            locations=locations,
         )
         return self._guard(view, demand)
 
@@ -537,7 +749,12 @@ class AuthX:
 
     @overload
     def fresh_token_required(
-        self, /, *, check_revocation: bool = True, locations: Locations | None = None
+        self,
+        /,
+        *,
+        max_age: timedelta | int | None = None,
+        check_revocation: bool = True,
+        locations: Locations | None = None,
     ) -> Decorator: ...
 
     def fresh_token_required(
@@ -545,11 +762,17 @@ class AuthX:
         view: Any = None,
         /,
         *,
+        max_age: timedelta | int | None = None,
         check_revocation: bool = True,
         locations: Locations | None = None,
     ) -> Any:
-        """Guard a view with an access token that comes straight from a log-in."""
-        demand = _demand(fresh=True, check_revocation=check_revocation, locations=locations)
+        """Guard a view with an access token that comes straight from a log-in.
+
+        :param max_age: as for :meth:`token_required`.
+        """
+        demand = _demand(
+            fresh=True, max_age=max_age, check_revocation=check_revocation, locations=locations
+        )
         return self._guard(view, demand)
 
     def scopes_required(
@@ -614,35 +837,45 @@ class AuthX:
         return guards.guard(self._instance, demand, view)
 
 
+@dataclass(slots=True)
+class _Stores:
+    """What an app keeps in stores, as far as it does."""
+
+    revocations: Revocations | None = None
+    sessions: Sessions | None = None
+    trail: AuditTrail | None = None
+
+
 def _configure(
     app: Flask, instance: Instance, prefix: str, clock: Callable[[], float]
-) -> tuple[Settings, KeySet, Revocations | None, AuditTrail | None]:
+) -> tuple[Settings, KeySet, _Stores]:
     """The settings, keys and stores of an app; what is wrong with them is reported together."""
     settings, problems = Settings.read(app.config, prefix)
-    keys: KeySet | None = None
-    revocations: Revocations | None = None
-    trail: AuditTrail | None = None
-    try:
-        keys = KeySet.from_settings(settings)
-    except BadConfigurationError as error:
-        problems += error.problems
-    try:
-        revocations = backing.open_revocations(app, instance, settings, clock)
-    except BadConfigurationError as error:
-        problems += error.problems
-    try:
-        trail = backing.open_trail(app, instance, settings)
-    except BadConfigurationError as error:
-        problems += error.problems
+    problems += cookies.problems_with(settings)
+
+    def collect(make: Callable[[], T]) -> T | None:
+        try:
+            return make()
+        except BadConfigurationError as error:
+            problems.extend(one for one in error.problems if one not in problems)
+        return None
+
+    keys = collect(lambda: KeySet.from_settings(settings))
+    stores = _Stores(
+        collect(lambda: backing.open_revocations(app, instance, settings, clock)),
+        collect(lambda: backing.open_sessions(app, instance, settings, clock)),
+        collect(lambda: backing.open_trail(app, instance, settings)),
+    )
     if problems or keys is None:
         raise BadConfigurationError(problems)
-    return settings, keys, revocations, trail
+    return settings, keys, stores
 
 
 def _demand(
     *,
     check_revocation: bool = True,
     type: TokenTypeName = "access",
+    max_age: timedelta | int | None = None,
     scopes: Iterable[str] = (),
     all_required: bool = True,
     locations: Locations | None = None,
@@ -655,8 +888,11 @@ def _demand(
             f"check_revocation=False with a {type} token: it mints others, so whether it is "
             "revoked is always asked."
         )
+    if max_age is not None and not asked.get("fresh"):
+        raise BadConfigurationError("max_age= goes with fresh=True: it is about log-ins.")
     return Demand(
         type=type,
+        max_age=None if max_age is None else parsers.seconds(max_age),
         check_revocation=check_revocation,
         scopes=tuple(scope_list(scopes)),
         all_scopes=all_required,
@@ -667,20 +903,6 @@ def _demand(
 
 def _request_token(token: str | RequestToken, type: TokenType) -> RequestToken:
     return token if isinstance(token, RequestToken) else RequestToken(str(token), type=type)
-
-
-def _mint(state: AppState, type: TokenType, login: Login, extras: Extras) -> tuple[str, int]:
-    describe = state.instance.claims
-    additional: Mapping[str, Any] = {} if describe is None else describe(str(login.uid))
-    if has_request_context():
-        after_this_request(_no_store)
-    return state.mint.mint(type, login, extras, additional)
-
-
-def _no_store(response: Response) -> Response:
-    # A response that was minted for one client belongs into no cache (RFC 6749 section 5.1).
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 def _register_defaults(app: Flask) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from flask import Flask, Request, Response, after_this_request, has_request_context
 
+from . import csrf
 from .callbacks import Instance
 from .context import AppState, forget, identify, memory_of, state_of, this_app, this_request, wait
 from .errors import AuthXException, MissingTokenError
@@ -84,7 +85,7 @@ def _walk(app: Flask, state: AppState, current: Request, demand: Demand) -> Pend
             return None
         token = state.verifier.verify(found, demand, current, memory)
     except AuthXException as error:
-        _refuse(app, state, memory.suspect, error)
+        refuse(app, state, memory.suspect, error)
         if error.code != 401 or demand.on_invalid is OnInvalid.ERROR:
             raise
         forget(current, memory)
@@ -110,6 +111,18 @@ def _nobody(current: Request, demand: Demand, memory: Memory) -> None:
     if not demand.optional:
         raise MissingTokenError
     forget(current, memory)
+
+
+def check_origin(state: AppState, current: Request) -> None:
+    """Refuse a log-in that a page of another site has made a browser send.
+
+    :raises CrossOriginError: then.
+    """
+    try:
+        csrf.check_origin(state.settings, current, silent=True)
+    except AuthXException as error:
+        state.dress(error)
+        raise
 
 
 def find(state: AppState, current: Request, demand: Demand) -> RequestToken | None:
@@ -139,7 +152,7 @@ def verify(
     try:
         token = state.verifier.verify(found, demand, current, memory)
     except AuthXException as error:
-        _refuse(app, state, memory.suspect, error)
+        refuse(app, state, memory.suspect, error)
         raise
     except Pending as pending:
         stopped = pending
@@ -160,7 +173,7 @@ def _accept(app: Flask, state: AppState, token: Token, memory: Memory) -> None:
         memory.unchecked = None
 
 
-def _refuse(app: Flask, state: AppState, suspect: Token | None, error: AuthXException) -> None:
+def refuse(app: Flask, state: AppState, suspect: Token | None, error: AuthXException) -> None:
     """Give an error the app's words, and tell who wants to know."""
     state.dress(error)
     announce_refused(app, state.instance.name, suspect, error)

@@ -38,6 +38,8 @@ _wrappers: WeakKeyDictionary[Any, list[tuple[ref[Any], Instance]]] = WeakKeyDict
 _rules: WeakKeyDictionary[Any, Rules] = WeakKeyDictionary()
 #: By app or blueprint: the objects by whose rules requests have been answered.
 _serving: WeakKeyDictionary[Any, WeakSet[Instance]] = WeakKeyDictionary()
+#: The blueprints that ``AuthX`` objects have made, and whose each is.
+_made: WeakKeyDictionary[Any, Instance] = WeakKeyDictionary()
 
 
 def mark(instance: Instance, demand: Demand, outer: Any, view: Any) -> None:
@@ -71,6 +73,16 @@ def rule(instance: Instance, target: object, demand: Demand | None) -> None:
             "the app has already answered a request: call authx.protect or authx.public before"
         )
     rules[instance] = demand
+
+
+def made_by(instance: Instance, blueprint: Blueprint) -> None:
+    """Note whose a blueprint is: no ``AuthX`` object's rules are for it."""
+    _made[blueprint] = instance
+
+
+def maker_of(target: object) -> Instance | None:
+    """Whose ``AuthX`` object's a blueprint is; ``None`` for one of the app's."""
+    return _made.get(target)
 
 
 def serve(instance: Instance, targets: Iterable[Flask | Blueprint]) -> None:

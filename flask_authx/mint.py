@@ -16,7 +16,7 @@ from .asymmetric import base64url
 from .codec import Codec
 from .errors import JWTDecodeError
 from .settings import RESERVED_CLAIMS, Settings, TokenProfile
-from .tokens import Token, TokenType
+from .tokens import Minted, Token, TokenType
 
 #: What may identify a user; it is minted as a string (RFC 7519 section 4.1.2).
 Uid: TypeAlias = str | int | UUID
@@ -41,6 +41,8 @@ class Login:
     uid: Uid
     sid: str
     auth_time: int
+    #: What a refresh token of it says as ``gen``, if the login is kept in a row.
+    generation: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +55,8 @@ class Extras:
     data: Mapping[str, Any] | None = None
     audience: str | Iterable[str] | None = None
     scopes: Iterable[str] | None = None
+    #: The second after which the token is of no use, whatever its lifetime would be.
+    until: int | None = None
 
 
 class Mint:
@@ -84,8 +88,8 @@ class Mint:
 
     def mint(
         self, type: TokenType, login: Login, extras: Extras, additional: Mapping[str, Any]
-    ) -> tuple[str, int]:
-        """A new token, and the seconds it lives.
+    ) -> Minted:
+        """A new token.
 
         :param additional: claims of the app; those in ``extras.data`` go before them.
         :raises TypeError: if the uid, a claim or an expiry is of a type that doesn't fit.
@@ -99,6 +103,8 @@ class Mint:
             _refuse(own, RESERVED_CLAIMS | {self._settings.identity_claim}, "claim")
             _refuse(headers, _RESERVED_PARAMETERS, "header parameter")
         life = self._lifetime(profile, extras.expiry, now)
+        if extras.until is not None:
+            life = max(1, min(life, extras.until - now))
         payload = {
             **own,
             **self._registered(login, extras, now),
@@ -106,12 +112,15 @@ class Mint:
             "type": profile.type,
             "fresh": extras.fresh,
         }
-        if self._settings.uses_cookies:
-            payload["csrf"] = self._csrf(login.sid, profile)
+        if login.generation is not None and type is TokenType.REFRESH:
+            payload["gen"] = login.generation
+        csrf = self._csrf(login.sid, profile) if self._settings.uses_cookies else None
+        if csrf is not None:
+            payload["csrf"] = csrf
         token = self._codec.encode(
             payload, {"typ": profile.typ, **headers}, foreign=bool(own or headers)
         )
-        return token, life
+        return Minted(token, type, life, csrf)
 
     def _registered(self, login: Login, extras: Extras, now: int) -> dict[str, Any]:
         settings = self._settings

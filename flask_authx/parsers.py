@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeGuard, TypeVar, cast
@@ -22,6 +22,9 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: RFC 6750 section 3: what may stand in a challenge's quoted strings.
 _QUOTABLE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
 _DURATION = re.compile(r"(\d+)([smhdw])")
+_PATH = re.compile(r"/[\x21-\x3A\x3C-\x7E]*")
+_DOMAIN = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 #: ``from_prefixed_env`` makes a number of digits.
 _NO_TEXT = "set it to some text; digits in an environment variable need quotes to be text"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -171,6 +174,54 @@ def locations(value: object) -> frozenset[Location]:
 def methods(value: object) -> frozenset[str]:
     """A set of HTTP methods. They are case-sensitive and in capitals (RFC 9110 section 9.1)."""
     return frozenset(name(item).upper() for item in texts(value))
+
+
+def any_methods(value: object) -> frozenset[str]:
+    """A set of HTTP methods, which may be empty."""
+    return frozenset() if is_empty(value) else methods(value)
+
+
+def path(value: object) -> str:
+    """A path as the attribute of a cookie (RFC 6265 section 4.1.1)."""
+    if isinstance(value, str) and _PATH.fullmatch(value):
+        return value
+    raise ValueError('set it to a path such as "/auth": it starts with / and holds no ; or space')
+
+
+def paths(value: object) -> frozenset[str]:
+    """A set of paths or rules, which may be empty."""
+    found = frozenset[str]() if is_empty(value) else frozenset(texts(value))
+    if not all(one.startswith("/") for one in found):
+        raise ValueError('each is a path or a rule of the app and starts with /, such as "/feed"')
+    return found
+
+
+def domain(value: object) -> str:
+    """A domain as the attribute of a cookie (RFC 6265 section 4.1.1)."""
+    if isinstance(value, str) and _DOMAIN.fullmatch(value):
+        return value
+    raise ValueError('set it to a domain without scheme and port, such as "example.org"')
+
+
+def origins(value: object) -> frozenset[str]:
+    """A set of origins as browsers write them (RFC 6454 section 6.2)."""
+    found = frozenset[str]() if is_empty(value) else frozenset(texts(value))
+    if not all(_ORIGIN.fullmatch(one) for one in found):
+        raise ValueError(
+            'each is a scheme, a host and perhaps a port in lower case, such as "https://a.example"'
+        )
+    return found
+
+
+def members(kind: type[E]) -> Callable[[object], frozenset[E]]:
+    """A reader of sets of members of a closed set, which may be empty."""
+    one = member(kind)
+    return lambda value: frozenset() if is_empty(value) else frozenset(map(one, texts(value)))
+
+
+def is_empty(value: object) -> bool:
+    """Whether this is a list, a set or a text with nothing in it."""
+    return isinstance(value, (str, Collection)) and not value
 
 
 def member(kind: type[E]) -> Callable[[object], E]:

@@ -7,10 +7,10 @@ times.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
+from .index import Index
 from .settings import Settings
 from .stores.breaker import Breaker
 from .stores.entries import Blocklist, Cutoff, Entry, Kind, Pruned, StoreError
@@ -20,21 +20,20 @@ T = TypeVar("T")
 
 #: Seconds that an entry is kept beyond all that it refuses, for clocks that differ.
 MARGIN = 60
-#: Changes whenever anything about the keys does, so that old and new ones are never confused.
-_VERSION = b"1"
 
 
 class Revocations:
     """Revokes tokens, logins and subjects in a store, and says what is revoked.
 
-    :param name: of the ``AuthX`` object: whose tokens they are, where no issuer says so.
+    :param index: makes the keys.
     :param clock: seconds since 1970-01-01 UTC.
     """
 
     def __init__(
-        self, store: Blocklist, settings: Settings, name: str, clock: Callable[[], float]
+        self, store: Blocklist, settings: Settings, index: Index, clock: Callable[[], float]
     ) -> None:
         self.store: Blocklist = store
+        self._index = index
         self._settings = settings
         self._clock = clock
         self._breaker = Breaker("the store of revocations")
@@ -42,12 +41,6 @@ class Revocations:
         self._pen = Breaker("the store of revocations", how="to write a revocation")
         self._desk = Breaker("the store of revocations", how="to say how it is")
         self._broom = Breaker("the store of revocations", how="to remove expired revocations")
-        issuer = settings.issuer
-        scope = [b"name", name.encode()] if issuer is None else [b"issuer", issuer.encode()]
-        #: What the keys of a kind begin with. The same jti of another issuer has another key.
-        self._token, self._session, self._subject = (
-            _packed(_VERSION, kind.encode(), *scope) for kind in Kind
-        )
 
     def is_revoked(self, token: Token) -> bool:
         """Whether a token, its login or its subject is revoked: one look-up.
@@ -55,8 +48,9 @@ class Revocations:
         :raises StoreError: if the store can't say.
         """
         statement = token.statement
-        session = _key(self._session, statement.sid)
-        keys = (_key(self._token, statement.jti), session, _key(self._subject, statement.sub))
+        index = self._index
+        session = index.session(statement.sid)
+        keys = (index.token(statement.jti), session, index.subject(statement.sub))
         auth_time = statement.auth_time
         for cutoff in self._breaker.call(self._found, keys):
             if cutoff.covers(auth_time, session):
@@ -68,8 +62,14 @@ class Revocations:
 
         :raises StoreError: if the store can't say.
         """
-        found = self._breaker.call(self._found, (_key(self._subject, sub),))
-        return max((cutoff.until + 1 for cutoff in found), default=0)
+        return max((cutoff.until + 1 for cutoff in self.cutoffs(sub)), default=0)
+
+    def cutoffs(self, sub: str) -> Sequence[Cutoff]:
+        """Which logins of a subject are over by its own entry.
+
+        :raises StoreError: if the store can't say.
+        """
+        return self._breaker.call(self._found, (self._index.subject(sub),))
 
     def _found(self, keys: tuple[bytes, ...]) -> Sequence[Cutoff]:
         """What the store finds. A forgotten ``return`` in an app's own must not mean "nothing"."""
@@ -88,14 +88,14 @@ class Revocations:
         :raises StoreError: if it could not be written.
         """
         expires = token.exp + self._settings.decode_leeway + MARGIN
-        self._add(Entry(_key(self._token, token.jti), Kind.TOKEN, expires))
+        self._add(Entry(self._index.token(token.jti), Kind.TOKEN, expires))
 
     def revoke_session(self, sid: str) -> None:
         """End a login: all its tokens, those included that a refresh is minting at this moment.
 
         :raises StoreError: if it could not be written.
         """
-        self._add(Entry(_key(self._session, sid), Kind.SESSION, self._longest()))
+        self._add(Entry(self._index.session(sid), Kind.SESSION, self._longest()))
 
     def revoke_subject(self, sub: str, keep: str | None = None) -> None:
         """End all logins of a subject that have begun so far.
@@ -103,9 +103,9 @@ class Revocations:
         :param keep: the sid of one that goes on.
         :raises StoreError: if it could not be written.
         """
-        kept = None if keep is None else _key(self._session, keep)
+        kept = None if keep is None else self._index.session(keep)
         cutoff = Cutoff(int(self._clock()) + self._settings.clock_skew, kept)
-        self._add(Entry(_key(self._subject, sub), Kind.SUBJECT, self._longest(), cutoff))
+        self._add(Entry(self._index.subject(sub), Kind.SUBJECT, self._longest(), cutoff))
 
     def prune(self) -> Iterator[Pruned]:
         """Remove what has expired.
@@ -144,15 +144,3 @@ class Revocations:
 
 def _name(value: object) -> str:
     return type(value).__name__
-
-
-def _packed(*parts: bytes) -> bytes:
-    """The parts, each after its length, so that no two lists of parts look the same."""
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-
-
-def _key(prefix: bytes, value: str) -> bytes:
-    encoded = value.encode()
-    return hashlib.blake2b(
-        prefix + len(encoded).to_bytes(4, "big") + encoded, digest_size=16
-    ).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ from flask import Flask, Request, has_request_context
 
 from . import claims
 from .context import AppState, memory_of, this_request
-from .cookies import check_csrf, needs_csrf
+from .csrf import check_csrf, needs_csrf
 from .errors import AuthXException, JWTDecodeError, StoreUnavailableError, TokenExpiredError
 from .guards import settle
 from .mint import Login, Uid, subject
 from .revocation import Revocations
 from .settings import OnError
-from .signals import session_revoked, subject_revoked, token_revoked
+from .signals import announce_reuse, session_revoked, subject_revoked, token_revoked
 from .stores.entries import Kind, Record, StoreError, UncommittedWritesError
 from .tokens import Location, RequestToken, Token, TokenType
 from .verifier import Memory, Pending
@@ -46,6 +47,8 @@ class _Revocation:
     signal: Signal
     ids: dict[str, Any]
     write: Callable[[], None]
+    #: What else is to be done once it is in force. Says whether that went well.
+    tidy: Callable[[], bool] = lambda: True
 
 
 def revoke_token(
@@ -82,15 +85,22 @@ def revoke_token(
     _carry_out(app, state, one)
 
 
-def revoke_session(
-    app: Flask, state: AppState, sid: str, reason: str | None, *, actor: str | None = None
+def revoke_session(  # noqa: PLR0913 - a login, and who did what to it
+    app: Flask,
+    state: AppState,
+    sid: str,
+    reason: str | None,
+    *,
+    actor: str | None = None,
+    reused: Token | None = None,
 ) -> None:
-    """Revoke a login.
+    """Revoke a login, and remove its row if it has one.
 
+    :param reused: a refresh token of it that was used after its successor.
     :raises StoreUnavailableError: if it could not be written.
     """
     revocations = store_of(state)
-    _check_sid(sid)
+    check_sid(sid)
     one = _Revocation(
         kind=Kind.SESSION,
         value=sid,
@@ -99,8 +109,23 @@ def revoke_session(
         signal=session_revoked,
         ids={"sid": sid},
         write=lambda: revocations.revoke_session(sid),
+        tidy=lambda: _remove_row(app, state, sid, reused),
     )
     _carry_out(app, state, one)
+
+
+def _remove_row(app: Flask, state: AppState, sid: str, reused: Token | None) -> bool:
+    """Remove a login's row, and say whether it is gone."""
+    if state.sessions is None:
+        return True
+    removed: bool | None = None
+    with contextlib.suppress(StoreError):
+        removed = state.sessions.end(sid)
+    # Once: of several who find out at the same time one removes the row. If nobody can say who, it
+    # is better said twice than never.
+    if reused is not None and removed is not False:
+        announce_reuse(app, state.instance.name, reused)
+    return removed is not None
 
 
 def revoke_subject(  # noqa: PLR0913 - a user, and two conditions beside what all three take
@@ -119,7 +144,7 @@ def revoke_subject(  # noqa: PLR0913 - a user, and two conditions beside what al
     revocations = store_of(state)
     sub = subject(uid)
     if keep is not None:
-        _check_sid(keep)
+        check_sid(keep)
     one = _Revocation(
         kind=Kind.SUBJECT,
         value=sub,
@@ -253,12 +278,16 @@ def _carry_out(app: Flask, state: AppState, one: _Revocation) -> None:
         what = "The revocation may not have been written"
         raise state.dress(StoreUnavailableError(description=what)) from None
     # From here on it is in force, whatever else fails.
+    tidied = one.tidy()
     actor = _actor(state) or one.actor
     recorded = _record(state, one, actor)
     if one.signal.receivers:
         one.signal.send(app, name=state.instance.name, actor=actor, reason=one.reason, **one.ids)
     if not recorded:
         what = "The revocation is in force and could not be recorded"
+        raise state.dress(StoreUnavailableError(description=what))
+    if not tidied:
+        what = "The revocation is in force, and the login may still be listed"
         raise state.dress(StoreUnavailableError(description=what))
 
 
@@ -317,7 +346,8 @@ def _decoded(state: AppState, raw: str) -> Token:
         raise
 
 
-def _check_sid(sid: object) -> None:
+def check_sid(sid: object) -> None:
+    """Refuse what no token names as its login."""
     if not isinstance(sid, str):
         raise TypeError(f"a sid is text, not {type(sid).__name__}")
     if not claims.ID.fullmatch(sid):

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.routing import Rule
 
-from .audit import ANY_METHOD, NOBODY, STATIC, guards_of
+from .audit import ANY_METHOD, BUILT_IN, NOBODY, STATIC, guards_of
 from .context import AppState
 from .verifier import Demand, OnInvalid
 
@@ -29,7 +29,7 @@ class Guard:
 
     def __str__(self) -> str:
         if self.demand is None:
-            return self.by if self.by in (NOBODY, STATIC) else f"public ({self.by})"
+            return self.by if self.by in (NOBODY, STATIC, BUILT_IN) else f"public ({self.by})"
         return f"{self.by}: {', '.join(_words(self.demand))}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ between access and refresh tokens is data, in one :class:`TokenProfile` each.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
@@ -34,6 +34,10 @@ RESERVED_CLAIMS = frozenset(
         *("sid", "auth_time", "gen", "type", "fresh", "scope", "scopes", "csrf", "cnf"),
     }
 )
+
+
+#: What AuthX calls settings that have another name here.
+_OTHER_NAMES = {"SESSION_TRACKING": "SESSIONS"}
 
 
 class Algorithm(StrEnum):
@@ -68,6 +72,31 @@ class OnError(StrEnum):
     ACCEPT = "accept"
 
 
+class SameSite(StrEnum):
+    """From which pages a browser sends a cookie along (RFC 6265bis section 5.7)."""
+
+    #: From the site's own, and when a link of another is followed.
+    LAX = "Lax"
+    #: From the site's own pages alone.
+    STRICT = "Strict"
+    #: From all: then nothing but the CSRF value keeps other sites from acting for the user.
+    NONE = "None"
+
+    @classmethod
+    def _missing_(cls, value: object) -> SameSite | None:
+        # AuthX writes them in lower case.
+        return next((one for one in cls if str(value).lower() == one.lower()), None)
+
+
+class Detail(StrEnum):
+    """What may be kept about the client of a login, for its owner to recognise it by."""
+
+    #: The header of that name, up to 255 characters.
+    USER_AGENT = "user_agent"
+    #: Whence the request came, as Flask's ``request.remote_addr`` says.
+    ADDRESS = "address"
+
+
 #: For a lifetime ``None`` means "never" to the peers, for a scheme perhaps "no scheme".
 _NOT_NONE = (parsers.lifetime, parsers.scheme)
 
@@ -95,9 +124,13 @@ class TokenProfile:
     wrong_type: Callable[[], TokenTypeError]
     json_key: str
     cookie_name: str
+    #: ``None`` for that of the blueprint.
+    cookie_path: str | None
     csrf_header: str
     csrf_environ_key: str
     csrf_field: str
+    csrf_cookie_name: str
+    csrf_cookie_path: str
     #: Groups of locations, in the order they are searched. A group may hold one token.
     search: tuple[tuple[Location, ...], ...]
 
@@ -176,10 +209,29 @@ class Settings:
     refresh_json_key: str = _setting("refresh_token", parsers.text)
     #: The methods whose JSON body is searched.
     json_methods: frozenset[str] = _setting(frozenset({"POST", "PUT", "PATCH"}), parsers.methods)
-    #: The cookie that holds the access token.
+    #: The cookie that holds the access token. Without this setting the prefix is left out where
+    #: other settings rule it out: ``__Host-`` needs ``Secure``, no domain and the path ``/``.
     access_cookie_name: str = _setting("__Host-access_token", parsers.name)
-    #: The cookie that holds the refresh token.
+    #: The cookie that holds the refresh token; the prefix ``__Secure-`` needs ``Secure``.
     refresh_cookie_name: str = _setting("__Secure-refresh_token", parsers.name)
+    #: The path that the access token is sent to, and all below it.
+    access_cookie_path: str = _setting("/", parsers.path)
+    #: The path that the refresh token is sent to, and all below it; by default the prefix of
+    #: ``authx.blueprint()``, or ``/auth`` without one.
+    refresh_cookie_path: str | None = _setting(None, parsers.path)
+    #: The domain whose hosts all get the cookies; by default the very host that set them alone.
+    cookie_domain: str | None = _setting(None, parsers.domain)
+    #: Whether browsers send the cookies over https alone, and to localhost. ``False`` is for
+    #: development on plain http.
+    cookie_secure: bool = _setting(True, parsers.boolean)
+    #: From which pages browsers send the cookies along: ``Lax``, ``Strict`` or ``None``.
+    cookie_samesite: SameSite = _setting(SameSite.LAX, parsers.member(SameSite))
+    #: Whether a page that embeds the app has cookies of its own for it (CHIPS).
+    cookie_partitioned: bool = _setting(False, parsers.boolean)
+    #: Whether the cookies end with the browser, as far as browsers still do that.
+    session_cookie: bool = _setting(True, parsers.boolean)
+    #: How long cookies are kept that don't; by default as long as their tokens live.
+    cookie_max_age: int | None = _setting(None, parsers.retention)
     #: Whether a token from a cookie needs its CSRF value on unsafe methods.
     cookie_csrf_protect: bool = _setting(True, parsers.boolean)
     #: Methods that need the CSRF value. All but GET, HEAD, OPTIONS and TRACE do, whatever stands
@@ -187,6 +239,21 @@ class Settings:
     csrf_methods: frozenset[str] = _setting(UNSAFE_METHODS, parsers.methods)
     #: Whether the CSRF value is also taken from a form field.
     csrf_check_form: bool = _setting(False, parsers.boolean)
+    #: Whether the CSRF values are also set as cookies, which scripts of the site can read.
+    csrf_in_cookies: bool = _setting(True, parsers.boolean)
+    #: The cookie with the CSRF value of an access token.
+    access_csrf_cookie_name: str = _setting("csrf_access_token", parsers.name)
+    #: The cookie with the CSRF value of a refresh token.
+    refresh_csrf_cookie_name: str = _setting("csrf_refresh_token", parsers.name)
+    #: The path of the pages that can read the CSRF value of an access token.
+    access_csrf_cookie_path: str = _setting("/", parsers.path)
+    #: The path of the pages that can read the CSRF value of a refresh token.
+    refresh_csrf_cookie_path: str = _setting("/", parsers.path)
+    #: Whether a token from a cookie also needs a request from one of the app's own pages, by the
+    #: headers ``Sec-Fetch-Site`` or ``Origin``, where it needs its CSRF value.
+    csrf_check_origin: bool = _setting(False, parsers.boolean)
+    #: Other origins whose pages may send cookies and log in, such as ``https://www.example.org``.
+    trusted_origins: frozenset[str] = _setting(frozenset(), parsers.origins)
     #: The header that holds the CSRF value of an access token.
     access_csrf_header_name: str = _setting("X-CSRF-TOKEN", parsers.name)
     #: The header that holds the CSRF value of a refresh token.
@@ -222,6 +289,36 @@ class Settings:
     #: How long to keep records of who revoked what, when and why, in a table ``authx_audit`` of the
     #: app's Flask-SQLAlchemy; without it none are written.
     audit: int | None = _setting(None, parsers.retention)
+    #: Whether logins are kept in the store of revocations, one row each: then ``authx.login()``
+    #: opens them, ``authx.refresh()`` rotates their refresh tokens, and ``authx.sessions()`` lists
+    #: them. ``JWT_SESSION_TRACKING`` is the same.
+    sessions: bool = _setting(False, parsers.boolean)
+    #: How long a login lasts at most, however often it is refreshed or renewed by the way.
+    session_lifetime: int = _setting(90 * 86400, parsers.lifetime)
+    #: How long after a refresh the refresh token before it is still answered, with another one of
+    #: the same generation: for answers that were lost, and for browser tabs. With 0 each is good
+    #: for once, and whoever repeats a request is logged out.
+    refresh_grace: int = _setting(60, parsers.seconds)
+    #: How many logins a user can have; the oldest gives way to a new one. 0 is no limit.
+    max_sessions: int = _setting(100, parsers.count)
+    #: What is kept about the client of a login: ``user_agent``, ``address``. Both are personal
+    #: data, so nothing is by default.
+    session_details: frozenset[Detail] = _setting(frozenset(), parsers.members(Detail))
+
+    #: How long before its end an access token from a cookie is renewed by the way, in the answer to
+    #: a request that it was good for. Without this setting none is.
+    implicit_refresh_deltatime: int | None = _setting(None, parsers.retention)
+    #: The paths or rules on which no token is renewed by the way.
+    implicit_refresh_route_exclude: frozenset[str] = _setting(frozenset(), parsers.paths)
+    #: The paths or rules on which tokens are, whatever the method; if there are any, then only
+    #: there and with the methods that are included.
+    implicit_refresh_route_include: frozenset[str] = _setting(frozenset(), parsers.paths)
+    #: The methods with which no token is renewed by the way.
+    implicit_refresh_method_exclude: frozenset[str] = _setting(frozenset(), parsers.any_methods)
+    #: The methods with which tokens are; if there are any, then only with them and on the routes
+    #: that are included.
+    implicit_refresh_method_include: frozenset[str] = _setting(frozenset(), parsers.any_methods)
+
     #: Whether the app refuses to serve as long as there is neither a store of revocations nor a
     #: revocation callback.
     revocation_required: bool = _setting(False, parsers.boolean)
@@ -247,7 +344,8 @@ class Settings:
         :raises BadConfigurationError: if the algorithm can't be read: no key fits a guess.
         """
         known = {prefix + one.name.upper(): one for one in fields(cls) if one.init}
-        problems = [
+        config, problems = _by_one_name(config, prefix)
+        problems += [
             _unknown(key, known) for key in config if key.startswith(prefix) and key not in known
         ]
         values: dict[str, Any] = {}
@@ -261,7 +359,7 @@ class Settings:
                     problems.append(f"{key}: {error}.")
         if config.get(f"{prefix}ALGORITHM") is not None and "algorithm" not in values:
             raise BadConfigurationError(problems)
-        settings = cls(**values)
+        settings = cls(**{**_cookie_names(values), **values})
         object.__setattr__(settings, "prefix", prefix)
         return settings, [*problems, *_contradictions(settings, prefix)]
 
@@ -277,10 +375,49 @@ class Settings:
             return self.decode_audience
         return frozenset(self.encode_audience or ())
 
+    def about_sessions(self) -> list[str]:
+        """The settings that have been set and are about logins in a store."""
+        defaults = {one.name: one.default for one in fields(self) if one.init}
+        about = [*_ABOUT_SESSIONS]
+        if self.implicit_refresh_deltatime is None:
+            # Else it is what ends a login that is renewed by the way.
+            about.append("session_lifetime")
+        return [name.upper() for name in about if getattr(self, name) != defaults[name]]
+
     @property
     def uses_cookies(self) -> bool:
         """Whether tokens may come in cookies, and so carry a CSRF value."""
         return Location.COOKIES in self.token_location
+
+
+#: What says nothing as long as no token is renewed by the way.
+_ABOUT_IMPLICIT_REFRESH = tuple(
+    f"implicit_refresh_{kind}_{way}"
+    for kind in ("route", "method")
+    for way in ("exclude", "include")
+)
+#: What says nothing as long as logins are not kept in a store.
+_ABOUT_SESSIONS = ("refresh_grace", "max_sessions", "session_details")
+
+
+def _by_one_name(config: Mapping[str, Any], prefix: str) -> tuple[Mapping[str, Any], list[str]]:
+    """The config with AuthX's other names replaced by ours, and where both are used."""
+    theirs = {prefix + other: prefix + ours for other, ours in _OTHER_NAMES.items()}
+    twice = [
+        f"{other} and {ours} are the same setting: remove one."
+        for other, ours in theirs.items()
+        if other in config and ours in config
+    ]
+    return {theirs.get(key, key): value for key, value in config.items()}, twice
+
+
+def _cookie_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of cookies, with the prefixes that browsers hold to what the names say."""
+    if not values.get("cookie_secure", True):
+        return {"access_cookie_name": "access_token", "refresh_cookie_name": "refresh_token"}
+    if values.get("cookie_domain") or values.get("access_cookie_path", "/") != "/":
+        return {"access_cookie_name": "__Secure-access_token"}
+    return {}
 
 
 def _unknown(key: str, known: Mapping[str, Field[Any]]) -> str:
@@ -302,11 +439,10 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
             f"{prefix}CSRF_METHODS may add to what is protected and not take away: "
             "keep POST, PUT, PATCH and DELETE in it."
         )
-    if settings.access_cookie_name == settings.refresh_cookie_name:
-        problems.append(
-            f"{prefix}ACCESS_COOKIE_NAME and {prefix}REFRESH_COOKIE_NAME are the same: "
-            "one cookie would overwrite the other."
-        )
+    problems += [
+        *_cookie_contradictions(settings, prefix),
+        *_renewal_contradictions(settings, prefix),
+    ]
     if settings.json_key == settings.refresh_json_key:
         problems.append(f"{prefix}JSON_KEY and {prefix}REFRESH_JSON_KEY are the same: change one.")
     if settings.identity_claim in RESERVED_CLAIMS - {"sub"}:
@@ -317,9 +453,73 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
         problems.append(f"{prefix}ERROR_MESSAGE_KEY is a key of the body already: choose another.")
     if settings.clock_skew > 3600:
         problems.append(f"{prefix}CLOCK_SKEW is above an hour: set the machines' clocks by NTP.")
+    if settings.refresh_grace > 600:
+        problems.append(
+            f"{prefix}REFRESH_GRACE is above ten minutes: for so long a stolen refresh token would "
+            "be as good as its owner's."
+        )
     if settings.max_token_length < 256:
         problems.append(f"{prefix}MAX_TOKEN_LENGTH is shorter than any token: set 256 or more.")
     return problems
+
+
+def _renewal_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
+    """What makes no sense of renewing tokens by the way."""
+    if settings.implicit_refresh_deltatime is None:
+        for name in _ABOUT_IMPLICIT_REFRESH:
+            if getattr(settings, name):
+                yield (
+                    f"{prefix}{name.upper()} is about tokens that are renewed by the way: set "
+                    f"{prefix}IMPLICIT_REFRESH_DELTATIME, or remove it."
+                )
+        return
+    if settings.implicit_refresh_deltatime >= settings.access_token_expires:
+        yield (
+            f"{prefix}IMPLICIT_REFRESH_DELTATIME is not shorter than {prefix}ACCESS_TOKEN_EXPIRES: "
+            "each request would renew its token. A third of it is usual."
+        )
+    if not settings.uses_cookies:
+        yield (
+            f"{prefix}IMPLICIT_REFRESH_DELTATIME is about tokens in cookies: add 'cookies' to "
+            f"{prefix}TOKEN_LOCATION, or remove it."
+        )
+
+
+def _cookie_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
+    """What no browser would take, and what would make one cookie overwrite another."""
+    seen: dict[str, str] = {}
+    for field_name in (
+        "access_cookie_name",
+        "refresh_cookie_name",
+        "access_csrf_cookie_name",
+        "refresh_csrf_cookie_name",
+    ):
+        name, setting = getattr(settings, field_name), prefix + field_name.upper()
+        if name in seen:
+            yield f"{seen[name]} and {setting} are the same: one cookie would overwrite the other."
+        seen[name] = setting
+        start = name.lower()
+        path = getattr(settings, field_name.replace("name", "path"))
+        if start.startswith(("__host-", "__secure-")) and not settings.cookie_secure:
+            yield (
+                f"{setting}: browsers take a cookie of that name only with Secure: remove the "
+                f"setting, or {prefix}COOKIE_SECURE."
+            )
+        elif start.startswith("__host-") and (settings.cookie_domain or path != "/"):
+            yield (
+                f"{setting}: browsers take a cookie whose name starts with __Host- only without a "
+                "domain and with the path /: start it with __Secure-."
+            )
+    if not settings.cookie_secure and settings.cookie_samesite is SameSite.NONE:
+        yield (
+            f"{prefix}COOKIE_SAMESITE is None and {prefix}COOKIE_SECURE is off: browsers take no "
+            "such cookie. Remove one of the two."
+        )
+    if not settings.cookie_secure and settings.cookie_partitioned:
+        yield (
+            f"{prefix}COOKIE_PARTITIONED is on and {prefix}COOKIE_SECURE is off: browsers take no "
+            "such cookie. Remove one of the two."
+        )
 
 
 def environ_key(header: str) -> str:
@@ -335,9 +535,12 @@ def _profiles(settings: Settings) -> dict[TokenType, TokenProfile]:
         wrong_type=AccessTokenRequiredError,
         json_key=settings.json_key,
         cookie_name=settings.access_cookie_name,
+        cookie_path=settings.access_cookie_path,
         csrf_header=settings.access_csrf_header_name,
         csrf_environ_key=environ_key(settings.access_csrf_header_name),
         csrf_field=settings.access_csrf_field_name,
+        csrf_cookie_name=settings.access_csrf_cookie_name,
+        csrf_cookie_path=settings.access_csrf_cookie_path,
         # What a client puts there on purpose comes before what a browser sends by itself.
         search=((Location.HEADERS, Location.QUERY, Location.JSON), (Location.COOKIES,)),
     )
@@ -348,9 +551,12 @@ def _profiles(settings: Settings) -> dict[TokenType, TokenProfile]:
         wrong_type=RefreshTokenRequiredError,
         json_key=settings.refresh_json_key,
         cookie_name=settings.refresh_cookie_name,
+        cookie_path=settings.refresh_cookie_path,
         csrf_header=settings.refresh_csrf_header_name,
         csrf_environ_key=environ_key(settings.refresh_csrf_header_name),
         csrf_field=settings.refresh_csrf_field_name,
+        csrf_cookie_name=settings.refresh_csrf_cookie_name,
+        csrf_cookie_path=settings.refresh_csrf_cookie_path,
         # What is named for it comes first: many clients send their access token with everything.
         search=((Location.JSON,), (Location.COOKIES,), (Location.HEADERS, Location.QUERY)),
     )

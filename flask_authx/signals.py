@@ -36,6 +36,11 @@ session_revoked: Signal = _signals.signal("session-revoked")
 #: All logins of a subject have been revoked: ``sub``, and ``keep``, the sid of one that goes on.
 subject_revoked: Signal = _signals.signal("subject-revoked")
 
+#: A refresh token was used after its successor had been: its owner's or a thief's copy. The login
+#: has been revoked, with its access tokens: tell its owner. Carries ``name``, ``sid``, ``sub`` and
+#: the ``jti`` of the refresh token. Sent once for a login.
+refresh_reuse_detected: Signal = _signals.signal("refresh-reuse-detected")
+
 
 def announce_accepted(app: Flask, name: str, token: Token) -> None:
     """Tell the receivers of a token that passed. Ask first whether there are any."""
@@ -59,3 +64,8 @@ def _ids(token: Token | None) -> dict[str, Any]:
     if token is None:
         return dict.fromkeys(("jti", "sid", "sub", "type"))
     return {"jti": token.jti, "sid": token.sid, "sub": token.sub, "type": token.type.value}
+
+
+def announce_reuse(app: Flask, name: str, token: Token) -> None:
+    """Tell the receivers of a refresh token that was used after its successor."""
+    refresh_reuse_detected.send(app, name=name, sid=token.sid, sub=token.sub, jti=token.jti)

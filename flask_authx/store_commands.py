@@ -11,7 +11,7 @@ import getpass
 import json
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import click
 from flask import Flask
@@ -21,17 +21,21 @@ from . import revoking
 from .context import EXTENSION, AppState, this_app
 from .errors import JWTDecodeError, StoreUnavailableError, TokenExpiredError
 from .revocation import Revocations
+from .sessions import Sessions
 from .stores.entries import Kind, StoreError, UncommittedWritesError
 from .stores.redis import RedisBlocklist
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 #: The spans in which entries expire, and the seconds from now at which each ends.
 SPANS = (("expired", 0), ("in 1 hour", 3600), ("in 1 day", 86400), ("in 7 days", 604800))
 LATER = "later"
 
-_name = click.option("--name", help="The AuthX object, if the app has several.")
-_as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON, for scripts.")
+#: What ``click.option`` makes.
+Option: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+name_option: Option = click.option("--name", help="The AuthX object, if the app has several.")
+as_json_option: Option = click.option(
+    "--json", "as_json", is_flag=True, help="Write JSON, for scripts."
+)
 
 
 @click.command("revoke")
@@ -40,7 +44,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON, for
 @click.option("--subject", metavar="UID", help="A user: all logins that have begun so far.")
 @click.option("--keep", metavar="SID", help="With --subject: a login that goes on.")
 @click.option("--reason", metavar="TEXT", help="Why, for signals and the audit trail.")
-@_name
+@name_option
 @with_appcontext
 def revoke(*, name: str | None, reason: str | None, **what: Any) -> None:
     """Revoke a token, a login or all logins of a user.
@@ -54,9 +58,9 @@ def revoke(*, name: str | None, reason: str | None, **what: Any) -> None:
         raise click.UsageError("Give one of --token-stdin, --session and --subject.")
     if keep is not None and subject is None:
         raise click.UsageError("--keep goes with --subject.")
-    app, state = this_app(), _shared(_chosen(name))
-    actor = f"cli:{_user()}"
-    with _failures():
+    app, state = this_app(), shared(chosen(name))
+    actor = f"cli:{user()}"
+    with failures():
         if session is not None:
             revoking.revoke_session(app, state, session, reason, actor=actor)
             click.echo(f"Revoked the login {session}.")
@@ -79,8 +83,8 @@ def _revoke_token(app: Flask, state: AppState, raw: str, reason: str | None, act
 
 
 @click.command("blocklist")
-@_as_json
-@_name
+@as_json_option
+@name_option
 @with_appcontext
 def blocklist(*, as_json: bool, name: str | None) -> None:
     """Count revocations, by kind and by expiry.
@@ -88,8 +92,8 @@ def blocklist(*, as_json: bool, name: str | None) -> None:
     Looks at all of them, so it may take a while. Ends with 1 if there is no store, and with 3 if it
     fails.
     """
-    with _failures():
-        revocations = revoking.store_of(_shared(_chosen(name)))
+    with failures():
+        revocations = revoking.store_of(shared(chosen(name)))
         now = revocations.now()
         bounds = [now + seconds for _, seconds in SPANS]
         counts = revocations.ask_store(revocations.store.count, bounds)
@@ -113,43 +117,45 @@ def table(counts: Mapping[Kind, Sequence[int]]) -> Iterator[str]:
 
 
 @click.command("prune")
-@_name
+@name_option
 @with_appcontext
 def prune(*, name: str | None) -> None:
-    """Remove expired revocations and old audit records.
+    """Remove expired revocations, expired logins and old audit records.
 
     Works in small batches, beside traffic. Ends with 1 if there is nothing to prune in, and with 3
     if a store fails.
     """
-    state = _chosen(name)
+    state = chosen(name)
     if state.trail is None:
-        _shared(state)
-    with _failures():
+        shared(state)
+    with failures():
         revocations = revoking.store_of(state)
         if isinstance(revocations.store, RedisBlocklist):
             click.echo("Redis removes expired revocations by itself.")
         elif not revocations.store.per_process:
             click.echo(f"Removed {_prune(revocations):,} expired revocations.")
+            if state.sessions is not None:
+                click.echo(f"Removed {_prune(state.sessions):,} expired logins.")
         if state.trail is not None and state.settings.audit is not None:
             before = revocations.now() - state.settings.audit
             records = state.trail.prune(state.instance.name, before)
             click.echo(f"Removed {records:,} old audit records.")
 
 
-def _prune(revocations: Revocations) -> int:
+def _prune(kept: Revocations | Sessions) -> int:
     total, done = 0, 0
     if not sys.stderr.isatty():
         # Nobody looks.
-        return sum(batch.removed for batch in revocations.prune())
+        return sum(batch.removed for batch in kept.prune())
     with click.progressbar(length=1000, label="Pruning", file=sys.stderr) as bar:
-        for batch in revocations.prune():
+        for batch in kept.prune():
             total += batch.removed
             bar.update(max(0, int(batch.share * 1000) - done))
             done = max(done, int(batch.share * 1000))
     return total
 
 
-def _chosen(name: str | None) -> AppState:
+def chosen(name: str | None) -> AppState:
     """The ``AuthX`` object of that name, or the app's only one."""
     known: dict[str, AppState] = this_app().extensions.get(EXTENSION, {})
     if not known:
@@ -164,7 +170,7 @@ def _chosen(name: str | None) -> AppState:
     return known[name]
 
 
-def _shared(state: AppState) -> AppState:
+def shared(state: AppState) -> AppState:
     """Refuse to work on a store that ends with this command."""
     if state.revocations is not None and state.revocations.store.per_process:
         raise click.ClickException(
@@ -182,7 +188,7 @@ class _UnavailableError(click.ClickException):
 
 
 @contextlib.contextmanager
-def _failures() -> Generator[None]:
+def failures() -> Generator[None]:
     """Say what went wrong in a line, and end with the code for it."""
     try:
         yield
@@ -196,7 +202,7 @@ def _failures() -> Generator[None]:
         raise click.ClickException(str(error)) from None
 
 
-def _user() -> str:
+def user() -> str:
     """Who runs the command, as far as the system knows."""
     try:
         return getpass.getuser()

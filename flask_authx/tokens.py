@@ -93,6 +93,8 @@ class Statement:
     csrf: str | None = field(repr=False)
     iss: str | None
     aud: frozenset[str]
+    #: How many refreshes of its login a refresh token comes after; ``None`` if it doesn't say.
+    gen: int | None
     #: The claims set as it was signed.
     text: str = field(repr=False)
 
@@ -220,6 +222,20 @@ def _grants_one(held: frozenset[str], required: str) -> bool:
         return True
     parts = required.split(":")
     return any(":".join([*parts[:end], "*"]) in held for end in range(1, len(parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A new token, and what whoever puts it into an answer wants to know of it.
+
+    :param lifetime: in seconds.
+    :param csrf: its CSRF value, if tokens may come in cookies.
+    """
+
+    token: str = field(repr=False)
+    type: TokenType
+    lifetime: int
+    csrf: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from werkzeug.wrappers import Request
 
 from .callbacks import Ask, Instance
 from .codec import Codec
-from .cookies import check_csrf, needs_csrf
+from .csrf import check_csrf, needs_csrf
 from .errors import (
     FreshTokenRequiredError,
     InsufficientScopeError,
@@ -30,7 +30,16 @@ from .locations import Finder
 from .revocation import Revocations
 from .settings import OnError, Settings
 from .stores.entries import StoreError
-from .tokens import MAY_GO_UNCHECKED, Location, RequestToken, Token, TokenType, grants
+from .tokens import (
+    MAY_GO_UNCHECKED,
+    Location,
+    Minted,
+    RequestToken,
+    Statement,
+    Token,
+    TokenType,
+    grants,
+)
 
 _COOKIES = Location.COOKIES
 _log = logging.getLogger("flask_authx")
@@ -54,6 +63,8 @@ class Demand:
     optional: bool = False
     on_invalid: OnInvalid = OnInvalid.ERROR
     fresh: bool = False
+    #: How many seconds ago a fresh token may have been minted.
+    max_age: int | None = None
     scopes: tuple[str, ...] = ()
     all_scopes: bool = True
     #: Where to look instead of where the settings say.
@@ -63,12 +74,23 @@ class Demand:
 
 
 _NOTHING: dict[str, tuple[Token, bool | None]] = {}
+_NOTHING_MINTED: dict[str, Minted] = {}
 
 
 class Memory:
     """What has been found out during one request, so that nothing is asked twice."""
 
-    __slots__ = ("cleared", "known", "raw", "suspect", "token", "unchecked", "user", "varied")
+    __slots__ = (
+        "cleared",
+        "known",
+        "minted",
+        "raw",
+        "suspect",
+        "token",
+        "unchecked",
+        "user",
+        "varied",
+    )
 
     def __init__(self) -> None:
         #: The token that the last guard accepted, and its text.
@@ -85,6 +107,8 @@ class Memory:
         self.unchecked: Token | None = None
         #: The user of :attr:`token`, once loaded, in a tuple of one.
         self.user: tuple[Any] | None = None
+        #: What has been minted for the answer, by its text.
+        self.minted: dict[str, Minted] = _NOTHING_MINTED
         #: The request headers that the response already says it varies by.
         self.varied: frozenset[str] = frozenset()
 
@@ -157,13 +181,20 @@ class Verifier:
             and self.is_revoked(raw, token, memory)
         ):
             raise RevokedTokenError
-        if demand.fresh and not statement.fresh:
-            raise FreshTokenRequiredError
+        if demand.fresh and not self._is_fresh(statement, demand.max_age):
+            raise FreshTokenRequiredError(demand.max_age)
         if demand.scopes and not grants(
             statement.scopes, demand.scopes, all_required=demand.all_scopes
         ):
             raise InsufficientScopeError(demand.scopes)
         return token
+
+    def _is_fresh(self, statement: Statement, max_age: int | None) -> bool:
+        # Only a log-in mints fresh tokens, so when it was minted is when users proved who they are.
+        # ``auth_time`` is when the login began, and stays so when they prove it again.
+        if not statement.fresh:
+            return False
+        return max_age is None or self._clock() - statement.iat <= max_age
 
     def decode(self, raw: str, *, expired: bool = False) -> Token:
         """The token, if its signature and claims are good. Nobody is asked anything.

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from .entries import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
-    from .redis import Client
+    from .redis_server import Client
 
 SCHEMES = (
     "redis",

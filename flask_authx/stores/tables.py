@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 BLOCKLIST = "authx_blocklist"
+SESSIONS = "authx_sessions"
 AUDIT = "authx_audit"
 
 _KEY = sa.LargeBinary(16).with_variant(mysql.BINARY(16), "mysql", "mariadb")
@@ -34,6 +35,44 @@ def blocklist_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("keep_after", sa.BigInteger),
         sa.Column("keep", _KEY),
         # SQLite then keeps the rows in the index itself: half the size, and one look-up less.
+        sqlite_with_rowid=False,
+    )
+
+
+def sessions_table(metadata: sa.MetaData) -> sa.Table:
+    """The table of logins: one row for each that goes on, whatever number of times it is refreshed.
+
+    Times are seconds since 1970-01-01 UTC. Rows are pruned as those of :func:`blocklist_table`,
+    so ``expires_at``, which each refresh changes, has no index.
+    """
+    known = _known(metadata, SESSIONS)
+    if known is not None:
+        return known
+    return sa.Table(
+        SESSIONS,
+        metadata,
+        #: Made from the sid.
+        sa.Column("key", _KEY, primary_key=True),
+        #: Made from the subject, for the list of one's logins.
+        sa.Column("subject", _KEY, nullable=False, index=True),
+        sa.Column("sid", sa.String(255), nullable=False),
+        sa.Column("sub", sa.String(255), nullable=False),
+        sa.Column("created", sa.BigInteger, nullable=False),
+        sa.Column("ends", sa.BigInteger, nullable=False),
+        #: How many refreshes there have been.
+        sa.Column("generation", sa.BigInteger, nullable=False),
+        sa.Column("rotated_at", sa.BigInteger, nullable=False),
+        sa.Column("last_seen", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.BigInteger, nullable=False),
+        #: Of the last client; NULL where the app doesn't keep it.
+        sa.Column("user_agent", sa.String(255)),
+        sa.Column("address", sa.String(255)),
+        #: What its owner calls it.
+        sa.Column("name", sa.String(255)),
+        # Whatever the database's own is: names may be in any script.
+        mysql_charset="utf8mb4",
+        mariadb_charset="utf8mb4",
+        # A row is read by its key alone or with its subject's others.
         sqlite_with_rowid=False,
     )
 

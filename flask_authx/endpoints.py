@@ -1,0 +1,173 @@
+"""The blueprint: refresh, log-out and the list of a user's logins, ready to be registered.
+
+It answers in kind. A token that came in a cookie is answered with cookies, and any other with JSON;
+a script never sees what it isn't meant to hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Request, Response, jsonify
+
+from . import guards, jar, logins, marks, revoking
+from .callbacks import Instance
+from .context import AppState, memory_of, state_of, this_app, this_request
+from .errors import (
+    AuthXException,
+    JWTDecodeError,
+    LoginFailedError,
+    SessionNotFoundError,
+    StoreUnavailableError,
+)
+from .mint import Extras, Uid
+from .stores.entries import StoreError
+from .stores.session import Session
+from .tokens import Location, Token, TokenPair, TokenType
+from .verifier import Demand
+
+
+def make(
+    instance: Instance,
+    url_prefix: str | None,
+    name: str,
+    authenticate: Callable[[], Uid | None] | None,
+) -> Blueprint:
+    """A new blueprint of an ``AuthX`` object.
+
+    :param authenticate: the app's own way to tell who sends a request to log in.
+    """
+    made = Blueprint(name, __name__, url_prefix=url_prefix)
+    marks.made_by(instance, made)
+    views = _Views(instance)
+    own = Demand()
+    made.add_url_rule("/refresh", "refresh", views.refresh, methods=["POST"])
+    made.add_url_rule("/logout", "logout", views.logout, methods=["POST"])
+    for rule, endpoint, view, method in (
+        ("/sessions", "sessions", views.sessions, "GET"),
+        ("/sessions", "end_others", views.end_others, "DELETE"),
+        ("/sessions/<sid>", "end_session", views.end_session, "DELETE"),
+    ):
+        made.add_url_rule(rule, endpoint, guards.guard(instance, own, view), methods=[method])
+    if authenticate is not None:
+        login = views.login(authenticate)
+        made.add_url_rule("/login", "login", login, methods=["POST"])
+    made.after_request(logins.no_store)
+    return made
+
+
+class _Views:
+    """The views, for whichever app answers with them."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+
+    def login(self, authenticate: Callable[[], Uid | None]) -> Callable[[], Response]:
+        """The view that opens a login for whom the app says it is."""
+
+        def view() -> Response:
+            app, state, current = this_app(), self._state(), this_request()
+            if state.settings.uses_cookies:
+                # There is no token yet whose CSRF value could be asked for, and a user who has
+                # been logged in as somebody else tells that one's account what isn't meant for it.
+                guards.check_origin(state, current)
+            uid = app.ensure_sync(authenticate)()
+            if uid is None:
+                raise state.dress(LoginFailedError())
+            pair = logins.open_login(app, state, uid, Extras(fresh=True), None)
+            return self._answer(state, pair, in_cookies=_from_browser(state, current))
+
+        return view
+
+    def refresh(self) -> Response:
+        """New tokens for a refresh token, which they replace."""
+        app, state = this_app(), self._state()
+        pair = logins.refresh(app, state, None, None, None)
+        in_cookies = self._came_in_cookie(state, TokenType.REFRESH)
+        return self._answer(state, pair, in_cookies=in_cookies)
+
+    def logout(self) -> Response:
+        """End the login of whichever token there is, even if it has expired."""
+        app, state = this_app(), self._state()
+        refusal: AuthXException | None = None
+        try:
+            revoking.logout(app, state, None)
+        except (StoreUnavailableError, JWTDecodeError) as error:
+            # The CSRF value was right, or there was nothing to protect: at least the browser
+            # forgets. A client that keeps its token can try again.
+            refusal = error
+        if refusal is None:
+            response = Response(status=204)
+        else:
+            response = app.make_response(app.handle_user_exception(refusal))
+        self._forget(state, response)
+        return response
+
+    def sessions(self) -> Response:
+        """The user's logins, the latest first, and which of them this is."""
+        state, token = self._state(), self._token()
+        listed = logins.logins_of(state, token.sub)
+        return jsonify(sessions=[_shown(session, token) for session in listed])
+
+    def end_session(self, sid: str) -> Response:
+        """End one of the user's logins."""
+        app, state, token = this_app(), self._state(), self._token()
+        try:
+            session = logins.sessions_of(state).find(sid)
+        except StoreError:
+            raise state.dress(StoreUnavailableError()) from None
+        if session is None or session.sub != token.sub:
+            raise state.dress(SessionNotFoundError())
+        revoking.revoke_session(app, state, sid, None)
+        response = Response(status=204)
+        if sid == token.sid:
+            self._forget(state, response)
+        return response
+
+    def end_others(self) -> Response:
+        """End all of the user's logins but this one."""
+        app, state, token = this_app(), self._state(), self._token()
+        revoking.revoke_subject(app, state, token.sub, token.sid, None)
+        return Response(status=204)
+
+    def _state(self) -> AppState:
+        return state_of(this_app(), self._instance)
+
+    def _token(self) -> Token:
+        token = memory_of(this_request(), self._state()).token
+        if token is None:
+            raise RuntimeError("the guard of this view has let nobody in")
+        return token
+
+    def _came_in_cookie(self, state: AppState, type: TokenType) -> bool:
+        found = state.verifier.finder.find(this_request(), type, None)
+        return found is not None and found.location is Location.COOKIES
+
+    def _answer(self, state: AppState, pair: TokenPair, *, in_cookies: bool) -> Response:
+        if not in_cookies:
+            return jsonify(pair.to_dict())
+        response = jsonify(expires_in=pair.expires_in, refresh_expires_in=pair.refresh_expires_in)
+        jar.put_pair(this_app(), state, response, pair)
+        return response
+
+    def _forget(self, state: AppState, response: Response) -> None:
+        if state.settings.uses_cookies:
+            jar.take_back(this_app(), state, response, *TokenType)
+
+
+def _shown(session: Session, token: Token) -> dict[str, Any]:
+    return {**session.to_dict(), "current": session.sid == token.sid}
+
+
+def _from_browser(state: AppState, current: Request) -> bool:
+    """Whether the tokens of a new login go into cookies.
+
+    Browsers say of each such request where it comes from, and scripts can't keep them from it
+    (Fetch Metadata, section 2.3; RFC 6454 section 7).
+    """
+    locations = state.settings.token_location
+    if Location.COOKIES not in locations:
+        return False
+    said = "Sec-Fetch-Site" in current.headers or "Origin" in current.headers
+    return said or len(locations) == 1

@@ -1,0 +1,69 @@
+"""What a check-up finds, and what it looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flask import Flask
+
+from . import audit
+from .context import AppState
+from .settings import Settings
+from .tokens import Location
+
+
+class Level(StrEnum):
+    """How bad it is, the worst last."""
+
+    OK = "ok"
+    HINT = "hint"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found.
+
+    :param about: the setting, or what else it is about.
+    :param fix: what to do; empty where the problem says it.
+    """
+
+    level: Level
+    about: str
+    problem: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a check looks at: one ``AuthX`` object on its app."""
+
+    app: Flask
+    state: AppState
+
+    @property
+    def settings(self) -> Settings:
+        """Its settings."""
+        return self.state.settings
+
+    @property
+    def revocable(self) -> bool:
+        """Whether anybody can say that a token is revoked."""
+        return self.state.revocable
+
+    @property
+    def locations(self) -> frozenset[Location]:
+        """Where tokens are looked for: by the settings, or by a guard that names it for itself."""
+        named = [
+            demand.locations or frozenset()
+            for endpoint in self.app.view_functions
+            for _, demand, _ in audit.guards_of(self.app, self.state, endpoint)
+            if demand is not None
+        ]
+        return self.settings.token_location.union(*named)
+
+    def setting(self, name: str) -> str:
+        """The name of a setting in the app's config."""
+        return self.state.settings.prefix + name

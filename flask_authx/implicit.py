@@ -1,0 +1,118 @@
+"""Renewing an access cookie by the way, in the answer to a request that it was still good for.
+
+What it mints belongs to the same login: it carries its ``sid``, so whatever ends the login ends it,
+even if that happens at the same moment.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Request, Response
+from werkzeug.exceptions import HTTPException
+
+from . import jar, logins, revoking
+from .context import AppState, load_user, memory_of, this_request
+from .cookies import sets
+from .errors import AuthXException
+from .mint import Extras
+from .settings import Settings
+from .stores.entries import StoreError
+from .tokens import Location, Token, TokenType
+
+_log = logging.getLogger("flask_authx")
+_COOKIES = frozenset({Location.COOKIES})
+
+
+def watch(app: Flask, state: AppState) -> None:
+    """Register the after_request hook, if the settings want any token renewed."""
+    if state.settings.implicit_refresh_deltatime is None:
+        return
+
+    def authx_renewal(response: Response) -> Response:
+        current = this_request()
+        token = memory_of(current, state).token
+        if token is None or not _is_due(state, current, token, response):
+            return response
+        try:
+            if _may_go_on(app, state, current, token):
+                _renew(app, state, token, response)
+        except (AuthXException, StoreError):
+            # The answer is a good one without. The next request asks again, or is refused.
+            _log.info("a token was not renewed: sid=%s", token.sid)
+        except Exception:  # noqa: BLE001 - the app's callbacks: what the view has done stays done
+            _log.exception("a token could not be renewed: sid=%s", token.sid)
+        return response
+
+    app.after_request(authx_renewal)
+
+
+def _is_due(state: AppState, current: Request, token: Token, response: Response) -> bool:
+    """Whether the token that this request came with is to be replaced now."""
+    settings, now = state.settings, int(state.clock())
+    profile = settings.profiles[TokenType.ACCESS]
+    left = token.exp - now
+    return (
+        token.type is TokenType.ACCESS
+        and left <= (settings.implicit_refresh_deltatime or 0)
+        and response.status_code < 400
+        # Nothing comes after a log-out, or after what the view has minted itself.
+        and not sets(response, profile.cookie_name)
+        and min(now + profile.lifetime, logins.end_of(state, token)) > token.exp
+        and _is_wanted(settings, current)
+        and _came_in_cookie(state, current)
+    )
+
+
+def _is_wanted(settings: Settings, current: Request) -> bool:
+    """Whether the settings want tokens renewed on this route, with this method."""
+    rule = "" if current.url_rule is None else current.url_rule.rule
+    route, method = {current.path, rule}, current.method
+    if route & settings.implicit_refresh_route_exclude:
+        return False
+    if route & settings.implicit_refresh_route_include:
+        return True
+    if method in settings.implicit_refresh_method_exclude:
+        return False
+    if method in settings.implicit_refresh_method_include:
+        return True
+    return not (settings.implicit_refresh_route_include or settings.implicit_refresh_method_include)
+
+
+def _came_in_cookie(state: AppState, current: Request) -> bool:
+    try:
+        found = state.verifier.finder.find(current, TokenType.ACCESS, _COOKIES)
+    except HTTPException:
+        return False
+    return found is not None and found.token == memory_of(current, state).raw
+
+
+def _may_go_on(app: Flask, state: AppState, current: Request, token: Token) -> bool:
+    """Whether the login still goes on, asked now: much may have happened since the guard asked.
+
+    :raises AuthXException: if that can't be found out, or if the app knows no such user.
+    :raises StoreError: if the store of logins can't say.
+    """
+    memory = memory_of(current, state)
+    if state.revocable and revoking.is_revoked(app, state, memory.raw or token):
+        return False
+    if state.instance.subject is not None:
+        load_user(state, memory)
+    if state.sessions is None:
+        return True
+    session = state.sessions.find(token.sid)
+    return session is not None and state.sessions.touch(session, logins.client_of(state))
+
+
+def _renew(app: Flask, state: AppState, token: Token, response: Response) -> None:
+    extras = Extras(
+        scopes=sorted(token.scopes) or None,
+        audience=token.aud or None,
+        data=logins.carried(state, token),
+        until=logins.end_of(state, token),
+    )
+    login = state.mint.login(token.sub, token)
+    minted = logins.mint(state, TokenType.ACCESS, login, extras)
+    # Too late for what is done after this request.
+    logins.no_store(response)
+    jar.put(app, state, response, minted.token, TokenType.ACCESS)

@@ -1,0 +1,159 @@
+"""The cookies of an answer: which token goes into which, and on which path."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask, Request, has_request_context
+from werkzeug.wrappers import Response
+
+from . import cookies
+from .context import AppState, memory_of, this_request
+from .errors import BadConfigurationError, JWTDecodeError
+from .marks import maker_of
+from .tokens import Minted, TokenPair, TokenType
+
+_log = logging.getLogger("flask_authx")
+
+#: Where a refresh token goes to in an app that has no blueprint of ours.
+DEFAULT_HOME = "/auth"
+#: Hosts to which browsers send Secure cookies over plain http.
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+def put(  # noqa: PLR0913 - an answer, a token, and where and how long it is kept
+    app: Flask,
+    state: AppState,
+    response: Response,
+    token: str,
+    type: TokenType,
+    *,
+    max_age: int | None = None,
+) -> None:
+    """Set the cookies of a token.
+
+    :raises ValueError: if the token is of the other type, isn't good, or is too long.
+    :raises RuntimeError: if no guard would look for it there.
+    """
+    _check_response(response)
+    settings = state.settings
+    if not settings.uses_cookies:
+        raise RuntimeError(
+            "no guard looks for tokens in cookies: add 'cookies' to "
+            f'app.config["{settings.prefix}TOKEN_LOCATION"]'
+        )
+    minted = _minted(state, token)
+    if minted.type is not type:
+        raise ValueError(f"this is the {minted.type} token, and goes into the other cookie")
+    if max_age is None and not settings.session_cookie:
+        max_age = minted.lifetime if settings.cookie_max_age is None else settings.cookie_max_age
+    path = _path(app, state, type)
+    cookies.put(response, settings, settings.profiles[type], minted, path=path, max_age=max_age)
+    if settings.cookie_secure and not state.warned_of_http and has_request_context():
+        _explain_http(state, this_request())
+
+
+def put_pair(app: Flask, state: AppState, response: Response, pair: TokenPair) -> None:
+    """Set the cookies of both tokens of a login.
+
+    :raises ValueError: if one of them is too long.
+    """
+    put(app, state, response, pair.access_token, TokenType.ACCESS)
+    put(app, state, response, pair.refresh_token, TokenType.REFRESH)
+
+
+def take_back(app: Flask, state: AppState, response: Response, *types: TokenType) -> None:
+    """Make browsers forget the tokens of these types."""
+    _check_response(response)
+    for type in types:
+        profile = state.settings.profiles[type]
+        cookies.take_back(response, state.settings, profile, path=_path(app, state, type))
+
+
+def home(app: Flask, state: AppState) -> str | None:
+    """The path below which the app's blueprint of ours has its routes; ``None`` without one.
+
+    :raises BadConfigurationError: if there are several, or if it isn't the same for all requests.
+    """
+    prefixes = {
+        rule.rule.removesuffix("/refresh")
+        for name, blueprint in app.blueprints.items()
+        if maker_of(blueprint) is state.instance
+        for rule in app.url_map.iter_rules(f"{name}.refresh")
+    }
+    if not prefixes:
+        return None
+    prefix = prefixes.pop()
+    if prefixes or "<" in prefix:
+        raise BadConfigurationError(
+            f"{state.settings.prefix}REFRESH_COOKIE_PATH must be set: the blueprint of "
+            f"{state.instance.name!r} is on more than one path, or on one that varies."
+        )
+    return prefix or "/"
+
+
+def _path(app: Flask, state: AppState, type: TokenType) -> str:
+    """The path of a token's cookie.
+
+    :raises RuntimeError: if no route of the app would ever see it.
+    """
+    path = state.settings.profiles[type].cookie_path
+    if path is not None:
+        return path
+    path = home(app, state)
+    if path is None:
+        path = DEFAULT_HOME
+        if not any(rule.rule.startswith(f"{path}/") for rule in app.url_map.iter_rules()):
+            raise RuntimeError(
+                f"browsers would send the {type} token to {path} alone, where the app has no "
+                "route: register authx.blueprint(), or set "
+                f'app.config["{state.settings.prefix}REFRESH_COOKIE_PATH"] to the path that your '
+                "views for refresh and log-out share"
+            )
+    return f"{_root(app)}{path}"
+
+
+def _root(app: Flask) -> str:
+    """Where the app is mounted, without a slash at the end."""
+    config: Any = app.config
+    root: str = this_request().root_path if has_request_context() else config["APPLICATION_ROOT"]
+    return root.rstrip("/")
+
+
+def _minted(state: AppState, token: object) -> Minted:
+    """What there is to know of a token; one that this request has minted is not read again."""
+    if not isinstance(token, str):
+        raise TypeError(f"the token must be text, not {type(token).__name__}")
+    if has_request_context():
+        known = memory_of(this_request(), state).minted.get(token)
+        if known is not None:
+            return known
+    try:
+        read = state.verifier.decode(token)
+    except JWTDecodeError as error:
+        raise ValueError(f"that is no good token: {error.reason}") from None
+    return Minted(token, read.type, read.exp - read.iat, read.csrf)
+
+
+def _check_response(response: object) -> None:
+    if not isinstance(response, Response):
+        raise TypeError(
+            "the first argument is the response, such as flask.jsonify(...) or "
+            f"flask.make_response(...), not {type(response).__name__}"
+        )
+
+
+def _explain_http(state: AppState, current: Request) -> None:
+    """Say once why a browser that was given cookies comes back without them."""
+    host = urlsplit(f"//{current.host}").hostname or ""
+    if current.is_secure or host in _LOCAL or host.endswith(".localhost"):
+        return
+    state.warned_of_http = True
+    _log.warning(
+        "browsers drop these cookies: they are Secure, and the request came by plain http. Use "
+        "https or http://localhost; behind a proxy that ends TLS, use Werkzeug's ProxyFix; for "
+        'development in a local network set app.config["%sCOOKIE_SECURE"] = False.',
+        state.settings.prefix,
+    )

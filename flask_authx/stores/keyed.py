@@ -1,0 +1,236 @@
+"""Tables whose rows are found by keys of 16 bytes: what their stores have in common.
+
+Keys are hashes, so a stretch of them is a fair sample of all rows.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from flask_authx.errors import BadConfigurationError
+
+from .connections import Connections, Held, Run
+from .entries import (
+    OwnWrites,
+    Pruned,
+    Risk,
+    StoreBusyError,
+    Transaction,
+    UncommittedWritesError,
+)
+from .sql_risks import lossy, missing
+
+T = TypeVar("T")
+
+#: Rows that a batch of a prune looks at, and seconds that it leaves to others after each.
+BATCH = 5000
+REST = 0.01
+
+_DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How a store speaks of what it keeps.
+
+    :param many: a plural.
+    :param one: the same with an article.
+    :param before: what the app should have committed before.
+    :param forgotten: what a restart of a process does if they are in its memory.
+    :param missing: what comes of a table that isn't there.
+    """
+
+    many: str
+    one: str
+    before: str
+    forgotten: str
+    missing: str
+
+
+REVOCATIONS = Words(
+    many="revocations",
+    one="a revocation",
+    before="you revoke",
+    forgotten="forgets them",
+    missing="every guarded request is answered with 503",
+)
+LOGINS = Words(
+    many="logins",
+    one="a login",
+    before="login() and refresh()",
+    forgotten="ends them all",
+    missing="every log-in and every refresh is answered with 503",
+)
+
+
+class KeyedTable:
+    """A table on connections of the store's own, and the maintenance of it.
+
+    :param engine: how to connect; none of its connections are used.
+    :param table: has a ``key`` and an ``expires_at``. In memory it is created here.
+    :param timeout: the seconds after which a call fails.
+    :param own_writes: says how far the caller's own transaction in the same SQLite file has come.
+    :raises BadConfigurationError: if it is a database that the stores don't know.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        table: sa.Table,
+        words: Words,
+        *,
+        timeout: float,
+        own_writes: OwnWrites | None,
+    ) -> None:
+        if engine.dialect.name not in _DIALECTS:
+            raise BadConfigurationError(
+                f"{words.many} are kept in SQLite, PostgreSQL, MariaDB or MySQL, and not in "
+                f"{engine.dialect.name}: use redis:// or a bind of another database."
+            )
+        self.table: sa.Table = table
+        self._words = words
+        self._connections = Connections(engine, timeout)
+        self._writer = Writer(self._connections, own_writes, words)
+        if self._connections.in_memory:
+            self._connections.run(lambda held: self.table.create(held.connection, checkfirst=True))
+
+    @property
+    def per_process(self) -> bool:
+        """Whether other processes don't see what is kept here: only so in memory."""
+        return self._connections.in_memory
+
+    def close(self) -> None:
+        """Close the connections that are not in use. Others are opened when they are needed."""
+        self._connections.close()
+
+    def sweep(self, before: int, limit: int, /) -> int:
+        """Remove the expired ones among some rows, found wherever a random key points."""
+        key, expires_at = self.table.c.key, self.table.c.expires_at
+        sample = sa.select(key, expires_at).where(key >= os.urandom(16)).order_by(key).limit(limit)
+        rows = self._connections.run(lambda held: held.connection.execute(sample).all())
+        expired = [row[0] for row in rows if row[1] < before]
+        if not expired:
+            return 0
+        # One may have been given longer since.
+        remove = sa.delete(self.table).where(key.in_(expired), expires_at < before)
+        return self._connections.run(functools.partial(removed_by, remove))
+
+    def prune(self, before: int, /) -> Iterator[Pruned]:
+        """Remove all rows that expired before a moment, walking along the keys."""
+        key = self.table.c.key
+        with self._connections.long() as run:
+            last = b""
+            while True:
+                batch = sa.select(key).where(key > last).order_by(key).offset(BATCH - 1).limit(1)
+                end = _scalar(run, batch)
+                stretch = [key > last] if end is None else [key > last, key <= end]
+                remove = sa.delete(self.table).where(*stretch, self.table.c.expires_at < before)
+                removed = run(functools.partial(removed_by, remove))
+                if end is None:
+                    yield Pruned(removed, 1.0)
+                    return
+                # Keys are hashes: how far they have come is how much has been done.
+                yield Pruned(removed, int.from_bytes(end[:4], "big") / 2**32)
+                last = end
+                time.sleep(REST)
+
+    def risks(self) -> Iterator[Risk]:
+        """A table that isn't there, and settings of the server under which a commit may be lost."""
+        words = self._words
+        if self._connections.in_memory:
+            yield Risk(
+                f"{words.many} are kept in an SQLite database in the memory of each process: a "
+                f"restart {words.forgotten}, and with several workers each knows only its own.",
+                "put the database into a file, or name another store.",
+            )
+            return
+        with self._connections.long() as run:
+            yield from run(lambda held: [*missing(held.connection, self.table, words.missing)])
+            yield from run(lambda held: [*lossy(held.connection, words.many)])
+
+
+class Writer:
+    """Runs writes, unless the caller's own uncommitted ones lock the SQLite file.
+
+    :param own_writes: how far the caller's transaction has come; ``None`` where it doesn't matter.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        own_writes: OwnWrites | None,
+        words: Words = REVOCATIONS,
+    ) -> None:
+        self._connections = connections
+        self._own_writes: OwnWrites = own_writes or (lambda: Transaction.NONE)
+        self._words = words
+
+    def refuse_own_writes(self) -> None:
+        """Refuse what would wait for the caller itself.
+
+        :raises UncommittedWritesError: then, and it says what to do.
+        """
+        if self._own_writes() is Transaction.WRITING:
+            raise self._in_the_way()
+
+    def run(self, work: Callable[[Held], T]) -> T:
+        """What the work returns.
+
+        :raises UncommittedWritesError: if the caller's own writes are in its way.
+        """
+        self.refuse_own_writes()
+        try:
+            return self._connections.run(work)
+        except StoreBusyError:
+            # A transaction that is open and shows no changes can hold the lock all the same.
+            if self._own_writes() is Transaction.NONE:
+                raise
+        raise self._in_the_way()
+
+    def _in_the_way(self) -> UncommittedWritesError:
+        words = self._words
+        return UncommittedWritesError(
+            f"db.session holds uncommitted writes in the SQLite file that {words.one} must be "
+            "written to, and SQLite has one writer at a time: call db.session.commit() before "
+            f"{words.before}, or give the {words.many} a file of their own: a bind in "
+            'SQLALCHEMY_BINDS, and JWT_BLOCKLIST = "sqlalchemy://its_bind_key".'
+        )
+
+
+class Query:
+    """A query by keys, as text in a driver's terms.
+
+    :param names: those of its parameters, in the order in which they stand in it.
+    """
+
+    def __init__(
+        self, engine: sa.Engine, query: sa.Select[*tuple[Any, ...]], names: tuple[str, ...]
+    ) -> None:
+        compiled = query.compile(
+            dialect=engine.dialect,
+            schema_translate_map=engine.get_execution_options().get("schema_translate_map", {}),
+            render_schema_translate=True,
+        )
+        self.text: str = str(compiled)
+        self._names = names
+        self._positional = engine.dialect.positional
+
+    def values(self, *keys: bytes) -> Any:
+        """The keys as the driver takes them."""
+        return keys if self._positional else dict(zip(self._names, keys, strict=True))
+
+
+def removed_by(remove: sa.Delete, held: Held) -> int:
+    """How many rows a DELETE has removed."""
+    return held.connection.execute(remove).rowcount
+
+
+def _scalar(run: Run, query: sa.Select[Any]) -> Any:
+    return run(lambda held: held.connection.execute(query).scalar())
