@@ -861,11 +861,12 @@ def _configure(
         return None
 
     keys = collect(lambda: KeySet.from_settings(settings))
-    stores = _Stores(
-        collect(lambda: backing.open_revocations(app, instance, settings, clock)),
-        collect(lambda: backing.open_sessions(app, instance, settings, clock)),
-        collect(lambda: backing.open_trail(app, instance, settings)),
-    )
+    stores, before = _Stores(), len(problems)
+    stores.revocations = collect(lambda: backing.open_revocations(app, instance, settings, clock))
+    if len(problems) == before:
+        # The store of logins is found by the same setting.
+        stores.sessions = collect(lambda: backing.open_sessions(app, instance, settings, clock))
+    stores.trail = collect(lambda: backing.open_trail(app, instance, settings))
     if problems or keys is None:
         raise BadConfigurationError(problems)
     return settings, keys, stores

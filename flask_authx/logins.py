@@ -8,7 +8,7 @@ is lost after it, the token that was sent is the predecessor and is answered aga
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -129,26 +129,38 @@ def open_login(
     access = mint(state, TokenType.ACCESS, login, replace(extras, until=ends))
     refresh = mint(state, TokenType.REFRESH, login, replace(extras, fresh=False, until=ends))
     sub = subject(uid)
+    going_on: Sequence[Session] = ()
+    over: Sequence[Session] = ()
+    # Asked before, so that none is among them that was opened in the same second after this one.
+    with contextlib.suppress(StoreError):
+        if state.settings.max_sessions:
+            going_on, over = _logins(state, sub)
     try:
         sessions.open(sub, login.sid, login.auth_time, client_of(state), name)
     except StoreError:
         what = "The login could not be opened right now"
         raise state.dress(StoreUnavailableError(description=what)) from None
-    if state.settings.max_sessions:
-        # The login is open. If this fails that has been logged, and the next one does it.
-        with contextlib.suppress(StoreError, StoreUnavailableError):
-            _make_room(app, state, sessions, sub)
+    # The login is open. If this fails that has been logged, and the next one does it.
+    with contextlib.suppress(StoreError, StoreUnavailableError):
+        _make_room(app, state, going_on, over)
     return pair_of(access, refresh)
 
 
-def _make_room(app: Flask, state: AppState, sessions: Sessions, sub: str) -> None:
+def _logins(state: AppState, sub: str) -> tuple[list[Session], list[Session]]:
+    """The logins of a subject that go on, and those that a cut-off has ended."""
+    return sessions_of(state).of(sub, revoking.store_of(state).cutoffs(sub))
+
+
+def _make_room(
+    app: Flask, state: AppState, going_on: Sequence[Session], over: Sequence[Session]
+) -> None:
     """End the oldest logins of a subject that are too many; remove rows of those that are over."""
-    going_on, over = sessions.of(sub, revoking.store_of(state).cutoffs(sub))
+    sessions = sessions_of(state)
     for session in over:
         sessions.end(session.sid)
     reason = f"{state.settings.prefix}MAX_SESSIONS: the oldest gives way"
     for session in sessions.surplus(going_on):
-        revoking.revoke_session(app, state, session.sid, reason, actor=sub)
+        revoking.revoke_session(app, state, session.sid, reason, actor=session.sub)
 
 
 # Refreshing
@@ -310,9 +322,10 @@ def logins_of(state: AppState, uid: Uid) -> list[Session]:
 
     :raises StoreUnavailableError: if a store can't answer.
     """
-    sub, sessions = subject(uid), sessions_of(state)
+    sub = subject(uid)
+    sessions_of(state)
     try:
-        return sessions.of(sub, revoking.store_of(state).cutoffs(sub))[0]
+        return _logins(state, sub)[0]
     except StoreError:
         what = "The logins can't be listed right now"
         raise state.dress(StoreUnavailableError(description=what)) from None
@@ -352,11 +365,16 @@ def client_of(state: AppState) -> Client:
     if not details or not has_request_context():
         return Client()
     current = this_request()
-    agent = "".join(filter(_is_plain, current.headers.get("User-Agent", "")))
-    return Client(
-        user_agent=agent[:MAX_TEXT] or None if Detail.USER_AGENT in details else None,
-        address=current.remote_addr if Detail.ADDRESS in details else None,
+    said = {
+        Detail.USER_AGENT: current.headers.get("User-Agent"),
+        # A proxy passes on what it was told.
+        Detail.ADDRESS: current.remote_addr,
+    }
+    agent, address = (
+        "".join(filter(_is_plain, said[one] or ""))[:MAX_TEXT] if one in details else ""
+        for one in (Detail.USER_AGENT, Detail.ADDRESS)
     )
+    return Client(user_agent=agent or None, address=address or None)
 
 
 def _is_plain(text: str) -> bool:

@@ -31,7 +31,9 @@ _RESERVED_PARAMETERS = frozenset(
 
 def new_id() -> str:
     """128 random bits (ASVS 7.2.3), in the characters of a ``jti``."""
-    return secrets.token_urlsafe(16)
+    made = secrets.token_urlsafe(16)
+    # On a command line it would be taken for an option.
+    return new_id() if made.startswith("-") else made
 
 
 @dataclass(slots=True, kw_only=True)

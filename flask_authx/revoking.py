@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,8 +46,11 @@ class _Revocation:
     signal: Signal
     ids: dict[str, Any]
     write: Callable[[], None]
-    #: What else is to be done once it is in force. Says whether that went well.
-    tidy: Callable[[], bool] = lambda: True
+    #: Removes the row of a login once that is over. Says whether it was this call that did it;
+    #: ``None`` if nobody can say.
+    tidy: Callable[[], bool | None] = lambda: False
+    #: The refresh token that was used again, if that is why.
+    reused: Token | None = None
 
 
 def revoke_token(
@@ -109,23 +111,20 @@ def revoke_session(  # noqa: PLR0913 - a login, and who did what to it
         signal=session_revoked,
         ids={"sid": sid},
         write=lambda: revocations.revoke_session(sid),
-        tidy=lambda: _remove_row(app, state, sid, reused),
+        tidy=lambda: _remove_row(state, sid),
+        reused=reused,
     )
     _carry_out(app, state, one)
 
 
-def _remove_row(app: Flask, state: AppState, sid: str, reused: Token | None) -> bool:
-    """Remove a login's row, and say whether it is gone."""
+def _remove_row(state: AppState, sid: str) -> bool | None:
+    """Remove a login's row, if it has one, and say whether this did it; ``None`` if it failed."""
     if state.sessions is None:
-        return True
-    removed: bool | None = None
-    with contextlib.suppress(StoreError):
-        removed = state.sessions.end(sid)
-    # Once: of several who find out at the same time one removes the row. If nobody can say who, it
-    # is better said twice than never.
-    if reused is not None and removed is not False:
-        announce_reuse(app, state.instance.name, reused)
-    return removed is not None
+        return False
+    try:
+        return state.sessions.end(sid)
+    except StoreError:
+        return None
 
 
 def revoke_subject(  # noqa: PLR0913 - a user, and two conditions beside what all three take
@@ -278,15 +277,19 @@ def _carry_out(app: Flask, state: AppState, one: _Revocation) -> None:
         what = "The revocation may not have been written"
         raise state.dress(StoreUnavailableError(description=what)) from None
     # From here on it is in force, whatever else fails.
-    tidied = one.tidy()
+    removed = one.tidy()
     actor = _actor(state) or one.actor
     recorded = _record(state, one, actor)
     if one.signal.receivers:
         one.signal.send(app, name=state.instance.name, actor=actor, reason=one.reason, **one.ids)
+    if one.reused is not None and removed is not False:
+        # Once: of several who find out at the same time one removes the row. Where nobody can say
+        # who it was, it is better said twice than never.
+        announce_reuse(app, state.instance.name, one.reused)
     if not recorded:
         what = "The revocation is in force and could not be recorded"
         raise state.dress(StoreUnavailableError(description=what))
-    if not tidied:
+    if removed is None:
         what = "The revocation is in force, and the login may still be listed"
         raise state.dress(StoreUnavailableError(description=what))
 

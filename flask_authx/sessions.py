@@ -190,10 +190,10 @@ class Sessions:
         return self._desk.call(work, *args)
 
     def surplus(self, logins: Sequence[Session]) -> list[Session]:
-        """The oldest of a subject's logins, as many as there are too many."""
+        """The oldest of a subject's logins, as many as are too many beside a new one."""
         limit = self._settings.max_sessions
-        oldest_first = sorted(logins, key=lambda row: (row.created, row.sid))
-        return oldest_first[: max(0, len(logins) - limit)] if limit else []
+        oldest_first = sorted(logins, key=lambda row: (row.created, row.last_seen, row.sid))
+        return oldest_first[: max(0, len(logins) + 1 - limit)] if limit else []
 
     def _visit(
         self, generation: int, rotated_at: int, last_seen: int, ends: int, client: Client

@@ -136,7 +136,7 @@ class Maker:
 def _drop_all(engine: sa.Engine) -> None:
     """Drop what a test before this has left, whichever of the tables it had."""
     with engine.begin() as connection:
-        for table in ("authx_blocklist", "authx_audit", "note"):
+        for table in ("authx_blocklist", "authx_sessions", "authx_audit", "note"):
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
 
 

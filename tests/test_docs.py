@@ -25,6 +25,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 SETTINGS = {"JWT_" + one.name.upper() for one in fields(Settings) if one.init}
 #: Languages of code that nothing here can run; Python is not among them.
 UNTESTED = {"console", "http", "json", "text", "html+jinja"}
+#: Names that AuthX has for settings of ours.
+OTHER_NAMES = {"JWT_SESSION_TRACKING"}
 
 
 def extension(name: str) -> ModuleType:
@@ -106,6 +108,8 @@ def test_defaults_are_shown_readably_and_keys_have_none(reference: Any) -> None:
     assert reference.default_of("prune_on_write") == "``100``"
     assert reference.default_of("blocklist_on_error") == "``refuse``"
     assert reference.default_of("blocklist") == reference.default_of("audit") == "none"
+    assert reference.default_of("session_details") == "none"
+    assert reference.default_of("session_lifetime") == "90 days"
     secret = {one.name for one in fields(Settings) if not one.repr and one.init}
     assert secret >= {"secret_key", "private_key", "public_key"}
     assert {reference.default_of(name) for name in secret} == {"none"}
@@ -120,7 +124,7 @@ def exists(name: str) -> bool:
     if name.endswith("*"):
         return any(setting.startswith(name.rstrip("*")) for setting in SETTINGS)
     # The prefix alone, and what stands for any name in the parsers' messages.
-    return name in SETTINGS or name in {"JWT_", "JWT_X"}
+    return name in SETTINGS | OTHER_NAMES or name in {"JWT_", "JWT_X"}
 
 
 @pytest.mark.parametrize(

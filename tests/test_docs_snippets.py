@@ -95,28 +95,6 @@ def test_guards_of_classes_and_blueprints() -> None:
     assert client.get("/api/health").json == {"healthy": True}
 
 
-def test_locations_with_cookies_and_csrf() -> None:
-    module = snippet("locations")
-    client: FlaskClient = module.app.test_client()
-    login: Any = client.post("/login", json={"username": "ann"}, base_url="https://localhost")
-    cookies = login.headers.getlist("Set-Cookie")
-    assert all("Secure; HttpOnly" in cookie and "SameSite=Lax" in cookie for cookie in cookies)
-    assert ["Domain" in cookie for cookie in cookies] == [False, False]
-    call = {"base_url": "https://localhost"}
-    assert client.post("/transfer", **call).status_code == 403
-    form = client.get("/transfer", **call).text
-    assert f'value="{login.json["csrf"]}"' in form
-    sent = {"csrf_token": login.json["csrf"]}
-    assert client.post("/transfer", data=sent, **call).json == {"paid_by": "ann"}
-    header = {"X-CSRF-TOKEN": login.json["csrf"]}
-    assert client.post("/transfer", headers=header, **call).status_code == 200
-    other = {"X-CSRF-TOKEN": login.json["refresh_csrf"]}
-    assert client.post("/transfer", headers=other, **call).status_code == 403
-    gone = client.post("/logout", headers=header, **call).headers.getlist("Set-Cookie")
-    assert ["Max-Age=0; Secure" in cookie for cookie in gone] == [True, True]
-    assert client.get("/transfer", **call).status_code == 401
-
-
 def test_locations_of_one_view() -> None:
     module = snippet("locations")
     client: FlaskClient = module.app.test_client()

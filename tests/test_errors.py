@@ -10,6 +10,7 @@ from werkzeug.exceptions import (
     BadRequest,
     Forbidden,
     HTTPException,
+    NotFound,
     ServiceUnavailable,
     Unauthorized,
 )
@@ -19,16 +20,20 @@ from flask_authx import (
     AccessTokenRequiredError,
     AuthXException,
     BadConfigurationError,
+    CrossOriginError,
     CSRFError,
     ErrorType,
     FreshTokenRequiredError,
     InsufficientScopeError,
     JWTDecodeError,
+    LoginFailedError,
     MalformedRequestError,
     MissingCSRFTokenError,
     MissingTokenError,
     RefreshTokenRequiredError,
+    ReusedTokenError,
     RevokedTokenError,
+    SessionNotFoundError,
     StoreUnavailableError,
     SubjectNotFoundError,
     TokenError,
@@ -83,6 +88,13 @@ LEAVES: list[tuple[AuthXException, type[HTTPException], ErrorType, str, str | No
         challenge("invalid_token", "The token has been revoked"),
     ),
     (
+        ReusedTokenError(),
+        Unauthorized,
+        ErrorType.REVOKED_TOKEN,
+        "The token has been revoked",
+        challenge("invalid_token", "The token has been revoked"),
+    ),
+    (
         AccessTokenRequiredError(),
         Unauthorized,
         ErrorType.ACCESS_TOKEN_REQUIRED,
@@ -115,20 +127,41 @@ LEAVES: list[tuple[AuthXException, type[HTTPException], ErrorType, str, str | No
         ),
     ),
     (
-        MissingCSRFTokenError("X-CSRF-TOKEN"),
+        MissingCSRFTokenError("send the value in the X-CSRF-TOKEN header"),
         Forbidden,
         ErrorType.MISSING_CSRF_TOKEN,
         "The CSRF value is missing: send the value in the X-CSRF-TOKEN header",
         None,
     ),
     (
-        CSRFError("X-CSRF-TOKEN"),
+        CSRFError("send the value in the X-CSRF-TOKEN header"),
         Forbidden,
         ErrorType.CSRF,
         (
             "The CSRF value is not the one that belongs to this token: "
             "send the value in the X-CSRF-TOKEN header"
         ),
+        None,
+    ),
+    (
+        CrossOriginError(),
+        Forbidden,
+        ErrorType.CROSS_ORIGIN,
+        "The request does not come from a page of this app or of an origin that it trusts",
+        None,
+    ),
+    (
+        LoginFailedError(),
+        Unauthorized,
+        ErrorType.LOGIN_FAILED,
+        "The log-in was refused",
+        'Bearer realm="api"',
+    ),
+    (
+        SessionNotFoundError(),
+        NotFound,
+        ErrorType.SESSION_NOT_FOUND,
+        "There is no such login",
         None,
     ),
     (
@@ -151,6 +184,7 @@ STATUS: dict[type[HTTPException], int] = {
     Unauthorized: 401,
     Forbidden: 403,
     BadRequest: 400,
+    NotFound: 404,
     ServiceUnavailable: 503,
 }
 

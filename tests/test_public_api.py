@@ -38,7 +38,8 @@ def test_what_is_exported_is_listed_in_order_and_without_the_rest() -> None:
         for name, value in vars(flask_authx).items()
         if not name.startswith("_") and not isinstance(value, ModuleType)
     }
-    assert public - {"SQLAlchemyBlocklist"} == set(names) - {"SQLAlchemyBlocklist"}
+    late = {"SQLAlchemyBlocklist", "SQLAlchemySessions"}
+    assert public - late == set(names) - late
 
 
 def test_what_is_imported_late_is_listed_and_star_imported_all_the_same() -> None:
@@ -47,6 +48,7 @@ def test_what_is_imported_late_is_listed_and_star_imported_all_the_same() -> Non
     assert everything.keys() >= set(flask_authx.__all__)
     assert set(dir(flask_authx)) >= set(flask_authx.__all__)
     assert flask_authx.SQLAlchemyBlocklist is everything["SQLAlchemyBlocklist"]
+    assert flask_authx.SQLAlchemySessions is everything["SQLAlchemySessions"]
 
 
 def test_what_is_not_exported_is_missing_in_the_usual_way() -> None:

@@ -11,9 +11,11 @@ import pytest
 from flask import Flask
 
 from flask_authx import AuthX, BadConfigurationError, Location
-from flask_authx.settings import Algorithm, OnError, Settings
+from flask_authx.settings import Algorithm, Detail, OnError, SameSite, Settings
 
 from . import (
+    test_cookie_settings,
+    test_session_settings,
     test_settings_effects,
     test_settings_effects_request,
     test_settings_effects_stores,
@@ -26,6 +28,8 @@ NAMES = {one.name for one in fields(Settings) if one.init}
 def test_each_setting_has_a_test_that_shows_its_effect() -> None:
     """DESIGN 5.6: no setting is read by nothing."""
     modules = (
+        test_cookie_settings,
+        test_session_settings,
         test_settings_effects,
         test_settings_effects_request,
         test_settings_effects_stores,
@@ -83,6 +87,43 @@ ENVIRONMENT: dict[str, tuple[str, object]] = {
     "clock_skew": ("2s", 2),
     "prune_on_write": ("0", 0),
     "audit": ("365d", 365 * 86400),
+    "access_cookie_path": ("/app", "/app"),
+    "refresh_cookie_path": ("/app/auth", "/app/auth"),
+    "cookie_domain": ("example.org", "example.org"),
+    "cookie_secure": ("false", False),
+    "cookie_samesite": ("strict", SameSite.STRICT),
+    "cookie_partitioned": ("true", True),
+    "session_cookie": ("false", False),
+    "cookie_max_age": ("30d", 30 * 86400),
+    "csrf_in_cookies": ("false", False),
+    "access_csrf_cookie_name": ("ca", "ca"),
+    "refresh_csrf_cookie_name": ("cr", "cr"),
+    "access_csrf_cookie_path": ("/app", "/app"),
+    "refresh_csrf_cookie_path": ("/app", "/app"),
+    "csrf_check_origin": ("true", True),
+    "trusted_origins": ("https://a.example", frozenset({"https://a.example"})),
+    "sessions": ("true", True),
+    "session_lifetime": ("30d", 30 * 86400),
+    "refresh_grace": ("10", 10),
+    "max_sessions": ("5", 5),
+    "session_details": (
+        "user_agent,address",
+        frozenset({Detail.USER_AGENT, Detail.ADDRESS}),
+    ),
+    "implicit_refresh_deltatime": ("5m", 300),
+    "implicit_refresh_route_exclude": ("/feed", frozenset({"/feed"})),
+    "implicit_refresh_route_include": ("/feed,/news", frozenset({"/feed", "/news"})),
+    "implicit_refresh_method_exclude": ("get", frozenset({"GET"})),
+    "implicit_refresh_method_include": ("GET", frozenset({"GET"})),
+}
+#: What makes no sense without another.
+BESIDE = {
+    "implicit_refresh_deltatime": {"TOKEN_LOCATION": "cookies"},
+    **{
+        name: {"TOKEN_LOCATION": "cookies", "IMPLICIT_REFRESH_DELTATIME": "60"}
+        for name in ENVIRONMENT
+        if name.startswith(("implicit_refresh_route", "implicit_refresh_method"))
+    },
 }
 #: Keys are read by the key set, and what goes with the previous key needs one.
 KEYS = {
@@ -94,7 +135,8 @@ KEYS = {
 @pytest.mark.parametrize("name", ENVIRONMENT)
 def test_an_environment_variable_sets_a_setting(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, value = ENVIRONMENT[name]
-    monkeypatch.setenv(f"FLASK_JWT_{name.upper()}", text)
+    for other, its_text in {**BESIDE.get(name, {}), name.upper(): text}.items():
+        monkeypatch.setenv(f"FLASK_JWT_{other}", its_text)
     app = Flask("tests")
     app.config.from_prefixed_env()
     settings, problems = Settings.read(app.config)
@@ -173,7 +215,10 @@ def test_none_for_the_scheme_is_refused_since_it_could_mean_two_things() -> None
 
 
 def test_none_is_the_default_anywhere_else() -> None:
-    lifetimes = {"access_token_expires", "refresh_token_expires", "max_token_lifetime"}
+    lifetimes = {
+        *("access_token_expires", "refresh_token_expires", "max_token_lifetime"),
+        "session_lifetime",
+    }
     others = NAMES - lifetimes - {"header_type"}
     config = {f"JWT_{name.upper()}": None for name in others}
     settings, problems = Settings.read(config)

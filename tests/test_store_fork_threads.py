@@ -18,7 +18,7 @@ from typing import Any
 import redis
 
 from flask_authx import RedisBlocklist
-from flask_authx.stores import redis as module
+from flask_authx.stores import redis_server as module
 
 from .databases import redis_url
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from redis.cache import CacheConfig
 
 from flask_authx import BadConfigurationError, Entry, Kind, RedisBlocklist, StoreBusyError
-from flask_authx.stores import redis as module
+from flask_authx.stores import redis_server as module
 from flask_authx.stores.breaker import Breaker
 
 from .databases import redis_url

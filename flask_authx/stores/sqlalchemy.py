@@ -9,11 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from .entries import ALL, FOREVER, Cutoff, Entry, Kind, OwnWrites
-from .keyed import REVOCATIONS, KeyedTable, Query, Writer, removed_by
+from .keyed import REVOCATIONS, KeyedTable, Query
 from .tables import blocklist_table
-
-#: The audit trail takes the last two from here.
-__all__ = ["SQLAlchemyBlocklist", "Writer", "removed_by"]
 
 _KINDS = [*Kind]
 #: The parameters of the query for three keys.

@@ -13,7 +13,7 @@ from flask_authx.errors import BadConfigurationError
 from .breaker import Breaker
 from .connections import Connections
 from .entries import OwnWrites, Record, StoreBusyError
-from .sqlalchemy import Writer, removed_by
+from .keyed import Writer, removed_by
 
 #: Records that are removed together.
 BATCH = 5000

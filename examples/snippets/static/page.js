@@ -1,0 +1,37 @@
+// docs/browsers.rst: what the script of a page does.
+
+// [send]
+let refreshing = null;
+
+function csrf(name) {
+  const all = document.cookie.split("; ");
+  const found = all.find((one) => one.startsWith(`${name}=`));
+  return found?.slice(name.length + 1) ?? "";
+}
+
+function post(path, name, body) {
+  const headers = { "X-CSRF-TOKEN": csrf(name) };
+  return fetch(path, { method: "POST", headers, body });
+}
+
+// One at a time: whoever comes meanwhile waits for the same answer.
+function refresh() {
+  refreshing ??= post("/auth/refresh", "csrf_refresh_token").finally(() => {
+    refreshing = null;
+  });
+  return refreshing;
+}
+
+export async function send(path, body) {
+  const answer = await post(path, "csrf_access_token", body);
+  if (answer.status !== 401) return answer;
+  const { error_type: why } = await answer.clone().json();
+  const over = why !== "TokenExpiredError" && why !== "MissingTokenError";
+  if (over || !(await refresh()).ok) return answer;
+  return post(path, "csrf_access_token", body);
+}
+
+// [back]
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
