@@ -5,13 +5,15 @@ ANOTHER := name another Python with make PYTHON=python3.12
 PIP_MINIMUM := .venv-minimum/bin/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-stores test test-slow test-minimum check docs bench bench-stores \
-    format dist clean
+.PHONY: help install demo demo-stores demo-web demo-mobile test test-slow test-minimum check docs \
+    bench bench-stores bench-sessions format dist clean
 
 help:
 	@echo "make install       create .venv with everything that development needs"
 	@echo "make demo          serve the first example on 127.0.0.1:5000"
 	@echo "make demo-stores   serve the second; STORE=redis://... or another URL says on which store"
+	@echo "make demo-web      serve the third, for browsers, on http://localhost:5000"
+	@echo "make demo-mobile   serve the fourth, for clients without cookies, on 127.0.0.1:5000"
 	@echo "make test          the tests, with coverage"
 	@echo "make test-slow     what takes long: outages of private servers, packages built and installed"
 	@echo "make test-minimum  the tests on the oldest supported dependencies"
@@ -20,6 +22,7 @@ help:
 	@echo "make docs          build the documentation into docs/_build/html"
 	@echo "make bench         run the benchmarks"
 	@echo "make bench-stores  run those of the stores on this machine's servers; CHART=FILE.svg draws them"
+	@echo "make bench-sessions  run those of logins, a million of them in each store"
 	@echo "make dist          build the sdist and the wheel into dist/"
 	@echo "make clean         remove all that was built, .venv included"
 
@@ -61,6 +64,12 @@ demo: .venv/.demo
 demo-stores: .venv/.demo
 	@FLASK_STORE="$${STORE:-$$FLASK_STORE}" $(BIN)/python -m examples.stores
 
+demo-web: .venv/.demo
+	@$(BIN)/python -m examples.webapp
+
+demo-mobile: .venv/.demo
+	@$(BIN)/python -m examples.mobile_api
+
 test: .venv/.installed
 	@$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
 
@@ -93,6 +102,10 @@ bench-stores: .venv/.installed
 	@mkdir -p "$(dir $(CHART))"
 	@$(BIN)/python -m benchmarks.stores --chart "$(CHART)"
 	@echo "The chart is in $(CHART); with CHART=docs/_static/stores.svg it is that of the documentation."
+
+# A million logins in each store: some minutes, on a quiet machine.
+bench-sessions: .venv/.installed
+	@$(BIN)/python -m benchmarks.sessions
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix

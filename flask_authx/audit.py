@@ -106,7 +106,7 @@ def warn_of_workers(app: Flask, state: AppState) -> None:
 
     The server says whether there are several (``wsgi.multiprocess``, PEP 3333).
     """
-    if state.revocations is None or not state.revocations.store.per_process:
+    if not state.per_process:
         return
     several = bool(this_request().environ.get("wsgi.multiprocess"))
     if several and not (app.debug or app.testing):
@@ -114,6 +114,10 @@ def warn_of_workers(app: Flask, state: AppState) -> None:
             f"{state.settings.prefix}BLOCKLIST keeps revocations in the memory of each process, "
             "and there are several: a token that one of them has revoked is accepted by the "
             "others. Name a store that they share, such as sqlalchemy:// or redis://host/0."
+            if state.per_process[0] is state.revocations
+            else f"{state.settings.prefix}SESSIONS keeps logins in the memory of each process, and "
+            "there are several: each refuses the refresh tokens of the others. Give AuthX a store "
+            "that they share (sessions=)."
         )
         _log.critical(what)
         warnings.warn(what, RuntimeWarning, stacklevel=2)
@@ -271,8 +275,8 @@ def homeless(app: Flask, state: AppState) -> Iterator[str]:
     own = [name for name, one in app.blueprints.items() if maker_of(one) is state.instance]
     if own and state.sessions is None:
         yield (
-            f"the blueprint {own[0]!r} is about logins that are kept in a store: set "
-            f"{state.settings.prefix}SESSIONS to True."
+            f"{state.settings.prefix}SESSIONS must be True: the blueprint {own[0]!r} is about "
+            "logins that are kept in a store."
         )
     if state.settings.uses_cookies and state.settings.refresh_cookie_path is None:
         try:

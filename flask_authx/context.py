@@ -76,6 +76,12 @@ class AppState:
         """Whether anybody can say that a token is revoked."""
         return self.revocations is not None or self.instance.revoked is not None
 
+    @property
+    def per_process(self) -> list[Revocations | Sessions]:
+        """What is kept in a store that other processes don't see."""
+        kept = (self.revocations, self.sessions)
+        return [one for one in kept if one is not None and one.store.per_process]
+
     def dress(self, error: AuthXException) -> AuthXException:
         """Give an error the words that the settings ask for."""
         error.realm = self.settings.realm

@@ -15,7 +15,6 @@ from . import guards, jar, logins, marks, revoking
 from .callbacks import Instance
 from .context import AppState, memory_of, state_of, this_app, this_request
 from .errors import (
-    AuthXException,
     JWTDecodeError,
     LoginFailedError,
     SessionNotFoundError,
@@ -90,19 +89,7 @@ class _Views:
     def logout(self) -> Response:
         """End the login of whichever token there is, even if it has expired."""
         app, state = this_app(), self._state()
-        refusal: AuthXException | None = None
-        try:
-            revoking.logout(app, state, None)
-        except (StoreUnavailableError, JWTDecodeError) as error:
-            # The CSRF value was right, or there was nothing to protect: at least the browser
-            # forgets. A client that keeps its token can try again.
-            refusal = error
-        if refusal is None:
-            response = Response(status=204)
-        else:
-            response = app.make_response(app.handle_user_exception(refusal))
-        self._forget(state, response)
-        return response
+        return self._ended(state, lambda: revoking.logout(app, state, None))
 
     def sessions(self) -> Response:
         """The user's logins, the latest first, and which of them this is."""
@@ -119,11 +106,10 @@ class _Views:
             raise state.dress(StoreUnavailableError()) from None
         if session is None or session.sub != token.sub:
             raise state.dress(SessionNotFoundError())
-        revoking.revoke_session(app, state, sid, None)
-        response = Response(status=204)
         if sid == token.sid:
-            self._forget(state, response)
-        return response
+            return self._ended(state, lambda: revoking.revoke_session(app, state, sid, None))
+        revoking.revoke_session(app, state, sid, None)
+        return Response(status=204)
 
     def end_others(self) -> Response:
         """End all of the user's logins but this one."""
@@ -151,9 +137,20 @@ class _Views:
         jar.put_pair(this_app(), state, response, pair)
         return response
 
-    def _forget(self, state: AppState, response: Response) -> None:
+    def _ended(self, state: AppState, end: Callable[[], None]) -> Response:
+        """The answer to the end of the request's own login: browsers forget its tokens.
+
+        Also if the store fails, or if the token is none that anybody could use. The CSRF value was
+        right, or there was nothing to protect. A client that keeps its token can try again.
+        """
+        app, response = this_app(), Response(status=204)
+        try:
+            end()
+        except (StoreUnavailableError, JWTDecodeError) as error:
+            response = app.make_response(app.handle_user_exception(error))
         if state.settings.uses_cookies:
-            jar.take_back(this_app(), state, response, *TokenType)
+            jar.take_back(app, state, response, *TokenType)
+        return response
 
 
 def _shown(session: Session, token: Token) -> dict[str, Any]:

@@ -50,6 +50,13 @@ def put(  # noqa: PLR0913 - an answer, a token, and where and how long it is kep
     if max_age is None and not settings.session_cookie:
         max_age = minted.lifetime if settings.cookie_max_age is None else settings.cookie_max_age
     path = _path(app, state, type)
+    if path is None:
+        raise RuntimeError(
+            f"browsers would send the {type} token to {DEFAULT_HOME} alone, where the app has no "
+            "route: register authx.blueprint(), or set "
+            f'app.config["{settings.prefix}REFRESH_COOKIE_PATH"] to the path that your views for '
+            "refresh and log-out share"
+        )
     cookies.put(response, settings, settings.profiles[type], minted, path=path, max_age=max_age)
     if settings.cookie_secure and not state.warned_of_http and has_request_context():
         _explain_http(state, this_request())
@@ -58,18 +65,26 @@ def put(  # noqa: PLR0913 - an answer, a token, and where and how long it is kep
 def put_pair(app: Flask, state: AppState, response: Response, pair: TokenPair) -> None:
     """Set the cookies of both tokens of a login.
 
-    :raises ValueError: if one of them is too long.
+    :raises ValueError: if one of them is too long. Then none is set.
     """
-    put(app, state, response, pair.access_token, TokenType.ACCESS)
-    put(app, state, response, pair.refresh_token, TokenType.REFRESH)
+    _check_response(response)
+    before = response.headers.getlist("Set-Cookie")
+    try:
+        put(app, state, response, pair.access_token, TokenType.ACCESS)
+        put(app, state, response, pair.refresh_token, TokenType.REFRESH)
+    except Exception:
+        response.headers.setlist("Set-Cookie", before)
+        raise
 
 
 def take_back(app: Flask, state: AppState, response: Response, *types: TokenType) -> None:
     """Make browsers forget the tokens of these types."""
     _check_response(response)
     for type in types:
-        profile = state.settings.profiles[type]
-        cookies.take_back(response, state.settings, profile, path=_path(app, state, type))
+        path = _path(app, state, type)
+        # Without one, none can have been set.
+        if path is not None:
+            cookies.take_back(response, state.settings, state.settings.profiles[type], path=path)
 
 
 def home(app: Flask, state: AppState) -> str | None:
@@ -94,11 +109,8 @@ def home(app: Flask, state: AppState) -> str | None:
     return prefix or "/"
 
 
-def _path(app: Flask, state: AppState, type: TokenType) -> str:
-    """The path of a token's cookie.
-
-    :raises RuntimeError: if no route of the app would ever see it.
-    """
+def _path(app: Flask, state: AppState, type: TokenType) -> str | None:
+    """The path of a token's cookie; ``None`` if no route of the app would ever see it."""
     path = state.settings.profiles[type].cookie_path
     if path is not None:
         return path
@@ -106,12 +118,7 @@ def _path(app: Flask, state: AppState, type: TokenType) -> str:
     if path is None:
         path = DEFAULT_HOME
         if not any(rule.rule.startswith(f"{path}/") for rule in app.url_map.iter_rules()):
-            raise RuntimeError(
-                f"browsers would send the {type} token to {path} alone, where the app has no "
-                "route: register authx.blueprint(), or set "
-                f'app.config["{state.settings.prefix}REFRESH_COOKIE_PATH"] to the path that your '
-                "views for refresh and log-out share"
-            )
+            return None
     return f"{_root(app)}{path}"
 
 

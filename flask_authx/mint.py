@@ -173,6 +173,12 @@ class Mint:
             )
         return math.floor(seconds)
 
+    def csrf_values(self, sid: str) -> list[str]:
+        """The CSRF values of a login's tokens of each type, where this app mints them."""
+        if self._codec.keys.current.derived is None:
+            return []
+        return [self._csrf(sid, profile) for profile in self._settings.profiles.values()]
+
     def _csrf(self, sid: str, profile: TokenProfile) -> str:
         # Derived, not random: the same for the whole login, so a form in another tab stays good.
         secret = self._codec.keys.current.derived

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from flask import Flask, Request, has_request_context
 
 from . import claims
 from .context import AppState, memory_of, this_request
-from .csrf import check_csrf, needs_csrf
+from .csrf import check_csrf, check_origin, needs_csrf
 from .errors import AuthXException, JWTDecodeError, StoreUnavailableError, TokenExpiredError
 from .guards import settle
 from .mint import Login, Uid, subject
@@ -26,6 +27,8 @@ from .verifier import Memory, Pending
 _log = logging.getLogger("flask_authx")
 #: Characters.
 _MAX_REASON = 1000
+#: How many rows are removed at once, when all of a subject's logins end.
+_MAX_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +130,17 @@ def _remove_row(state: AppState, sid: str) -> bool | None:
         return None
 
 
+def _remove_rows(state: AppState, sub: str) -> bool:
+    """Remove the rows of a subject's logins that are over. What stays is as good as gone."""
+    if state.sessions is not None:
+        # What failed has been logged.
+        with contextlib.suppress(StoreError):
+            _, over = state.sessions.of(sub, store_of(state).cutoffs(sub))
+            for session in over[:_MAX_ROWS]:
+                state.sessions.end(session.sid)
+    return False
+
+
 def revoke_subject(  # noqa: PLR0913 - a user, and two conditions beside what all three take
     app: Flask,
     state: AppState,
@@ -137,6 +151,8 @@ def revoke_subject(  # noqa: PLR0913 - a user, and two conditions beside what al
     actor: str | None = None,
 ) -> None:
     """Revoke all logins of a subject, but for one that may be kept.
+
+    The rows of those logins are removed as well. One that isn't is not listed either.
 
     :raises StoreUnavailableError: if it could not be written.
     """
@@ -153,6 +169,7 @@ def revoke_subject(  # noqa: PLR0913 - a user, and two conditions beside what al
         signal=subject_revoked,
         ids={"sub": sub, "keep": keep},
         write=lambda: revocations.revoke_subject(sub, keep),
+        tidy=lambda: _remove_rows(state, sub),
     )
     _carry_out(app, state, one)
 
@@ -197,8 +214,14 @@ def _sent(state: AppState, current: Request) -> Token | None:
             refusal = refusal or error
             continue
         if found.location is Location.COOKIES and needs_csrf(state.settings, current):
-            check_csrf(state.settings, found, token, current)
+            # A page that is older than the browser's access cookie has that one's value. Both are
+            # proofs of the same login, which is what is to be ended.
+            check_csrf(state.settings, found, token, current, state.mint.csrf_values(token.sid))
         return token
+    if state.settings.uses_cookies:
+        # A page of another site can send a form, without cookies and so without a value to check;
+        # the answer would make the browser forget them all the same.
+        check_origin(state.settings, current, silent=True)
     if refusal is not None:
         raise refusal
     return None

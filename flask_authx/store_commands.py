@@ -24,6 +24,7 @@ from .revocation import Revocations
 from .sessions import Sessions
 from .stores.entries import Kind, StoreError, UncommittedWritesError
 from .stores.redis import RedisBlocklist
+from .stores.redis_sessions import RedisSessions
 
 #: The spans in which entries expire, and the seconds from now at which each ends.
 SPANS = (("expired", 0), ("in 1 hour", 3600), ("in 1 day", 86400), ("in 7 days", 604800))
@@ -130,12 +131,13 @@ def prune(*, name: str | None) -> None:
         shared(state)
     with failures():
         revocations = revoking.store_of(state)
-        if isinstance(revocations.store, RedisBlocklist):
-            click.echo("Redis removes expired revocations by itself.")
-        elif not revocations.store.per_process:
-            click.echo(f"Removed {_prune(revocations):,} expired revocations.")
-            if state.sessions is not None:
-                click.echo(f"Removed {_prune(state.sessions):,} expired logins.")
+        for what, kept in (("revocations", revocations), ("logins", state.sessions)):
+            if kept is None or kept.store.per_process:
+                continue
+            if isinstance(kept.store, (RedisBlocklist, RedisSessions)):
+                click.echo(f"Redis removes expired {what} by itself.")
+            else:
+                click.echo(f"Removed {_prune(kept):,} expired {what}.")
         if state.trail is not None and state.settings.audit is not None:
             before = revocations.now() - state.settings.audit
             records = state.trail.prune(state.instance.name, before)
@@ -172,9 +174,12 @@ def chosen(name: str | None) -> AppState:
 
 def shared(state: AppState) -> AppState:
     """Refuse to work on a store that ends with this command."""
-    if state.revocations is not None and state.revocations.store.per_process:
+    if state.per_process:
+        what = "BLOCKLIST keeps revocations"
+        if state.per_process[0] is not state.revocations:
+            what = "SESSIONS keeps logins"
         raise click.ClickException(
-            f"{state.settings.prefix}BLOCKLIST keeps revocations in the memory of each process: "
+            f"{state.settings.prefix}{what} in the memory of each process: "
             "this command has a memory of its own, and no server sees it. Name a store that they "
             "share"
         )

@@ -217,10 +217,35 @@ def test_a_browser_logs_out_by_its_refresh_cookie_alone() -> None:
     app, authx = browser_app()
     client = browser(app)
     client.delete_cookie(ACCESS_COOKIE)
-    assert outcome(client.post("/auth/logout", headers=csrf(client))) == CSRF
+    wrong = {"X-CSRF-TOKEN": "x" * 22}
+    assert outcome(client.post("/auth/logout", headers=wrong)) == CSRF
     assert client.post("/auth/logout", headers=csrf(client, REFRESH_CSRF)).status_code == 204
     with app.app_context():
         assert authx.sessions("ann") == []
+
+
+def test_a_page_that_is_older_than_the_access_cookie_can_still_log_out() -> None:
+    """Its form holds the CSRF value of the access token, of the same login."""
+    app, authx = browser_app()
+    client, other = browser(app), browser(app)
+    value, others = csrf(client), csrf(other)
+    client.delete_cookie(ACCESS_COOKIE)
+    assert outcome(client.post("/auth/logout", headers=others)) == CSRF
+    assert outcome(client.post("/auth/refresh", headers=value)) == CSRF
+    assert client.post("/auth/logout", headers=value).status_code == 204
+    with app.app_context():
+        assert len(authx.sessions("ann")) == 1
+
+
+@pytest.mark.parametrize("query", ["", "?token=no.such.token"])
+def test_a_form_of_another_site_makes_no_browser_forget_its_login(query: str) -> None:
+    """SECURITY A.10 181: it comes without cookies, so there is no value to check."""
+    app, _ = browser_app(TOKEN_LOCATION=["cookies", "query"])
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+        response = ask(app, "POST", f"/auth/logout{query}", headers=headers)
+        assert response.status_code == 403
+        assert outcome(response)[1] == "CrossOriginError"
+        assert cookies_in(response) == {}
 
 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token"])

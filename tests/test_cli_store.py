@@ -23,6 +23,10 @@ T = int(NOW)
 SPANS = ["expired", "in 1 hour", "in 1 day", "in 7 days", "later"]
 
 
+#: The app has a view for refresh tokens, and keeps no logins.
+ROTATION = ("hint", "JWT_SESSIONS")
+
+
 def run(app: Flask, *arguments: str) -> Result:
     result = app.test_cli_runner().invoke(group, [*arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit)
@@ -178,7 +182,7 @@ def test_with_several_objects_one_must_be_named(command: str) -> None:
 def test_doctor_is_content_with_a_store_that_has_no_risks() -> None:
     store = SpyStore()
     app, _ = store_app(store)
-    assert found(app) == {PROXY}
+    assert found(app) == {PROXY, ROTATION}
     assert store.calls == ["risks"]
 
 
@@ -202,14 +206,14 @@ def test_doctor_tells_each_risk_with_its_fix(debug: bool, testing: bool, level: 
 
 def test_doctor_calls_a_store_that_can_not_be_reached_an_error() -> None:
     app, _ = store_app(SpyStore(error=ConnectionError("hunter2 is down")))
-    assert found(app) == {PROXY, ("error", "JWT_BLOCKLIST")}
+    assert found(app) == {PROXY, ROTATION, ("error", "JWT_BLOCKLIST")}
     assert doctor(app).exit_code == 1
     assert "hunter2" not in doctor(app).output + doctor(app, "--json").output
 
 
 def test_doctor_warns_of_accept_mode() -> None:
     app, _ = store_app(SpyStore(), BLOCKLIST_ON_ERROR="accept")
-    assert found(app) == {PROXY, ("warning", "JWT_BLOCKLIST_ON_ERROR")}
+    assert found(app) == {PROXY, ROTATION, ("warning", "JWT_BLOCKLIST_ON_ERROR")}
 
 
 def test_doctor_warns_of_stores_in_memory() -> None:
@@ -247,6 +251,6 @@ def test_doctor_finds_the_table_that_is_missing_and_a_file_without_wal(tmp_path:
 
 def test_doctor_wants_no_callback_where_there_is_a_store() -> None:
     app, _ = store_app(SpyStore(), ACCESS_TOKEN_EXPIRES="5h", REVOCATION_REQUIRED=True)
-    assert found(app) == {PROXY}
+    assert found(app) == {PROXY, ROTATION}
     app, _ = store_app(SpyStore(), ACCESS_TOKEN_EXPIRES="5h")
-    assert found(app) == {PROXY}
+    assert found(app) == {PROXY, ROTATION}

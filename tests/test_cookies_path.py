@@ -9,7 +9,7 @@ from flask import Blueprint, Flask
 
 from flask_authx import AuthX, BadConfigurationError
 
-from .answers import ACCESS_COOKIE, REFRESH_COOKIE
+from .answers import ACCESS_COOKIE, ACCESS_CSRF, REFRESH_COOKIE
 from .browsers import LOCAL, answer, browser_app, cookies_in, pair_of, plain_app
 from .support import SECRET, Clock, refresh_token
 
@@ -100,5 +100,15 @@ def test_a_refresh_cookie_that_no_view_would_see_is_refused() -> None:
         answer(app, lambda to: authx.set_refresh_cookies(to, pair.refresh_token))
     assert "authx.blueprint()" in str(caught.value)
     assert answer(app, lambda to: authx.set_access_cookies(to, pair.access_token))
+
+    def both(to: Any) -> None:
+        to.set_cookie("theirs", "x")
+        with pytest.raises(RuntimeError, match="JWT_REFRESH_COOKIE_PATH"):
+            authx.set_cookies(to, pair)
+
+    # All or nothing; and there is nothing to be taken back.
+    assert cookies_in(answer(app, both)).keys() == {"theirs"}
+    taken = cookies_in(answer(app, authx.unset_cookies))
+    assert set(taken) == {ACCESS_COOKIE, ACCESS_CSRF}
     app, authx = plain_app(home=None, REFRESH_COOKIE_PATH="/x")
     assert path_of(app, authx) == "/x"

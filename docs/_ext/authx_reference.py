@@ -39,10 +39,11 @@ from flask_authx import (
     cli,
     errors,
     parsers,
+    session_commands,
     settings,
     store_commands,
 )
-from flask_authx.errors import CSRFError
+from flask_authx.errors import CrossOriginError, CSRFError
 from flask_authx.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def setting_name(field_name: str) -> str:
 def default_of(field_name: str) -> str:
     """A setting's default as reStructuredText."""
     one = next(one for one in fields(Settings) if one.name == field_name)
-    if not one.repr or one.default is None:
+    if not one.repr or one.default in (None, frozenset()):
         return "none"
     if one.metadata["parse"] in (parsers.lifetime, parsers.seconds):
         return duration(one.default)
@@ -105,7 +106,7 @@ def example_of(error: type[AuthXException]) -> AuthXException:
     """An instance, with what its class needs to be told."""
     if issubclass(error, InsufficientScopeError):
         return error(["users:read"])
-    if issubclass(error, CSRFError):
+    if issubclass(error, CSRFError) and not issubclass(error, CrossOriginError):
         return error("X-CSRF-TOKEN")
     return error()
 
@@ -252,16 +253,28 @@ def check_complete(_app: Sphinx, env: BuildEnvironment) -> None:
 
 
 class Command(SphinxDirective):
-    """``.. authx-command:: routes``: what ``flask authx routes --help`` says."""
+    """``.. authx-command:: routes``: what ``flask authx routes --help`` says.
+
+    Of a group it is what each of its commands says.
+    """
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        command = cli.authx.commands[self.arguments[0]]
-        text = help_of(command, f"flask authx {self.arguments[0]}")
-        for module in (cli, store_commands):
+        for module in (cli, store_commands, session_commands):
             self.env.note_dependency(str(module.__file__))
-        return [nodes.literal_block(text, text, language="text")]
+        command = cli.authx.commands[self.arguments[0]]
+        texts = helps_of(command, f"flask authx {self.arguments[0]}")
+        return [nodes.literal_block(text, text, language="text") for text in texts]
+
+
+def helps_of(command: click.Command, name: str) -> Iterator[str]:
+    """A command's help, or that of each command in a group."""
+    if not isinstance(command, click.Group):
+        yield help_of(command, name)
+        return
+    for inner in command.commands.values():
+        yield from helps_of(inner, f"{name} {inner.name}")
 
 
 def help_of(command: click.Command, name: str) -> str:

@@ -15,7 +15,7 @@ LINE = (
     ("find", "locations", "400 401"),
     ("signature, claims", "codec", "401"),
     ("type", "verifier", "401"),
-    ("CSRF", "cookies", "403"),
+    ("CSRF", "csrf", "403"),
     ("revoked?", "store, app", "401 503"),
     ("fresh?", "verifier", "401"),
     ("scopes", "verifier", "403"),
@@ -26,27 +26,28 @@ BANDS = (
         "edge",
         "knows the app and the current request",
         (
-            ("cli", "doctor", "checks", "routes", "extension"),
-            ("store_commands", "revoking", "backing", "audit", "guards"),
+            ("cli", "doctor", "checks", "browser_checks", "findings", "routes"),
+            ("extension", "session_commands", "implicit", "endpoints", "store_commands", "logins"),
+            ("revoking", "backing", "audit", "guards", "jar"),
             ("marks", "context", "signals"),
         ),
     ),
     (
         "request",
         "is handed the request as an argument",
-        (("verifier", "callbacks", "cookies", "locations"),),
+        (("verifier", "callbacks", "cookies", "csrf", "locations"),),
     ),
     (
         "core",
         "no Flask, testable without an app",
         (
-            ("mint", "revocation", "codec", "cache", "claims", "keys"),
-            ("asymmetric", "hmac_secrets", "settings", "parsers", "tokens"),
-            ("stores", "errors"),
+            ("mint", "revocation", "sessions", "codec", "index", "cache"),
+            ("claims", "keys", "asymmetric", "hmac_secrets", "settings", "parsers"),
+            ("tokens", "stores", "errors"),
         ),
     ),
 )
-_WIDTH, _HEIGHT = 960, 740
+_WIDTH, _HEIGHT = 960, 790
 
 
 def modules() -> set[str]:
@@ -109,9 +110,9 @@ def _bands() -> Iterator[str]:
         for number, line in enumerate(textwrap.wrap(motto, 20)):
             yield _text(32, top + 51 + 16 * number, line, "small faint")
         for number, row in enumerate(rows):
-            width = (_WIDTH - 206 - 16 - 10 * 5) / 6
+            width = (_WIDTH - 181 - 16 - 10 * 5) / 6
             for place, name in enumerate(row):
-                left = 190 + place * (width + 10)
+                left = 165 + place * (width + 10)
                 yield _box(left, top + 18 + 50 * number, width, 38, band)
                 yield _text(left + width / 2, top + 42 + 50 * number, name, "code middle")
         top += height + 12
