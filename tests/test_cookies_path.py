@@ -9,8 +9,8 @@ from flask import Blueprint, Flask
 
 from flask_authx import AuthX, BadConfigurationError
 
-from .answers import ACCESS_COOKIE, ACCESS_CSRF, REFRESH_COOKIE
-from .browsers import LOCAL, answer, browser_app, cookies_in, pair_of, plain_app
+from .answers import ACCESS_COOKIE, REFRESH_COOKIE
+from .browsers import ACCESS_CSRF, LOCAL, answer, browser_app, cookies_in, pair_of, plain_app
 from .support import SECRET, Clock, refresh_token
 
 

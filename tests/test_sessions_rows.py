@@ -1,4 +1,4 @@
-"""What becomes of the rows of logins that are over, and of stores of two kinds beside each other."""
+"""Rows of logins that are over, and stores of two kinds beside each other."""
 
 from __future__ import annotations
 
