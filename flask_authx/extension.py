@@ -365,17 +365,19 @@ class AuthX:
         """
         return logins.refresh(this_app(), current_state(self._instance), token, scopes, data)
 
-    def reauthenticate(self, uid: Uid) -> str:
+    def reauthenticate(self, uid: Uid, *, expiry: Expiry | None = None) -> str:
         """A fresh access token for the current login: for a user who has proved again who they are.
 
         That is the app's own to check, before this. The login stays the same: its ``sid``, scopes
         and audience.
 
         :param uid: whose password, or whatever it was, has been checked.
+        :param expiry: as for :meth:`create_access_token`.
         :raises FreshTokenRequiredError: if the current login is another user's.
         :raises RuntimeError: if nobody is authenticated: guard the view.
         """
-        return logins.reauthenticate(this_app(), current_state(self._instance), uid).token
+        state = current_state(self._instance)
+        return logins.reauthenticate(this_app(), state, uid, expiry).token
 
     def sessions(self, uid: Uid) -> list[Session]:
         """A user's logins that go on, the latest seen first.

@@ -27,7 +27,7 @@ from .errors import (
     SubjectNotFoundError,
     TokenExpiredError,
 )
-from .mint import Extras, Login, Uid, scope_list, subject
+from .mint import Expiry, Extras, Login, Uid, scope_list, subject
 from .sessions import Client, Sessions, Standing
 from .settings import RESERVED_CLAIMS, SAFE_METHODS, Detail
 from .stores.entries import StoreError
@@ -278,7 +278,7 @@ def _renewed(state: AppState, asked: _Asked, row: Session, visit: Visit) -> Toke
 # Proving it again
 
 
-def reauthenticate(app: Flask, state: AppState, uid: Uid) -> Minted:
+def reauthenticate(app: Flask, state: AppState, uid: Uid, expiry: Expiry | None) -> Minted:
     """A fresh access token for the login of the request's token.
 
     :raises FreshTokenRequiredError: if that is another user's.
@@ -296,6 +296,7 @@ def reauthenticate(app: Flask, state: AppState, uid: Uid) -> Minted:
         raise refusal
     extras = Extras(
         fresh=True,
+        expiry=expiry,
         scopes=sorted(token.scopes) or None,
         audience=token.aud or None,
         data=carried(state, token),

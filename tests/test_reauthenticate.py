@@ -282,3 +282,20 @@ def test_there_a_login_has_no_end_that_a_token_could_be_cut_to() -> None:
     claims = parts(body["access"])[1]
     assert claims["auth_time"] == AT
     assert claims["exp"] == int(clock.now) + 900
+
+
+def test_it_may_last_longer_or_shorter_than_other_access_tokens() -> None:
+    """Where these last for seconds, the next form must still be filled in."""
+    here = step_up(ACCESS_TOKEN_EXPIRES=10)
+
+    @here.app.post("/for-long")
+    @here.authx.token_required
+    def for_long() -> dict[str, str]:
+        return {"access": here.authx.reauthenticate("ann", expiry=timedelta(minutes=5))}
+
+    pair = here.log_in()
+    body: Any = ask(here.app, "POST", "/for-long", headers=bearer(pair.access_token)).get_json()
+    here.clock.advance(299)
+    assert sudo(here, body["access"]) == OK
+    here.clock.advance(20)
+    assert sudo(here, body["access"]) == (401, "TokenExpiredError")

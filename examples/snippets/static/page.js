@@ -2,6 +2,7 @@
 
 // [send]
 let refreshing = null;
+let refreshed = 0;
 
 function csrf(name) {
   const all = document.cookie.split("; ");
@@ -18,16 +19,20 @@ function post(path, name, body) {
 function refresh() {
   refreshing ??= post("/auth/refresh", "csrf_refresh_token").finally(() => {
     refreshing = null;
+    refreshed += 1;
   });
   return refreshing;
 }
 
 export async function send(path, body) {
+  const before = refreshed;
   const answer = await post(path, "csrf_access_token", body);
   if (answer.status !== 401) return answer;
   const { error_type: why } = await answer.clone().json();
   const over = why !== "TokenExpiredError" && why !== "MissingTokenError";
-  if (over || !(await refresh()).ok) return answer;
+  if (over) return answer;
+  // Others may have refreshed since this was sent.
+  if (refreshed === before && !(await refresh()).ok) return answer;
   return post(path, "csrf_access_token", body);
 }
 

@@ -1,0 +1,1 @@
+"""The example ``webapp`` in a real browser: Debian's Chromium, driven by Playwright."""
