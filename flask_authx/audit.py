@@ -18,6 +18,7 @@ from .context import AppState, states, this_request
 from .errors import BadConfigurationError
 from .guards import check
 from .marks import Mark, chain, maker_of, marks_of, rules_for, serve, wrappers_of
+from .settings import SameSite
 from .verifier import Demand
 
 _log = logging.getLogger("flask_authx")
@@ -34,6 +35,7 @@ def watch(app: Flask, state: AppState) -> None:
             start(app, state)
             warn_of_workers(app, state)
             warn_of_plain_cookies(app, state)
+            warn_of_open_cookies(app, state)
             if not state.has_rules:
                 # Flask's call of an idle hook costs as much as finding a token. The list is a new
                 # one, since a request may be walking the old.
@@ -76,6 +78,13 @@ def problems_of(app: Flask, state: AppState) -> list[str]:
         *misplaced_guards(app),
         *homeless(app, state),
     ]
+    if state.settings.implicit_refresh_deltatime is not None and not state.revocable:
+        problems.append(
+            f"{state.settings.prefix}IMPLICIT_REFRESH_DELTATIME renews tokens for weeks, and there "
+            "is neither a store of revocations nor a revocation callback to end that: set "
+            f"{state.settings.prefix}BLOCKLIST, or register a callback with "
+            "@authx.set_callback_token_blocklist."
+        )
     if state.settings.revocation_required and not state.revocable:
         problems.append(
             f"{state.settings.prefix}REVOCATION_REQUIRED is set and there is neither a store of "
@@ -118,6 +127,20 @@ def warn_of_workers(app: Flask, state: AppState) -> None:
             else f"{state.settings.prefix}SESSIONS keeps logins in the memory of each process, and "
             "there are several: each refuses the refresh tokens of the others. Give AuthX a store "
             "that they share (sessions=)."
+        )
+        _log.critical(what)
+        warnings.warn(what, RuntimeWarning, stacklevel=2)
+
+
+def warn_of_open_cookies(app: Flask, state: AppState) -> None:
+    """Say so loudly if any site can act for a user."""
+    settings = state.settings
+    bare = not settings.cookie_csrf_protect and settings.cookie_samesite is SameSite.NONE
+    if settings.uses_cookies and bare and not (app.debug or app.testing):
+        what = (
+            f"{settings.prefix}COOKIE_CSRF_PROTECT is off and {settings.prefix}COOKIE_SAMESITE is "
+            "None: any site can make a browser send requests in its user's name. Remove one of the "
+            "two."
         )
         _log.critical(what)
         warnings.warn(what, RuntimeWarning, stacklevel=2)
@@ -195,10 +218,12 @@ def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Demand | None
     owners.append(("app", app))
     if _is_static(app, endpoint):
         return None, STATIC
+    makers = map(maker_of, chain(app.view_functions[endpoint]))
+    maker = next((one for one in makers if one is not None), None)
+    if maker is not None:
+        # It says itself what it needs, if anything.
+        return None, BUILT_IN if maker is instance else NOBODY
     for who, owner in owners:
-        if maker_of(owner) is not None:
-            # Its views say themselves what they need, some nothing.
-            return None, BUILT_IN
         if instance in rules_for(owner):
             return rules_for(owner)[instance], who
     if state.settings.protect_all:
@@ -228,6 +253,12 @@ def collisions(app: Flask, state: AppState) -> list[str]:
                 f"{prefix}*: a key is also one of {other.instance.name!r}: give each AuthX "
                 "object its own, or the tokens of one open the doors of the other."
             )
+        if _shares_users(state, other):
+            problems.append(
+                f"{prefix}ENCODE_ISSUER is that of {other.instance.name!r}, and so is the store: a "
+                "user of one has the logins of the other's user of that uid. Give each AuthX object "
+                "an issuer of its own, or none."
+            )
         mine, others = _cookie_names(state), _cookie_names(other)
         problems += [
             f"{prefix}*_COOKIE_NAME: the cookie {name} is one of {other.instance.name!r}, "
@@ -235,6 +266,13 @@ def collisions(app: Flask, state: AppState) -> list[str]:
             for name in sorted(mine & others)
         ]
     return problems
+
+
+def _shares_users(state: AppState, other: AppState) -> bool:
+    """Whether two objects find each other's revocations and logins under the same keys."""
+    mine, others = state.settings, other.settings
+    same_store = mine.blocklist is not None and mine.blocklist == others.blocklist
+    return same_store and mine.issuer is not None and mine.issuer == others.issuer
 
 
 def _cookie_names(state: AppState) -> set[str]:
@@ -283,6 +321,13 @@ def homeless(app: Flask, state: AppState) -> Iterator[str]:
             jar.home(app, state)
         except BadConfigurationError as error:
             yield from error.problems
+            return
+    for other in states(app).values():
+        if own and other is not state and jar.home(app, other) == jar.home(app, state):
+            yield (
+                f"the blueprint {own[0]!r} is on the path of that of {other.instance.name!r}, which "
+                "would answer in its place: give it another url_prefix."
+            )
 
 
 def changed_settings(app: Flask, state: AppState) -> list[str]:

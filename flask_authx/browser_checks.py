@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import audit
+from . import audit, jar
 from .findings import Finding, Level, Subject
 from .stores.entries import Risk, StoreError
 from .tokens import Location, TokenType
@@ -108,5 +108,25 @@ def session_store(subject: Subject) -> Iterator[Finding]:
         return
     fixes = {risk.fix for risk in said}
     for risk in risks:
-        if risk.fix not in fixes:
-            yield Finding(level, subject.setting("SESSIONS"), risk.problem, risk.fix)
+        if risk.fatal or risk.fix not in fixes:
+            how_bad = Level.ERROR if risk.fatal else level
+            yield Finding(how_bad, subject.setting("SESSIONS"), risk.problem, risk.fix)
+
+
+def refresh_path(subject: Subject) -> Iterator[Finding]:
+    """Whether any view would be sent the refresh cookie."""
+    settings, app = subject.settings, subject.app
+    if not settings.uses_cookies or subject.state.sessions is None:
+        return
+    path = settings.refresh_cookie_path
+    if path is None and jar.home(app, subject.state) is not None:
+        return
+    path = jar.DEFAULT_HOME if path is None else path
+    if not jar.is_seen(app, path):
+        yield Finding(
+            Level.HINT if settings.refresh_cookie_path else Level.WARNING,
+            subject.setting("REFRESH_COOKIE_PATH"),
+            f"browsers send refresh tokens to {path} alone, and the app itself has no route there.",
+            "set it to the path that the views for refresh and log-out share, or remove it and "
+            "register authx.blueprint(); if the app is mounted there, all is well.",
+        )

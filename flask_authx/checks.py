@@ -122,7 +122,8 @@ def _store(subject: Subject) -> Iterator[Finding]:
         yield _speechless(subject, revocations)
         return
     for risk in risks:
-        yield Finding(level, subject.setting("BLOCKLIST"), risk.problem, risk.fix)
+        how_bad = Level.ERROR if risk.fatal else level
+        yield Finding(how_bad, subject.setting("BLOCKLIST"), risk.problem, risk.fix)
 
 
 def _speechless(subject: Subject, revocations: Revocations) -> Finding:
@@ -323,4 +324,5 @@ CHECKS: dict[str, Check] = {
     "plain http": browser_checks.secure,
     "rotation": browser_checks.rotation,
     "store of logins": browser_checks.session_store,
+    "refresh path": browser_checks.refresh_path,
 }

@@ -55,6 +55,8 @@ class AppState:
     sessions: Sessions | None
     #: Where revocations are written down for people; ``None`` if they are not.
     trail: AuditTrail | None
+    #: Ends the login of a refresh token that was used after its successor.
+    end_reused: Callable[[Flask, AppState, Token], None]
     #: Seconds since 1970-01-01 UTC.
     clock: Callable[[], float]
     #: The app's settings as they were read, to notice later changes.

@@ -6,8 +6,11 @@ a script never sees what it isn't meant to hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
 
@@ -15,6 +18,7 @@ from . import guards, jar, logins, marks, revoking
 from .callbacks import Instance
 from .context import AppState, memory_of, state_of, this_app, this_request
 from .errors import (
+    AuthXException,
     JWTDecodeError,
     LoginFailedError,
     SessionNotFoundError,
@@ -26,12 +30,14 @@ from .stores.session import Session
 from .tokens import Location, Token, TokenPair, TokenType
 from .verifier import Demand
 
+_COOKIES = frozenset({Location.COOKIES})
+
 
 def make(
     instance: Instance,
     url_prefix: str | None,
     name: str,
-    authenticate: Callable[[], Uid | None] | None,
+    authenticate: Callable[[], Uid | Awaitable[Uid | None] | None] | None,
 ) -> Blueprint:
     """A new blueprint of an ``AuthX`` object.
 
@@ -41,17 +47,25 @@ def make(
     marks.made_by(instance, made)
     views = _Views(instance)
     own = Demand()
-    made.add_url_rule("/refresh", "refresh", views.refresh, methods=["POST"])
-    made.add_url_rule("/logout", "logout", views.logout, methods=["POST"])
-    for rule, endpoint, view, method in (
-        ("/sessions", "sessions", views.sessions, "GET"),
-        ("/sessions", "end_others", views.end_others, "DELETE"),
-        ("/sessions/<sid>", "end_session", views.end_session, "DELETE"),
-    ):
-        made.add_url_rule(rule, endpoint, guards.guard(instance, own, view), methods=[method])
+    routes: list[tuple[str, str, Callable[..., Response], str]] = [
+        ("/refresh", "refresh", views.refresh, "POST"),
+        ("/logout", "logout", views.logout, "POST"),
+        ("/sessions", "sessions", guards.guard(instance, own, views.sessions), "GET"),
+        ("/sessions", "end_others", guards.guard(instance, own, views.end_others), "DELETE"),
+        (
+            "/sessions/<sid>",
+            "end_session",
+            guards.guard(instance, own, views.end_session),
+            "DELETE",
+        ),
+    ]
     if authenticate is not None:
-        login = views.login(authenticate)
-        made.add_url_rule("/login", "login", login, methods=["POST"])
+        routes.append(("/login", "login", views.login(authenticate), "POST"))
+    for rule, endpoint, view, method in routes:
+        # A function of this blueprint alone.
+        alone = functools.wraps(view)(functools.partial(view))
+        marks.made_by(instance, alone)
+        made.add_url_rule(rule, endpoint, alone, methods=[method])
     made.after_request(logins.no_store)
     return made
 
@@ -62,7 +76,9 @@ class _Views:
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
 
-    def login(self, authenticate: Callable[[], Uid | None]) -> Callable[[], Response]:
+    def login(
+        self, authenticate: Callable[[], Uid | Awaitable[Uid | None] | None]
+    ) -> Callable[[], Response]:
         """The view that opens a login for whom the app says it is."""
 
         def view() -> Response:
@@ -71,13 +87,36 @@ class _Views:
                 # There is no token yet whose CSRF value could be asked for, and a user who has
                 # been logged in as somebody else tells that one's account what isn't meant for it.
                 guards.check_origin(state, current)
-            uid = app.ensure_sync(authenticate)()
-            if uid is None:
+            uid: object = app.ensure_sync(authenticate)()
+            if uid is None or uid is False:
                 raise state.dress(LoginFailedError())
-            pair = logins.open_login(app, state, uid, Extras(fresh=True), None)
-            return self._answer(state, pair, in_cookies=_from_browser(state, current))
+            if not isinstance(uid, (str, int, UUID)) or isinstance(uid, bool):
+                raise TypeError(
+                    "authenticate= must return the uid of whoever logs in, or None to refuse, not "
+                    f"{type(uid).__name__}"
+                )
+            in_cookies = _from_browser(state, current)
+            extras = Extras(fresh=True)
+            pair = logins.open_login(app, state, uid, extras, None, in_cookies=in_cookies)
+            if in_cookies:
+                self._end_former(state)
+            return self._answer(state, pair, in_cookies=in_cookies)
 
         return view
+
+    def _end_former(self, state: AppState) -> None:
+        """End the login whose cookies are overwritten (ASVS 7.2.4): nobody could do that later."""
+        sids: set[str] = set()
+        for type in TokenType:
+            # Whatever is wrong with a cookie, it is about to be replaced.
+            with contextlib.suppress(AuthXException):
+                found = state.verifier.finder.find(this_request(), type, _COOKIES)
+                if found is not None:
+                    sids.add(state.verifier.decode(found.token, expired=True).sid)
+        for sid in sids:
+            # What failed has been logged; the new login is open.
+            with contextlib.suppress(StoreUnavailableError):
+                revoking.revoke_session(this_app(), state, sid, "another log-in in its browser")
 
     def refresh(self) -> Response:
         """New tokens for a refresh token, which they replace."""
@@ -93,19 +132,14 @@ class _Views:
 
     def sessions(self) -> Response:
         """The user's logins, the latest first, and which of them this is."""
-        state, token = self._state(), self._token()
+        state, token = self._state(), self._owner()
         listed = logins.logins_of(state, token.sub)
         return jsonify(sessions=[_shown(session, token) for session in listed])
 
     def end_session(self, sid: str) -> Response:
         """End one of the user's logins."""
-        app, state, token = this_app(), self._state(), self._token()
-        try:
-            session = logins.sessions_of(state).find(sid)
-        except StoreError:
-            raise state.dress(StoreUnavailableError()) from None
-        if session is None or session.sub != token.sub:
-            raise state.dress(SessionNotFoundError())
+        app, state, token = this_app(), self._state(), self._owner()
+        self._check_kept(state, sid, token)
         if sid == token.sid:
             return self._ended(state, lambda: revoking.revoke_session(app, state, sid, None))
         revoking.revoke_session(app, state, sid, None)
@@ -113,18 +147,30 @@ class _Views:
 
     def end_others(self) -> Response:
         """End all of the user's logins but this one."""
-        app, state, token = this_app(), self._state(), self._token()
+        app, state, token = this_app(), self._state(), self._owner()
         revoking.revoke_subject(app, state, token.sub, token.sid, None)
         return Response(status=204)
 
     def _state(self) -> AppState:
         return state_of(this_app(), self._instance)
 
-    def _token(self) -> Token:
-        token = memory_of(this_request(), self._state()).token
+    def _owner(self) -> Token:
+        """The token of a kept login: one that was minted beside it doesn't rule over logins."""
+        state = self._state()
+        token = memory_of(this_request(), state).token
         if token is None:
             raise RuntimeError("the guard of this view has let nobody in")
+        self._check_kept(state, token.sid, token)
         return token
+
+    def _check_kept(self, state: AppState, sid: str, token: Token) -> None:
+        """Refuse a login that isn't kept, or that is another user's."""
+        try:
+            session = logins.sessions_of(state).find(sid)
+        except StoreError:
+            raise state.dress(StoreUnavailableError()) from None
+        if session is None or session.sub != token.sub:
+            raise state.dress(SessionNotFoundError())
 
     def _came_in_cookie(self, state: AppState, type: TokenType) -> bool:
         found = state.verifier.finder.find(this_request(), type, None)

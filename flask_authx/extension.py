@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
@@ -133,11 +133,19 @@ class AuthX:
             instance=instance,
             settings=settings,
             codec=codec,
-            verifier=Verifier(settings, codec, instance, stores.revocations, self._clock),
+            verifier=Verifier(
+                settings,
+                codec,
+                instance,
+                stores.revocations,
+                sessions=stores.sessions,
+                clock=self._clock,
+            ),
             mint=Mint(settings, codec, self._clock, self._ids),
             revocations=stores.revocations,
             sessions=stores.sessions,
             trail=stores.trail,
+            end_reused=logins.end_reused,
             clock=self._clock,
             seen=audit.snapshot(app, prefix),
         )
@@ -224,12 +232,15 @@ class AuthX:
         :param audience: instead of ``JWT_ENCODE_AUDIENCE``.
         :param scopes: the scopes that it holds.
         :param login: a verified token whose login goes on: its ``sid`` and ``auth_time`` are kept.
+            Where logins are kept in a store it is an access token; for a refresh token there is
+            :meth:`refresh`.
         :raises TypeError: if a value is of a type that doesn't fit.
         :raises ValueError: if a value is out of bounds, or a name in ``data`` is reserved.
         :raises StoreUnavailableError: if there is a store of revocations and it can't say which
             logins of the user are over: a new one must not be among them.
         """
         state = current_state(self._instance)
+        logins.refuse_bypass(state, login)
         extras = Extras(
             fresh=fresh,
             headers=headers,
@@ -404,7 +415,7 @@ class AuthX:
         url_prefix: str | None = "/auth",
         *,
         name: str | None = None,
-        authenticate: Callable[[], Any] | None = None,
+        authenticate: Callable[[], Uid | Awaitable[Uid | None] | None] | None = None,
     ) -> Blueprint:
         """Views for refresh, log-out and the list of a user's logins, to be registered on the app.
 
@@ -515,6 +526,7 @@ class AuthX:
         *,
         type: TokenTypeName = "access",
         fresh: bool = False,
+        max_age: timedelta | int | None = None,
         scopes: Iterable[str] = (),
     ) -> Token:
         """The verified token, after everything a guard checks, revocation included.
@@ -526,7 +538,7 @@ class AuthX:
         :raises AuthXException: if the token isn't accepted.
         """
         state = current_state(self._instance)
-        demand = _demand(type=type, fresh=fresh, scopes=scopes)
+        demand = _demand(type=type, fresh=fresh, max_age=max_age, scopes=scopes)
         found = _request_token(token, demand.type)
         return guards.verify(this_app(), state, found, demand, Memory())
 
@@ -565,7 +577,8 @@ class AuthX:
         """Revoke a token: when this returns, no process accepts it any more, and that lasts.
 
         It commits in a transaction of its own: what becomes of the app's own transaction doesn't
-        matter to it. A text is verified first; one that has expired needs no more.
+        matter to it. A text is verified first; one that has expired needs no more. Where logins are
+        kept in a store, a refresh token is revoked with its login, since others replace it.
 
         :param token: by default the current one.
         :param reason: why, for signals and the audit trail; at most 1000 characters.
@@ -810,6 +823,7 @@ class AuthX:
         *,
         type: TokenTypeName = "access",
         fresh: bool = False,
+        max_age: timedelta | int | None = None,
         scopes: Iterable[str] = (),
         check_revocation: bool = True,
         locations: Locations | None = None,
@@ -822,6 +836,7 @@ class AuthX:
         demand = _demand(
             type=type,
             fresh=fresh,
+            max_age=max_age,
             scopes=scopes,
             check_revocation=check_revocation,
             locations=locations,
@@ -895,13 +910,20 @@ def _demand(
         raise BadConfigurationError("max_age= goes with fresh=True: it is about log-ins.")
     return Demand(
         type=type,
-        max_age=None if max_age is None else parsers.seconds(max_age),
+        max_age=None if max_age is None else _max_age(max_age),
         check_revocation=check_revocation,
         scopes=tuple(scope_list(scopes)),
         all_scopes=all_required,
         locations=None if locations is None else parsers.locations(locations),
         **asked,
     )
+
+
+def _max_age(value: timedelta | int) -> int:
+    try:
+        return parsers.seconds(value)
+    except ValueError as error:
+        raise ValueError(f"max_age: {error}") from None
 
 
 def _request_token(token: str | RequestToken, type: TokenType) -> RequestToken:
@@ -932,6 +954,14 @@ def _template_names(app: Flask) -> dict[str, Any]:
     return names
 
 
-def _csrf_token() -> str:
-    """The CSRF value of the request's token, for a form; empty if there is none."""
-    return (current_token.csrf or "") if current_token else ""
+def _csrf_token(name: str | None = None) -> str:
+    """The CSRF value of the request's token, for a form; empty if there is none.
+
+    :param name: of the ``AuthX`` object whose token it is; by default that of the last guard.
+    """
+    if name is None:
+        return (current_token.csrf or "") if current_token else ""
+    if not has_request_context():
+        return ""
+    token = memory_of(this_request(), states(this_app())[name]).token
+    return "" if token is None else token.csrf or ""

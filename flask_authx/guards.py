@@ -16,7 +16,7 @@ from flask import Flask, Request, Response, after_this_request, has_request_cont
 from . import csrf
 from .callbacks import Instance
 from .context import AppState, forget, identify, memory_of, state_of, this_app, this_request, wait
-from .errors import AuthXException, MissingTokenError
+from .errors import AuthXException, MissingTokenError, ReusedTokenError
 from .marks import mark
 from .signals import announce_accepted, announce_refused, announce_unchecked, token_accepted
 from .tokens import Location, RequestToken, Token
@@ -85,9 +85,9 @@ def _walk(app: Flask, state: AppState, current: Request, demand: Demand) -> Pend
             return None
         token = state.verifier.verify(found, demand, current, memory)
     except AuthXException as error:
-        refuse(app, state, memory.suspect, error)
-        if error.code != 401 or demand.on_invalid is OnInvalid.ERROR:
-            raise
+        refusal = refuse(app, state, memory.suspect, error)
+        if refusal.code != 401 or demand.on_invalid is OnInvalid.ERROR:
+            raise refusal from None
         forget(current, memory)
         return None
     except Pending as pending:
@@ -152,8 +152,7 @@ def verify(
     try:
         token = state.verifier.verify(found, demand, current, memory)
     except AuthXException as error:
-        refuse(app, state, memory.suspect, error)
-        raise
+        raise refuse(app, state, memory.suspect, error) from None
     except Pending as pending:
         stopped = pending
     else:
@@ -173,10 +172,21 @@ def _accept(app: Flask, state: AppState, token: Token, memory: Memory) -> None:
         memory.unchecked = None
 
 
-def refuse(app: Flask, state: AppState, suspect: Token | None, error: AuthXException) -> None:
-    """Give an error the app's words, and tell who wants to know."""
+def refuse(
+    app: Flask, state: AppState, suspect: Token | None, error: AuthXException
+) -> AuthXException:
+    """The error with which a request is refused, in the app's words; who wants to know is told.
+
+    A refresh token that was used again ends its login. If that can't be done the error says so.
+    """
+    if suspect is not None and isinstance(error, ReusedTokenError):
+        try:
+            state.end_reused(app, state, suspect)
+        except AuthXException as failure:
+            error = failure
     state.dress(error)
     announce_refused(app, state.instance.name, suspect, error)
+    return error
 
 
 def _harden(state: AppState, current: Request, demand: Demand, memory: Memory) -> None:

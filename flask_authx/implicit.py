@@ -58,10 +58,15 @@ def _is_due(state: AppState, current: Request, token: Token, response: Response)
         and response.status_code < 400
         # Nothing comes after a log-out, or after what the view has minted itself.
         and not sets(response, profile.cookie_name)
-        and min(now + profile.lifetime, logins.end_of(state, token)) > token.exp
+        and _end(state, token, now) > token.exp
         and _is_wanted(settings, current)
         and _came_in_cookie(state, current)
     )
+
+
+def _end(state: AppState, token: Token, now: int) -> int:
+    """When the next token ends: it lives no longer than this one, and not beyond the login."""
+    return min(now + token.exp - token.iat, logins.end_of(state, token))
 
 
 def _is_wanted(settings: Settings, current: Request) -> bool:
@@ -109,7 +114,7 @@ def _renew(app: Flask, state: AppState, token: Token, response: Response) -> Non
         scopes=sorted(token.scopes) or None,
         audience=token.aud or None,
         data=logins.carried(state, token),
-        until=logins.end_of(state, token),
+        until=_end(state, token, int(state.clock())),
     )
     login = state.mint.login(token.sub, token)
     minted = logins.mint(state, TokenType.ACCESS, login, extras)

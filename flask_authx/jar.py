@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, has_request_context
@@ -52,14 +52,24 @@ def put(  # noqa: PLR0913 - an answer, a token, and where and how long it is kep
     path = _path(app, state, type)
     if path is None:
         raise RuntimeError(
-            f"browsers would send the {type} token to {DEFAULT_HOME} alone, where the app has no "
+            f"browsers would send the {type} token to "
+            f"{settings.profiles[type].cookie_path or DEFAULT_HOME} alone, where the app has no "
             "route: register authx.blueprint(), or set "
-            f'app.config["{settings.prefix}REFRESH_COOKIE_PATH"] to the path that your views for '
-            "refresh and log-out share"
+            f'app.config["{settings.prefix}{type.upper()}_COOKIE_PATH"] to the path that your '
+            "views for it share"
         )
     cookies.put(response, settings, settings.profiles[type], minted, path=path, max_age=max_age)
     if settings.cookie_secure and not state.warned_of_http and has_request_context():
         _explain_http(state, this_request())
+
+
+def check(app: Flask, state: AppState, pair: TokenPair) -> None:
+    """Refuse what :func:`put_pair` would refuse.
+
+    :raises ValueError: as that does.
+    :raises RuntimeError: as that does.
+    """
+    put_pair(app, state, Response(), pair)
 
 
 def put_pair(app: Flask, state: AppState, response: Response, pair: TokenPair) -> None:
@@ -68,6 +78,8 @@ def put_pair(app: Flask, state: AppState, response: Response, pair: TokenPair) -
     :raises ValueError: if one of them is too long. Then none is set.
     """
     _check_response(response)
+    if not isinstance(cast(object, pair), TokenPair):
+        raise TypeError(f"a pair is what authx.login() returns, not {type(pair).__name__}")
     before = response.headers.getlist("Set-Cookie")
     try:
         put(app, state, response, pair.access_token, TokenType.ACCESS)
@@ -113,13 +125,23 @@ def _path(app: Flask, state: AppState, type: TokenType) -> str | None:
     """The path of a token's cookie; ``None`` if no route of the app would ever see it."""
     path = state.settings.profiles[type].cookie_path
     if path is not None:
-        return path
+        # As browsers see it, wherever the app is mounted.
+        return path if is_seen(app, path, _root(app)) else None
     path = home(app, state)
     if path is None:
         path = DEFAULT_HOME
-        if not any(rule.rule.startswith(f"{path}/") for rule in app.url_map.iter_rules()):
+        if not is_seen(app, path):
             return None
     return f"{_root(app)}{path}"
+
+
+def is_seen(app: Flask, path: str, root: str = "") -> bool:
+    """Whether an app that is mounted at this root has a route to which a cookie's path leads.
+
+    RFC 6265 section 5.1.4: the path itself and all below it.
+    """
+    below = path.rstrip("/") + "/"
+    return any(f"{root}{rule.rule}/".startswith(below) for rule in app.url_map.iter_rules())
 
 
 def _root(app: Flask) -> str:
@@ -132,7 +154,8 @@ def _root(app: Flask) -> str:
 def _minted(state: AppState, token: object) -> Minted:
     """What there is to know of a token; one that this request has minted is not read again."""
     if not isinstance(token, str):
-        raise TypeError(f"the token must be text, not {type(token).__name__}")
+        hint = ": a pair goes into authx.set_cookies()" if isinstance(token, TokenPair) else ""
+        raise TypeError(f"the token must be text, not {type(token).__name__}{hint}")
     if has_request_context():
         known = memory_of(this_request(), state).minted.get(token)
         if known is not None:

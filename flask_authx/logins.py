@@ -8,6 +8,7 @@ is lost after it, the token that was sent is the predecessor and is answered aga
 from __future__ import annotations
 
 import contextlib
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -15,12 +16,13 @@ from typing import Any, cast
 from flask import Flask, Response, after_this_request, has_request_context
 from werkzeug.exceptions import MethodNotAllowed
 
-from . import guards, revoking
+from . import guards, jar, revoking
 from .context import AppState, load_user, memory_of, note_minted, this_request
 from .errors import (
     AuthXException,
     FreshTokenRequiredError,
     InsufficientScopeError,
+    JWTDecodeError,
     ReusedTokenError,
     RevokedTokenError,
     StoreUnavailableError,
@@ -32,15 +34,20 @@ from .sessions import Client, Sessions, Standing
 from .settings import RESERVED_CLAIMS, SAFE_METHODS, Detail
 from .stores.entries import StoreError
 from .stores.session import Session, Visit
-from .tokens import Minted, RequestToken, Token, TokenPair, TokenType, grants
-from .verifier import Demand, Memory
+from .tokens import Location, Minted, RequestToken, Token, TokenPair, TokenType, grants
+from .verifier import USED_AGAIN, Demand, Memory
 
 #: Characters of a login's name, and of what a client says of itself.
 MAX_TEXT = 255
 #: How often a row is read again that another refresh has changed meanwhile. Once is enough, unless
 #: the store contradicts itself.
 _ATTEMPTS = 3
-_REFRESH = Demand(type=TokenType.REFRESH)
+#: Control characters, lone surrogates, and what ends a line or a paragraph.
+_BREAKING = ("Cc", "Cs", "Zl", "Zp")
+#: What changes the direction of text, so that a name reads as something else.
+_TURNING = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_COOKIES = frozenset({Location.COOKIES})
+_REFRESH = Demand(type=TokenType.REFRESH, replaced=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,8 @@ class _Asked:
     token: Token
     memory: Memory
     extras: Extras
+    #: Whether the new tokens must fit into cookies, where it came from.
+    in_cookies: bool
 
 
 def carried(state: AppState, token: Token) -> dict[str, Any] | None:
@@ -111,14 +120,35 @@ def refuse_rowless(state: AppState, what: str) -> None:
         )
 
 
+def refuse_bypass(state: AppState, token: Token | None) -> None:
+    """Refuse to mint beside the rotation.
+
+    :raises RuntimeError: if the token is one that is replaced when others are minted for it.
+    """
+    if state.sessions is None or token is None:
+        return
+    if state.settings.profiles[token.type].rotates:
+        raise RuntimeError(
+            "an access token for a refresh token is what authx.refresh() mints, which also "
+            f"replaces the refresh token; {state.settings.prefix}SESSIONS is on"
+        )
+
+
 # Opening
 
 
-def open_login(
-    app: Flask, state: AppState, uid: Uid, extras: Extras, name: str | None
+def open_login(  # noqa: PLR0913 - a user, a name, and what the tokens say and where they go
+    app: Flask,
+    state: AppState,
+    uid: Uid,
+    extras: Extras,
+    name: str | None,
+    *,
+    in_cookies: bool = False,
 ) -> TokenPair:
     """Open a login: its row and its first tokens. Too many of one user: the oldest gives way.
 
+    :param in_cookies: whether the tokens must fit into cookies.
     :raises StoreUnavailableError: if a store can't answer.
     """
     sessions = sessions_of(state)
@@ -128,6 +158,9 @@ def open_login(
     ends = login.auth_time + state.settings.session_lifetime
     access = mint(state, TokenType.ACCESS, login, replace(extras, until=ends))
     refresh = mint(state, TokenType.REFRESH, login, replace(extras, fresh=False, until=ends))
+    pair = pair_of(access, refresh)
+    if in_cookies:
+        jar.check(app, state, pair)
     sub = subject(uid)
     going_on: Sequence[Session] = ()
     over: Sequence[Session] = ()
@@ -143,7 +176,7 @@ def open_login(
     # The login is open. If this fails that has been logged, and the next one does it.
     with contextlib.suppress(StoreError, StoreUnavailableError):
         _make_room(app, state, going_on, over)
-    return pair_of(access, refresh)
+    return pair
 
 
 def _logins(state: AppState, sub: str) -> tuple[list[Session], list[Session]]:
@@ -182,35 +215,57 @@ def refresh(
     if has_request_context() and this_request().method in SAFE_METHODS:
         # Any page can make a browser send one, and caches may answer it.
         raise MethodNotAllowed(["POST"])
-    token, memory = _verified(app, state, sent)
+    token, memory, location = _verified(app, state, sent)
     try:
         extras = Extras(
             scopes=_narrowed(token, scopes),
             audience=token.aud or None,
             data=carried(state, token) if data is None else data,
         )
-        return _rotate(app, state, sessions, _Asked(token, memory, extras))
+        return _rotate(
+            app, state, sessions, _Asked(token, memory, extras, location is Location.COOKIES)
+        )
     except StoreError:
         what = "The token could not be refreshed right now: keep it and try again"
         refusal: AuthXException = StoreUnavailableError(description=what)
     except AuthXException as error:
         refusal = error
-    guards.refuse(app, state, token, refusal)
-    raise refusal
+    raise guards.refuse(app, state, token, refusal)
 
 
-def _verified(app: Flask, state: AppState, sent: str | RequestToken | None) -> tuple[Token, Memory]:
-    """The refresh token after everything that a guard checks."""
+def _verified(
+    app: Flask, state: AppState, sent: str | RequestToken | None
+) -> tuple[Token, Memory, Location]:
+    """The refresh token after everything that a guard checks, and where it was."""
+    found: RequestToken | None
     if sent is None:
         current = this_request()
         guards.check(app, state, current, _REFRESH)
         memory = memory_of(current, state)
+        found = state.verifier.finder.find(current, _REFRESH.type, None)
     else:
         found = sent if isinstance(sent, RequestToken) else RequestToken(sent, type=_REFRESH.type)
         memory = Memory()
         memory.token = guards.verify(app, state, found, _REFRESH, memory)
     # A guard that isn't optional lets nobody pass.
-    return cast(Token, memory.token), memory
+    return cast(Token, memory.token), memory, cast(RequestToken, found).location
+
+
+def _check_companion(state: AppState, token: Token) -> None:
+    """Refuse a refresh cookie beside the access cookie of another login.
+
+    A neighbouring host can plant one, and its CSRF cookie, but no cookie that starts with
+    ``__Host-``: the user would be logged in as whoever planted it.
+
+    :raises JWTDecodeError: then.
+    """
+    other: Token | None = None
+    with contextlib.suppress(AuthXException):
+        found = state.verifier.finder.find(this_request(), TokenType.ACCESS, _COOKIES)
+        if found is not None:
+            other = state.verifier.decode(found.token, expired=True)
+    if other is not None and other.sid != token.sid:
+        raise JWTDecodeError("the cookies are of two logins")
 
 
 def _narrowed(token: Token, scopes: Iterable[str] | None) -> list[str] | None:
@@ -235,19 +290,28 @@ def _rotate(app: Flask, state: AppState, sessions: Sessions, asked: _Asked) -> T
         if standing is Standing.EXPIRED:
             raise TokenExpiredError("its login has reached its end")
         if standing is Standing.REUSED:
-            why = "a refresh token was used again"
-            revoking.revoke_session(app, state, token.sid, why, actor=token.sub, reused=token)
-            raise ReusedTokenError(why)
+            # Refusing it ends the login.
+            raise ReusedTokenError(USED_AGAIN)
         _check_user(app, state, asked)
         # For the predecessor the row is as it should be: the answer to it was lost, or another tab
         # was faster.
         again = standing is Standing.PREDECESSOR
         visit = row.visit if again else sessions.next_visit(row, client_of(state))
         pair = _renewed(state, asked, row, visit)
+        if asked.in_cookies:
+            jar.check(app, state, pair)
         if again or sessions.move(row, visit):
             return pair
         # Another refresh, or the end of the login, came between reading and writing.
     raise StoreError("the store of logins contradicts itself")
+
+
+def end_reused(app: Flask, state: AppState, token: Token) -> None:
+    """End the login of a refresh token that was used after its successor.
+
+    :raises StoreUnavailableError: if that could not be written.
+    """
+    revoking.revoke_session(app, state, token.sid, USED_AGAIN, actor=token.sub, reused=token)
 
 
 def _check_user(app: Flask, state: AppState, asked: _Asked) -> None:
@@ -291,9 +355,7 @@ def reauthenticate(app: Flask, state: AppState, uid: Uid, expiry: Expiry | None)
             "one with authx.login(uid)"
         )
     if token.sub != subject(uid):
-        refusal = FreshTokenRequiredError()
-        guards.refuse(app, state, token, refusal)
-        raise refusal
+        raise guards.refuse(app, state, token, FreshTokenRequiredError())
     extras = Extras(
         fresh=True,
         expiry=expiry,
@@ -355,8 +417,8 @@ def check_name(name: object) -> None:
         raise TypeError(f"the name of a login is text, not {type(name).__name__}")
     if not name or len(name) > MAX_TEXT or not _is_plain(name):
         raise ValueError(
-            f"the name of a login has 1 to {MAX_TEXT} characters, and no line breaks or other "
-            "control characters"
+            f"the name of a login has 1 to {MAX_TEXT} characters, and none that break the line or "
+            "change its direction"
         )
 
 
@@ -379,5 +441,5 @@ def client_of(state: AppState) -> Client:
 
 
 def _is_plain(text: str) -> bool:
-    # Control characters, line breaks and lone surrogates are not printable; a space is.
-    return text.isprintable()
+    """Whether a line of text holds nothing that breaks it, hides in it or turns it around."""
+    return not any(unicodedata.category(one) in _BREAKING or one in _TURNING for one in text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet, ref
@@ -38,7 +38,7 @@ _wrappers: WeakKeyDictionary[Any, list[tuple[ref[Any], Instance]]] = WeakKeyDict
 _rules: WeakKeyDictionary[Any, Rules] = WeakKeyDictionary()
 #: By app or blueprint: the objects by whose rules requests have been answered.
 _serving: WeakKeyDictionary[Any, WeakSet[Instance]] = WeakKeyDictionary()
-#: The blueprints that ``AuthX`` objects have made, and whose each is.
+#: The blueprints that ``AuthX`` objects have made, and their views, and whose each is.
 _made: WeakKeyDictionary[Any, Instance] = WeakKeyDictionary()
 
 
@@ -75,14 +75,18 @@ def rule(instance: Instance, target: object, demand: Demand | None) -> None:
     rules[instance] = demand
 
 
-def made_by(instance: Instance, blueprint: Blueprint) -> None:
-    """Note whose a blueprint is: no ``AuthX`` object's rules are for it."""
-    _made[blueprint] = instance
+def made_by(instance: Instance, made: Blueprint | Callable[..., Any]) -> None:
+    """Note whose a blueprint or a view is. No object's rules are for such a view."""
+    _made[made] = instance
 
 
 def maker_of(target: object) -> Instance | None:
-    """Whose ``AuthX`` object's a blueprint is; ``None`` for one of the app's."""
-    return _made.get(target)
+    """Whose ``AuthX`` object's a blueprint or a view is; ``None`` for one of the app's."""
+    try:
+        return _made.get(target)
+    except TypeError:
+        # A view of the app that can't be hashed or referred to weakly.
+        return None
 
 
 def serve(instance: Instance, targets: Iterable[Flask | Blueprint]) -> None:

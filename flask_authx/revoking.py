@@ -28,7 +28,7 @@ _log = logging.getLogger("flask_authx")
 #: Characters.
 _MAX_REASON = 1000
 #: How many rows are removed at once, when all of a subject's logins end.
-_MAX_ROWS = 1000
+_MAX_ROWS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,8 @@ def revoke_token(
 ) -> None:
     """Revoke one token; the request's own if none is given. One that has expired needs nothing.
 
+    A refresh token that is replaced by others is revoked with its login.
+
     :raises JWTDecodeError: if a text isn't a good token.
     :raises StoreUnavailableError: if it could not be written.
     """
@@ -78,6 +80,10 @@ def revoke_token(
             return
     else:
         verified = token
+    if state.sessions is not None and state.settings.profiles[verified.type].rotates:
+        # Its successor and its predecessor are as good as itself (RFC 7009 section 2.1).
+        revoke_session(app, state, verified.sid, reason, actor=actor)
+        return
     one = _Revocation(
         kind=Kind.TOKEN,
         value=verified.jti,
@@ -188,13 +194,26 @@ def logout(app: Flask, state: AppState, reason: str | None) -> None:
     except AuthXException as error:
         state.dress(error)
         raise
-    if token is None:
+    if token is None or _is_over(state, token):
         return
     if token.sid != token.jti:
         revoke_session(app, state, token.sid, reason, actor=token.sub)
     elif revocations.now() < token.exp + state.settings.decode_leeway:
         # Another library's token, which has no login beside itself.
         revoke_token(app, state, token, reason, actor=token.sub)
+
+
+def _is_over(state: AppState, token: Token) -> bool:
+    """Whether a login has been ended before, so that nothing is written again."""
+    try:
+        over = store_of(state).is_revoked(token)
+    except StoreError:
+        # Writing says what there is to say.
+        return False
+    if over:
+        # If whoever ended it was killed meanwhile, its row is still there.
+        _remove_row(state, token.sid)
+    return over
 
 
 def _sent(state: AppState, current: Request) -> Token | None:
@@ -213,18 +232,27 @@ def _sent(state: AppState, current: Request) -> Token | None:
             # A cookie from before a change of keys keeps nobody from logging out by the other.
             refusal = refusal or error
             continue
+        if found.location is Location.QUERY:
+            # Any page can send one.
+            _check_origin(state, current)
         if found.location is Location.COOKIES and needs_csrf(state.settings, current):
             # A page that is older than the browser's access cookie has that one's value. Both are
             # proofs of the same login, which is what is to be ended.
             check_csrf(state.settings, found, token, current, state.mint.csrf_values(token.sid))
         return token
-    if state.settings.uses_cookies:
-        # A page of another site can send a form, without cookies and so without a value to check;
-        # the answer would make the browser forget them all the same.
-        check_origin(state.settings, current, silent=True)
+    _check_origin(state, current)
     if refusal is not None:
         raise refusal
     return None
+
+
+def _check_origin(state: AppState, current: Request) -> None:
+    """Refuse what has no CSRF value to check and may come from another site's page.
+
+    The answer to a log-out makes the browser forget its cookies, whether or not they were sent.
+    """
+    if state.settings.uses_cookies:
+        check_origin(state.settings, current, silent=True)
 
 
 def is_revoked(app: Flask, state: AppState, token: str | RequestToken | Token) -> bool:
@@ -303,12 +331,15 @@ def _carry_out(app: Flask, state: AppState, one: _Revocation) -> None:
     removed = one.tidy()
     actor = _actor(state) or one.actor
     recorded = _record(state, one, actor)
-    if one.signal.receivers:
-        one.signal.send(app, name=state.instance.name, actor=actor, reason=one.reason, **one.ids)
-    if one.reused is not None and removed is not False:
-        # Once: of several who find out at the same time one removes the row. Where nobody can say
-        # who it was, it is better said twice than never.
-        announce_reuse(app, state.instance.name, one.reused)
+    try:
+        if one.signal.receivers:
+            name = state.instance.name
+            one.signal.send(app, name=name, actor=actor, reason=one.reason, **one.ids)
+    finally:
+        # Whatever the other receivers do. Once: of several who find out at the same time one
+        # removes the row. Where nobody can say who, it is better said twice than never.
+        if one.reused is not None and removed is not False:
+            announce_reuse(app, state.instance.name, one.reused)
     if not recorded:
         what = "The revocation is in force and could not be recorded"
         raise state.dress(StoreUnavailableError(description=what))

@@ -42,6 +42,7 @@ class Guard:
             **plain,
             "type": self.demand.type,
             "fresh": self.demand.fresh,
+            "max_age": self.demand.max_age,
             "scopes": list(self.demand.scopes),
             "all_scopes": self.demand.all_scopes,
             "optional": self.demand.optional,
@@ -160,7 +161,7 @@ def _words(demand: Demand) -> Iterator[str]:
     if demand.optional:
         yield "optional" if demand.on_invalid is OnInvalid.ERROR else "optional, bad ones ignored"
     if demand.fresh:
-        yield "fresh"
+        yield "fresh" if demand.max_age is None else f"fresh for {demand.max_age} s"
     if demand.scopes:
         yield f"scope {(' and ' if demand.all_scopes else ' or ').join(demand.scopes)}"
     if demand.locations is not None:

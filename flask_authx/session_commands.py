@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from .store_commands import as_json_option, chosen, failures, name_option, share
 from .stores.session import Session
 
 _COLUMNS = ("sid", "name", "created", "last seen", "expires", "user agent", "address")
+#: Characters of a user agent that are shown.
+_AGENT = 40
 
 
 class _Sessions(click.Group):
@@ -71,7 +74,7 @@ def _row(session: Session) -> tuple[str, ...]:
         session.sid,
         session.name or "-",
         *(time.strftime("%Y-%m-%d %H:%M:%SZ") for time in times),
-        session.user_agent or "-",
+        textwrap.shorten(session.user_agent or "-", _AGENT, placeholder=" ..."),
         session.address or "-",
     )
 
@@ -111,5 +114,9 @@ def _revoke_each(state: AppState, sids: Sequence[str], reason: str | None) -> No
     for sid in sids:
         revoking.check_sid(sid)
     for sid in sids:
+        kept = logins.sessions_of(state).find(sid)
         revoking.revoke_session(this_app(), state, sid, reason, actor=f"cli:{user()}")
-        click.echo(f"Revoked the login {sid}.")
+        if kept is None:
+            click.echo(f"No login {sid} is kept. If there are tokens of it, they are revoked.")
+        else:
+            click.echo(f"Revoked the login {sid} of {kept.sub}.")

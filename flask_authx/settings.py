@@ -131,6 +131,8 @@ class TokenProfile:
     csrf_field: str
     csrf_cookie_name: str
     csrf_cookie_path: str
+    #: Whether each token is replaced by the next, where logins are kept in a store.
+    rotates: bool
     #: Groups of locations, in the order they are searched. A group may hold one token.
     search: tuple[tuple[Location, ...], ...]
 
@@ -209,6 +211,7 @@ class Settings:
     refresh_json_key: str = _setting("refresh_token", parsers.text)
     #: The methods whose JSON body is searched.
     json_methods: frozenset[str] = _setting(frozenset({"POST", "PUT", "PATCH"}), parsers.methods)
+
     #: The cookie that holds the access token. Without this setting the prefix is left out where
     #: other settings rule it out: ``__Host-`` needs ``Secure``, no domain and the path ``/``.
     access_cookie_name: str = _setting("__Host-access_token", parsers.name)
@@ -216,8 +219,9 @@ class Settings:
     refresh_cookie_name: str = _setting("__Secure-refresh_token", parsers.name)
     #: The path that the access token is sent to, and all below it.
     access_cookie_path: str = _setting("/", parsers.path)
-    #: The path that the refresh token is sent to, and all below it; by default the prefix of
-    #: ``authx.blueprint()``, or ``/auth`` without one.
+    #: The path that the refresh token is sent to, and all below it, as browsers see it; by default
+    #: the prefix of ``authx.blueprint()``, or ``/auth`` without one, below wherever the app is
+    #: mounted.
     refresh_cookie_path: str | None = _setting(None, parsers.path)
     #: The domain whose hosts all get the cookies; by default the very host that set them alone.
     cookie_domain: str | None = _setting(None, parsers.domain)
@@ -230,7 +234,8 @@ class Settings:
     cookie_partitioned: bool = _setting(False, parsers.boolean)
     #: Whether the cookies end with the browser, as far as browsers still do that.
     session_cookie: bool = _setting(True, parsers.boolean)
-    #: How long cookies are kept that don't; by default as long as their tokens live.
+    #: How long browsers keep cookies that don't end with them; by default as long as their tokens
+    #: live, so the access token's is gone after some minutes.
     cookie_max_age: int | None = _setting(None, parsers.retention)
     #: Whether a token from a cookie needs its CSRF value on unsafe methods.
     cookie_csrf_protect: bool = _setting(True, parsers.boolean)
@@ -283,12 +288,16 @@ class Settings:
     #: How much later the clock of another machine may be that dates logins: a revocation of all a
     #: user's tokens covers logins dated up to that much ahead.
     clock_skew: int = _setting(1, parsers.seconds)
-    #: How many entries each revocation looks at to remove those that have expired; 0 leaves that to
-    #: ``flask authx prune``. Redis does it by itself.
+    #: How many entries each revocation, and how many rows each log-in looks at to remove those that
+    #: have expired; 0 leaves that to ``flask authx prune``. Redis does it by itself.
     prune_on_write: int = _setting(100, parsers.count)
     #: How long to keep records of who revoked what, when and why, in a table ``authx_audit`` of the
     #: app's Flask-SQLAlchemy; without it none are written.
     audit: int | None = _setting(None, parsers.retention)
+    #: Whether the app refuses to serve as long as there is neither a store of revocations nor a
+    #: revocation callback.
+    revocation_required: bool = _setting(False, parsers.boolean)
+
     #: Whether logins are kept in the store of revocations, one row each: then ``authx.login()``
     #: opens them, ``authx.refresh()`` rotates their refresh tokens, and ``authx.sessions()`` lists
     #: them. ``JWT_SESSION_TRACKING`` is the same.
@@ -310,18 +319,14 @@ class Settings:
     implicit_refresh_deltatime: int | None = _setting(None, parsers.retention)
     #: The paths or rules on which no token is renewed by the way.
     implicit_refresh_route_exclude: frozenset[str] = _setting(frozenset(), parsers.paths)
-    #: The paths or rules on which tokens are, whatever the method; if there are any, then only
-    #: there and with the methods that are included.
+    #: The paths or rules on which tokens are renewed, whatever the method; if there are any, then
+    #: only there and with the methods that are included.
     implicit_refresh_route_include: frozenset[str] = _setting(frozenset(), parsers.paths)
     #: The methods with which no token is renewed by the way.
     implicit_refresh_method_exclude: frozenset[str] = _setting(frozenset(), parsers.any_methods)
-    #: The methods with which tokens are; if there are any, then only with them and on the routes
-    #: that are included.
+    #: The methods with which tokens are renewed; if there are any, then only with them and on the
+    #: routes that are included.
     implicit_refresh_method_include: frozenset[str] = _setting(frozenset(), parsers.any_methods)
-
-    #: Whether the app refuses to serve as long as there is neither a store of revocations nor a
-    #: revocation callback.
-    revocation_required: bool = _setting(False, parsers.boolean)
 
     #: One profile for each token type.
     profiles: Mapping[TokenType, TokenProfile] = field(init=False, repr=False)
@@ -434,6 +439,11 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
         for name in ("access_token_expires", "refresh_token_expires")
         if getattr(settings, name) > settings.max_token_lifetime
     ]
+    if settings.sessions and settings.access_token_expires > settings.refresh_token_expires:
+        problems.append(
+            f"{prefix}ACCESS_TOKEN_EXPIRES is longer than {prefix}REFRESH_TOKEN_EXPIRES, after which "
+            "a login that isn't refreshed has ended: shorten it."
+        )
     if not settings.csrf_methods >= UNSAFE_METHODS:
         problems.append(
             f"{prefix}CSRF_METHODS may add to what is protected and not take away: "
@@ -441,6 +451,7 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
         )
     problems += [
         *_cookie_contradictions(settings, prefix),
+        *_idle_cookie_settings(settings, prefix),
         *_renewal_contradictions(settings, prefix),
     ]
     if settings.json_key == settings.refresh_json_key:
@@ -522,6 +533,22 @@ def _cookie_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
         )
 
 
+def _idle_cookie_settings(settings: Settings, prefix: str) -> Iterator[str]:
+    """What has been set about cookies and can have no effect."""
+    if not settings.cookie_csrf_protect:
+        for field_name in ("csrf_check_form", "csrf_check_origin"):
+            if getattr(settings, field_name):
+                yield (
+                    f"{prefix}{field_name.upper()} is part of the CSRF check, and "
+                    f"{prefix}COOKIE_CSRF_PROTECT is off: remove one of the two."
+                )
+    if settings.cookie_max_age is not None and settings.session_cookie:
+        yield (
+            f"{prefix}COOKIE_MAX_AGE is about cookies that outlive the browser: set "
+            f"{prefix}SESSION_COOKIE to False, or remove it."
+        )
+
+
 def environ_key(header: str) -> str:
     """The name of a request header in the WSGI environ (PEP 3333)."""
     return "HTTP_" + header.upper().replace("-", "_")
@@ -541,6 +568,7 @@ def _profiles(settings: Settings) -> dict[TokenType, TokenProfile]:
         csrf_field=settings.access_csrf_field_name,
         csrf_cookie_name=settings.access_csrf_cookie_name,
         csrf_cookie_path=settings.access_csrf_cookie_path,
+        rotates=False,
         # What a client puts there on purpose comes before what a browser sends by itself.
         search=((Location.HEADERS, Location.QUERY, Location.JSON), (Location.COOKIES,)),
     )
@@ -557,6 +585,7 @@ def _profiles(settings: Settings) -> dict[TokenType, TokenProfile]:
         csrf_field=settings.refresh_csrf_field_name,
         csrf_cookie_name=settings.refresh_csrf_cookie_name,
         csrf_cookie_path=settings.refresh_csrf_cookie_path,
+        rotates=True,
         # What is named for it comes first: many clients send their access token with everything.
         search=((Location.JSON,), (Location.COOKIES,), (Location.HEADERS, Location.QUERY)),
     )

@@ -23,11 +23,14 @@ from .csrf import check_csrf, needs_csrf
 from .errors import (
     FreshTokenRequiredError,
     InsufficientScopeError,
+    ReusedTokenError,
     RevokedTokenError,
     StoreUnavailableError,
+    TokenExpiredError,
 )
 from .locations import Finder
 from .revocation import Revocations
+from .sessions import Sessions, Standing
 from .settings import OnError, Settings
 from .stores.entries import StoreError
 from .tokens import (
@@ -43,6 +46,10 @@ from .tokens import (
 
 _COOKIES = Location.COOKIES
 _log = logging.getLogger("flask_authx")
+
+
+#: Why a login is ended with a refresh token that had been replaced.
+USED_AGAIN = "a refresh token was used again"
 
 
 class OnInvalid(StrEnum):
@@ -71,6 +78,8 @@ class Demand:
     locations: frozenset[Location] | None = None
     #: Whether it is asked if the token is revoked.
     check_revocation: bool = True
+    #: Whether a token passes that has been replaced by the next, so that a refresh can tell why.
+    replaced: bool = False
 
 
 _NOTHING: dict[str, tuple[Token, bool | None]] = {}
@@ -133,15 +142,18 @@ class Verifier:
 
     :param instance: holds the app's callbacks, which may come and change later.
     :param revocations: what the store knows, if there is one.
+    :param sessions: the logins that are kept in rows, if they are.
     :param clock: seconds since 1970-01-01 UTC.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it reads, whom it asks, and the time
         self,
         settings: Settings,
         codec: Codec,
         instance: Instance,
         revocations: Revocations | None,
+        *,
+        sessions: Sessions | None,
         clock: Callable[[], float],
     ) -> None:
         self.settings = settings
@@ -149,6 +161,7 @@ class Verifier:
         self.finder: Finder = Finder(settings)
         self._instance = instance
         self._revocations = revocations
+        self._sessions = sessions
         self._lenient = settings.blocklist_on_error is OnError.ACCEPT
         self._clock = clock
 
@@ -181,6 +194,8 @@ class Verifier:
             and self.is_revoked(raw, token, memory)
         ):
             raise RevokedTokenError
+        if self._sessions is not None and self.settings.profiles[demand.type].rotates:
+            self._check_standing(self._sessions, statement, demand)
         if demand.fresh and not self._is_fresh(statement, demand.max_age):
             raise FreshTokenRequiredError(demand.max_age)
         if demand.scopes and not grants(
@@ -188,6 +203,21 @@ class Verifier:
         ):
             raise InsufficientScopeError(demand.scopes)
         return token
+
+    def _check_standing(self, sessions: Sessions, statement: Statement, demand: Demand) -> None:
+        """Refuse a token that has been replaced, and one whose login is over."""
+        if demand.replaced:
+            return
+        try:
+            standing, _ = sessions.judge(statement)
+        except StoreError:
+            raise StoreUnavailableError from None
+        if standing is Standing.EXPIRED:
+            raise TokenExpiredError("its login has reached its end")
+        if standing is Standing.GONE:
+            raise RevokedTokenError("its login is over")
+        if standing is Standing.REUSED:
+            raise ReusedTokenError(USED_AGAIN)
 
     def _is_fresh(self, statement: Statement, max_age: int | None) -> bool:
         # Only a log-in mints fresh tokens, so when it was minted is when users proved who they are.

@@ -55,7 +55,11 @@ def test_who_brings_one_store_brings_both() -> None:
     )
 
 
-@pytest.mark.parametrize("store", [MemorySessions, MemoryBlocklist(), object(), 5], ids=repr)
+@pytest.mark.parametrize(
+    "store",
+    [MemorySessions, MemoryBlocklist(), object(), 5],
+    ids=["class", "other kind", "object", "number"],
+)
 def test_what_keeps_no_logins_is_refused(store: Any) -> None:
     stores = {"blocklist": MemoryBlocklist(), "sessions": store}
     [problem] = problems_of(stores=stores)

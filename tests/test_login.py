@@ -87,7 +87,7 @@ def test_whom_it_is_for_is_kept_as_the_tokens_say_it(uid: Any) -> None:
         ({"uid": ""}, ValueError),
         ({"data": {"gen": 5}}, ValueError),
         ({"data": {"sid": "x"}}, ValueError),
-        ({"data": {"x": object()}}, TypeError),
+        ({"data": {"x": b"bytes"}}, TypeError),
         ({"scopes": "a b"}, TypeError),
         ({"scopes": ["a b"]}, ValueError),
         ({"audience": []}, ValueError),

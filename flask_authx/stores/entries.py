@@ -140,10 +140,14 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """How a store could lose or miss a revocation, and what to do about it."""
+    """How a store could lose or miss a revocation, and what to do about it.
+
+    :param fatal: whether nothing works before that is done.
+    """
 
     problem: str
     fix: str
+    fatal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

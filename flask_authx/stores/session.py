@@ -93,6 +93,11 @@ class Session:
         """:attr:`expires` as an aware datetime in UTC."""
         return datetime.fromtimestamp(self.expires, UTC)
 
+    @property
+    def ends_at(self) -> datetime:
+        """:attr:`ends` as an aware datetime in UTC."""
+        return datetime.fromtimestamp(self.ends, UTC)
+
     def after(self, visit: Visit) -> Session:
         """The login after a refresh."""
         return replace(self, visit=visit)
@@ -105,6 +110,7 @@ class Session:
             "created": self.created,
             "last_seen": self.last_seen,
             "expires": self.expires,
+            "ends": self.ends,
             "user_agent": self.user_agent,
             "address": self.address,
         }

@@ -19,6 +19,7 @@ def missing(connection: sa.Connection, table: sa.Table, outcome: str) -> Iterato
         yield Risk(
             f"the table {table.fullname} is missing: {outcome}.",
             "create it with db.create_all(), or with flask db migrate and flask db upgrade.",
+            fatal=True,
         )
 
 
