@@ -256,8 +256,8 @@ def collisions(app: Flask, state: AppState) -> list[str]:
         if _shares_users(state, other):
             problems.append(
                 f"{prefix}ENCODE_ISSUER is that of {other.instance.name!r}, and so is the store: a "
-                "user of one has the logins of the other's user of that uid. Give each AuthX object "
-                "an issuer of its own, or none."
+                "user of one has the logins of the other's user of that uid. Give each object an "
+                "issuer of its own, or none."
             )
         mine, others = _cookie_names(state), _cookie_names(other)
         problems += [
@@ -325,8 +325,8 @@ def homeless(app: Flask, state: AppState) -> Iterator[str]:
     for other in states(app).values():
         if own and other is not state and jar.home(app, other) == jar.home(app, state):
             yield (
-                f"the blueprint {own[0]!r} is on the path of that of {other.instance.name!r}, which "
-                "would answer in its place: give it another url_prefix."
+                f"the blueprint {own[0]!r} is on the path of that of {other.instance.name!r}, "
+                "which would answer in its place: give it another url_prefix."
             )
 
 

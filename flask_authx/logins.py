@@ -222,9 +222,11 @@ def refresh(
             audience=token.aud or None,
             data=carried(state, token) if data is None else data,
         )
-        return _rotate(
-            app, state, sessions, _Asked(token, memory, extras, location is Location.COOKIES)
-        )
+        in_cookies = location is Location.COOKIES
+        if in_cookies and has_request_context():
+            _check_companion(state, token)
+        asked = _Asked(token, memory, extras, in_cookies=in_cookies)
+        return _rotate(app, state, sessions, asked)
     except StoreError:
         what = "The token could not be refreshed right now: keep it and try again"
         refusal: AuthXException = StoreUnavailableError(description=what)

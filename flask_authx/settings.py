@@ -441,8 +441,8 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
     ]
     if settings.sessions and settings.access_token_expires > settings.refresh_token_expires:
         problems.append(
-            f"{prefix}ACCESS_TOKEN_EXPIRES is longer than {prefix}REFRESH_TOKEN_EXPIRES, after which "
-            "a login that isn't refreshed has ended: shorten it."
+            f"{prefix}ACCESS_TOKEN_EXPIRES is longer than {prefix}REFRESH_TOKEN_EXPIRES, after "
+            "which a login that isn't refreshed has ended: shorten it."
         )
     if not settings.csrf_methods >= UNSAFE_METHODS:
         problems.append(
