@@ -73,7 +73,7 @@ def rotation(subject: Subject) -> Iterator[Finding]:
             yield Finding(
                 Level.HINT,
                 subject.setting("SESSIONS"),
-                "refresh tokens are not rotated: a stolen one works until it expires, beside its "
+                "refresh tokens are not rotated: a copied one works until it expires, beside its "
                 "owner's.",
                 f"set it to True beside {subject.setting('BLOCKLIST')}, and use authx.login() and "
                 "authx.refresh().",

@@ -36,17 +36,25 @@ def put(  # noqa: PLR0913 - an answer, a token, and where and how long it is kep
     :param max_age: for how many seconds they are kept; ``None`` is until the browser ends.
     :raises ValueError: if browsers would drop the cookie. Then nothing is set.
     """
-    size = len(profile.cookie_name) + len(minted.token)
-    if size > MAX_COOKIE:
-        raise ValueError(
-            f"the cookie {profile.cookie_name} would take {size} bytes, and browsers drop what is "
-            f"above {MAX_COOKIE}: put less into the token's claims and scopes"
-        )
+    check_size(profile, minted.token)
     values = {profile.cookie_name: minted.token, profile.csrf_cookie_name: minted.csrf}
     for cookie in _cookies(settings, profile, path):
         value = values[cookie.name]
         if value is not None:
             _set(response, settings, cookie, value, max_age)
+
+
+def check_size(profile: TokenProfile, token: str) -> None:
+    """Refuse a token that browsers would drop as a cookie.
+
+    :raises ValueError: then.
+    """
+    size = len(profile.cookie_name) + len(token)
+    if size > MAX_COOKIE:
+        raise ValueError(
+            f"the cookie {profile.cookie_name} would take {size} bytes, and browsers drop what is "
+            f"above {MAX_COOKIE}: put less into the token's claims and scopes"
+        )
 
 
 def take_back(response: Response, settings: Settings, profile: TokenProfile, *, path: str) -> None:

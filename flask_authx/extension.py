@@ -452,7 +452,8 @@ class AuthX:
     ) -> None:
         """Set the cookies of a refresh token. As :meth:`set_access_cookies`.
 
-        :raises RuntimeError: also if no route of the app would see the cookie.
+        :raises RuntimeError: also if ``JWT_REFRESH_COOKIE_PATH`` isn't set and no route of the app
+            would see the cookie.
         """
         state = current_state(self._instance)
         jar.put(this_app(), state, response, token, TokenType.REFRESH, max_age=max_age)

@@ -52,24 +52,24 @@ def put(  # noqa: PLR0913 - an answer, a token, and where and how long it is kep
     path = _path(app, state, type)
     if path is None:
         raise RuntimeError(
-            f"browsers would send the {type} token to "
-            f"{settings.profiles[type].cookie_path or DEFAULT_HOME} alone, where the app has no "
+            f"browsers would send the {type} token to {DEFAULT_HOME} alone, where the app has no "
             "route: register authx.blueprint(), or set "
-            f'app.config["{settings.prefix}{type.upper()}_COOKIE_PATH"] to the path that your '
-            "views for it share"
+            f'app.config["{settings.prefix}REFRESH_COOKIE_PATH"] to the path that your views for '
+            "refresh and log-out share"
         )
     cookies.put(response, settings, settings.profiles[type], minted, path=path, max_age=max_age)
     if settings.cookie_secure and not state.warned_of_http and has_request_context():
         _explain_http(state, this_request())
 
 
-def check(app: Flask, state: AppState, pair: TokenPair) -> None:
-    """Refuse what :func:`put_pair` would refuse.
+def check(state: AppState, pair: TokenPair) -> None:
+    """Refuse a pair of which browsers would drop a half.
 
-    :raises ValueError: as that does.
-    :raises RuntimeError: as that does.
+    :raises ValueError: then.
     """
-    put_pair(app, state, Response(), pair)
+    profiles = state.settings.profiles
+    cookies.check_size(profiles[TokenType.ACCESS], pair.access_token)
+    cookies.check_size(profiles[TokenType.REFRESH], pair.refresh_token)
 
 
 def put_pair(app: Flask, state: AppState, response: Response, pair: TokenPair) -> None:
@@ -125,8 +125,8 @@ def _path(app: Flask, state: AppState, type: TokenType) -> str | None:
     """The path of a token's cookie; ``None`` if no route of the app would ever see it."""
     path = state.settings.profiles[type].cookie_path
     if path is not None:
-        # As browsers see it, wherever the app is mounted.
-        return path if is_seen(app, path, _root(app)) else None
+        # As browsers see it, whatever a proxy makes of that.
+        return path
     path = home(app, state)
     if path is None:
         path = DEFAULT_HOME
@@ -135,13 +135,10 @@ def _path(app: Flask, state: AppState, type: TokenType) -> str | None:
     return f"{_root(app)}{path}"
 
 
-def is_seen(app: Flask, path: str, root: str = "") -> bool:
-    """Whether an app that is mounted at this root has a route to which a cookie's path leads.
-
-    RFC 6265 section 5.1.4: the path itself and all below it.
-    """
+def is_seen(app: Flask, path: str) -> bool:
+    """Whether an app has a route to which a cookie's path leads: itself, or one below it."""
     below = path.rstrip("/") + "/"
-    return any(f"{root}{rule.rule}/".startswith(below) for rule in app.url_map.iter_rules())
+    return any(f"{rule.rule}/".startswith(below) for rule in app.url_map.iter_rules())
 
 
 def _root(app: Flask) -> str:

@@ -155,12 +155,14 @@ def open_login(  # noqa: PLR0913 - a user, a name, and what the tokens say and w
     check_name(name)
     login = replace(revoking.new_login(state, uid, None), generation=0)
     # What is wrong with a claim comes out before anything is written.
-    ends = login.auth_time + state.settings.session_lifetime
+    settings = state.settings
+    idle = int(state.clock()) + settings.refresh_token_expires
+    ends = min(login.auth_time + settings.session_lifetime, idle)
     access = mint(state, TokenType.ACCESS, login, replace(extras, until=ends))
     refresh = mint(state, TokenType.REFRESH, login, replace(extras, fresh=False, until=ends))
     pair = pair_of(access, refresh)
     if in_cookies:
-        jar.check(app, state, pair)
+        jar.check(state, pair)
     sub = subject(uid)
     going_on: Sequence[Session] = ()
     over: Sequence[Session] = ()
@@ -301,7 +303,7 @@ def _rotate(app: Flask, state: AppState, sessions: Sessions, asked: _Asked) -> T
         visit = row.visit if again else sessions.next_visit(row, client_of(state))
         pair = _renewed(state, asked, row, visit)
         if asked.in_cookies:
-            jar.check(app, state, pair)
+            jar.check(state, pair)
         if again or sessions.move(row, visit):
             return pair
         # Another refresh, or the end of the login, came between reading and writing.
@@ -336,7 +338,7 @@ def _renewed(state: AppState, asked: _Asked, row: Session, visit: Visit) -> Toke
     """The tokens of a generation. What the refresh token may grant stays as it was."""
     token = asked.token
     login = Login(uid=row.sub, sid=row.sid, auth_time=token.auth_time, generation=visit.generation)
-    access = mint(state, TokenType.ACCESS, login, replace(asked.extras, until=row.ends))
+    access = mint(state, TokenType.ACCESS, login, replace(asked.extras, until=visit.expires))
     kept = replace(asked.extras, scopes=sorted(token.scopes) or None, until=visit.expires)
     return pair_of(access, mint(state, TokenType.REFRESH, login, kept))
 

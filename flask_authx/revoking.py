@@ -194,9 +194,11 @@ def logout(app: Flask, state: AppState, reason: str | None) -> None:
     except AuthXException as error:
         state.dress(error)
         raise
-    if token is None or _is_over(state, token):
+    if token is None:
         return
     if token.sid != token.jti:
+        if _is_over(state, token):
+            return
         revoke_session(app, state, token.sid, reason, actor=token.sub)
     elif revocations.now() < token.exp + state.settings.decode_leeway:
         # Another library's token, which has no login beside itself.

@@ -439,11 +439,6 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
         for name in ("access_token_expires", "refresh_token_expires")
         if getattr(settings, name) > settings.max_token_lifetime
     ]
-    if settings.sessions and settings.access_token_expires > settings.refresh_token_expires:
-        problems.append(
-            f"{prefix}ACCESS_TOKEN_EXPIRES is longer than {prefix}REFRESH_TOKEN_EXPIRES, after "
-            "which a login that isn't refreshed has ended: shorten it."
-        )
     if not settings.csrf_methods >= UNSAFE_METHODS:
         problems.append(
             f"{prefix}CSRF_METHODS may add to what is protected and not take away: "

@@ -20,6 +20,8 @@ def two_names(**config: Any) -> tuple[Flask, AuthX, AuthX]:
         "TOKEN_LOCATION": ["headers", "cookies"],
         "ACCESS_COOKIE_NAME": "admin_access",
         "REFRESH_COOKIE_NAME": "admin_refresh",
+        "ACCESS_CSRF_COOKIE_NAME": "admin_csrf_access",
+        "REFRESH_CSRF_COOKIE_NAME": "admin_csrf_refresh",
         **config,
     }
     for name, value in settings.items():
@@ -47,7 +49,8 @@ def test_two_objects_of_different_names_share_an_app() -> None:
         ({"SECRET_KEY": SECRET}, "a key is also one of 'authx'"),
         ({"PREVIOUS_SECRET_KEY": SECRET}, "a key is also one of 'authx'"),
         ({"ACCESS_COOKIE_NAME": "__Host-access_token"}, "__Host-access_token"),
-        ({"REFRESH_COOKIE_NAME": "__Host-access_token"}, "__Host-access_token"),
+        ({"REFRESH_COOKIE_NAME": "__Secure-refresh_token"}, "__Secure-refresh_token"),
+        ({"ACCESS_CSRF_COOKIE_NAME": "csrf_access_token"}, "csrf_access_token"),
     ],
 )
 def test_two_objects_share_no_keys_and_no_cookies(config: dict[str, str], message: str) -> None:

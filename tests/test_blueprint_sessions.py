@@ -38,7 +38,8 @@ from .test_blueprint import ALL, is_private
 
 NOT_FOUND: Outcome = (404, "SessionNotFoundError")
 SHOWN = {
-    *("sid", "name", "created", "last_seen", "expires", "user_agent", "address", "current"),
+    *("sid", "name", "created", "last_seen", "expires", "ends"),
+    *("user_agent", "address", "current"),
 }
 
 
@@ -86,6 +87,7 @@ def test_the_list_holds_all_of_one_s_own_the_latest_first() -> None:
         "created": NOW,
         "last_seen": NOW,
         "expires": NOW + 20 * 86400,
+        "ends": NOW + 90 * 86400,
         "user_agent": None,
         "address": None,
         "current": False,

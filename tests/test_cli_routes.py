@@ -229,6 +229,7 @@ def test_json_holds_the_demand_in_full() -> None:
         "by": "view",
         "type": "access",
         "fresh": False,
+        "max_age": None,
         "scopes": ["a"],
         "all_scopes": True,
         "optional": False,

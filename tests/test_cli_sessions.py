@@ -104,6 +104,7 @@ def test_json_is_a_list_for_scripts(setup: Setup) -> None:
             "created": NOW,
             "last_seen": NOW,
             "expires": NOW + 20 * 86400,
+            "ends": NOW + 90 * 86400,
             "user_agent": None,
             "address": None,
         }

@@ -50,18 +50,21 @@ def settings() -> st.SearchStrategy[dict[str, Any]]:
         "ACCESS_CSRF_COOKIE_NAME": names.map(lambda name: f"{name}c"),
         "CSRF_IN_COOKIES": st.booleans(),
         "COOKIE_CSRF_PROTECT": st.booleans(),
-        "SESSION_COOKIE": st.booleans(),
-        "COOKIE_MAX_AGE": st.integers(1, 10**6),
     }
     secure: dict[str, st.SearchStrategy[Any]] = {
         "COOKIE_SAMESITE": st.sampled_from(["Lax", "Strict", "None"]),
     }
     if HAS_PARTITIONED:
         secure["COOKIE_PARTITIONED"] = st.booleans()
-    return st.one_of(
+    attributes = st.one_of(
         st.fixed_dictionaries({}, optional=free | secure),
         st.fixed_dictionaries({"COOKIE_SECURE": st.just(False)}, optional=free),
     )
+    ages = st.fixed_dictionaries(
+        {"SESSION_COOKIE": st.just(False)}, optional={"COOKIE_MAX_AGE": st.integers(1, 10**6)}
+    )
+    both = st.tuples(attributes, st.just({}) | ages)
+    return both.map(lambda pair: {**pair[0], **pair[1]})
 
 
 class _Headers:

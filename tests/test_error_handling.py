@@ -16,8 +16,10 @@ from flask_authx import (
     AuthX,
     AuthXException,
     ErrorType,
+    LoginFailedError,
     MissingTokenError,
     RevokedTokenError,
+    SessionNotFoundError,
     TokenError,
 )
 
@@ -29,11 +31,16 @@ STATUS = {
     ErrorType.INSUFFICIENT_SCOPE: 403,
     ErrorType.MISSING_CSRF_TOKEN: 403,
     ErrorType.CSRF: 403,
+    ErrorType.CROSS_ORIGIN: 403,
+    ErrorType.SESSION_NOT_FOUND: 404,
     ErrorType.MALFORMED_REQUEST: 400,
     ErrorType.STORE_UNAVAILABLE: 503,
 }
 #: Nothing is wrong with the credential, so there is nothing to challenge.
-UNCHALLENGED = {ErrorType.MISSING_CSRF_TOKEN, ErrorType.CSRF, ErrorType.STORE_UNAVAILABLE}
+UNCHALLENGED = {
+    *(ErrorType.MISSING_CSRF_TOKEN, ErrorType.CSRF, ErrorType.CROSS_ORIGIN),
+    *(ErrorType.SESSION_NOT_FOUND, ErrorType.STORE_UNAVAILABLE),
+}
 
 
 def breaking_app() -> tuple[Flask, dict[ErrorType, dict[str, Any]]]:
@@ -62,6 +69,15 @@ def breaking_app() -> tuple[Flask, dict[ErrorType, dict[str, Any]]]:
     def refresh() -> str:
         return "refresh"
 
+    @app.post("/login")
+    def login() -> str:
+        authx.check_origin()
+        raise LoginFailedError
+
+    @app.delete("/sessions/other")
+    def end() -> str:
+        raise SessionNotFoundError
+
     good = access_token(app, authx)
     expired = reforge(good, iat=int(NOW) - 900, nbf=int(NOW) - 900, exp=int(NOW) - 60)
     unlucky = access_token(app, authx, "unlucky")
@@ -87,6 +103,13 @@ def breaking_app() -> tuple[Flask, dict[ErrorType, dict[str, Any]]]:
             "method": "POST",
             "headers": {**cookie, "X-CSRF-TOKEN": "forged"},
         },
+        "CrossOriginError": {
+            "path": "/login",
+            "method": "POST",
+            "headers": {"Sec-Fetch-Site": "cross-site"},
+        },
+        "LoginFailedError": {"path": "/login", "method": "POST"},
+        "SessionNotFoundError": {"path": "/sessions/other", "method": "DELETE"},
         "MalformedRequestError": {"path": "/guarded", "headers": {"Authorization": "Bearer"}},
         "StoreUnavailableError": {"path": "/guarded", "headers": bearer(unlucky)},
     }

@@ -297,8 +297,8 @@ def test_a_path_as_text_is_no_secret(tmp_path: Any) -> None:
 
 
 def test_a_setting_of_a_peer_is_not_taken_for_a_mistyped_one() -> None:
-    """The advice for JWT_COOKIE_SECURE = False must not be to turn off the CSRF check."""
+    """Flask-JWT-Extended looks for a token's claims in a header of this name."""
     with pytest.raises(BadConfigurationError) as refusal:
-        make_app(COOKIE_SECURE=False)
+        make_app(BLACKLIST_ENABLED=True)
     [problem] = refusal.value.problems
-    assert problem.startswith("JWT_COOKIE_SECURE is not a setting of Flask-AuthX: remove it")
+    assert problem.startswith("JWT_BLACKLIST_ENABLED is not a setting of Flask-AuthX: remove it")

@@ -164,6 +164,7 @@ def test_without_rows_the_login_has_an_end_as_well() -> None:
         JWT_SESSION_LIFETIME=1000,
     )
     authx = AuthX(app, clock=clock)
+    authx.set_callback_token_blocklist(lambda token: False)
     add(app, "/guarded", authx.token_required(lambda: ""))
     with app.app_context():
         token = authx.create_access_token("ann")

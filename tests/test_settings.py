@@ -117,7 +117,8 @@ ENVIRONMENT: dict[str, tuple[str, object]] = {
     "implicit_refresh_method_include": ("GET", frozenset({"GET"})),
 }
 #: What makes no sense without another.
-BESIDE = {
+BESIDE: dict[str, dict[str, str]] = {
+    "cookie_max_age": {"SESSION_COOKIE": "false"},
     "implicit_refresh_deltatime": {"TOKEN_LOCATION": "cookies"},
     **{
         name: {"TOKEN_LOCATION": "cookies", "IMPLICIT_REFRESH_DELTATIME": "60"}
