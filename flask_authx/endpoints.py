@@ -14,7 +14,7 @@ from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
 
-from . import guards, jar, logins, marks, revoking
+from . import guards, jar, logins, logout, marks, minting, revoking, rotation
 from .callbacks import Instance
 from .context import AppState, memory_of, state_of, this_app, this_request
 from .errors import (
@@ -66,7 +66,7 @@ def make(
         alone = functools.wraps(view)(functools.partial(view))
         marks.made_by(instance, alone)
         made.add_url_rule(rule, endpoint, alone, methods=[method])
-    made.after_request(logins.no_store)
+    made.after_request(minting.no_store)
     return made
 
 
@@ -121,14 +121,14 @@ class _Views:
     def refresh(self) -> Response:
         """New tokens for a refresh token, which they replace."""
         app, state = this_app(), self._state()
-        pair = logins.refresh(app, state, None, None, None)
+        pair = rotation.refresh(app, state, None, None, None)
         in_cookies = self._came_in_cookie(state, TokenType.REFRESH)
         return self._answer(state, pair, in_cookies=in_cookies)
 
     def logout(self) -> Response:
         """End the login of whichever token there is, even if it has expired."""
         app, state = this_app(), self._state()
-        return self._ended(state, lambda: revoking.logout(app, state, None))
+        return self._ended(state, lambda: logout.logout(app, state, None))
 
     def sessions(self) -> Response:
         """The user's logins, the latest first, and which of them this is."""

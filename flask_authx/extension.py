@@ -22,9 +22,12 @@ from . import (
     implicit,
     jar,
     logins,
+    logout,
     marks,
+    minting,
     parsers,
     revoking,
+    rotation,
 )
 from .callbacks import Instance, is_async, takes_claims, with_claims
 from .codec import Codec
@@ -145,7 +148,7 @@ class AuthX:
             revocations=stores.revocations,
             sessions=stores.sessions,
             trail=stores.trail,
-            end_reused=logins.end_reused,
+            end_reused=rotation.end_reused,
             clock=self._clock,
             seen=audit.snapshot(app, prefix),
         )
@@ -248,10 +251,10 @@ class AuthX:
             data=data,
             audience=audience,
             scopes=scopes,
-            until=logins.last_second(state, login),
+            until=minting.last_second(state, login),
         )
         opened = revoking.new_login(state, uid, login)
-        return logins.mint(state, TokenType.ACCESS, opened, extras).token
+        return minting.mint(state, TokenType.ACCESS, opened, extras).token
 
     def create_refresh_token(
         self,
@@ -272,7 +275,7 @@ class AuthX:
         logins.refuse_rowless(state, "create_refresh_token()")
         extras = Extras(headers=headers, expiry=expiry, data=data, audience=audience, scopes=scopes)
         opened = revoking.new_login(state, uid, login)
-        return logins.mint(state, TokenType.REFRESH, opened, extras).token
+        return minting.mint(state, TokenType.REFRESH, opened, extras).token
 
     def create_token_pair(
         self,
@@ -310,9 +313,9 @@ class AuthX:
                 (TokenType.REFRESH, refresh_expiry, refresh_scopes),
             )
         )
-        return logins.pair_of(
-            logins.mint(state, TokenType.ACCESS, login, access),
-            logins.mint(state, TokenType.REFRESH, login, refresh),
+        return minting.pair_of(
+            minting.mint(state, TokenType.ACCESS, login, access),
+            minting.mint(state, TokenType.REFRESH, login, refresh),
         )
 
     # Logins that are kept in a store
@@ -374,7 +377,7 @@ class AuthX:
         :raises werkzeug.exceptions.MethodNotAllowed: if the request's method is a safe one.
         :raises RuntimeError: as :meth:`login` does.
         """
-        return logins.refresh(this_app(), current_state(self._instance), token, scopes, data)
+        return rotation.refresh(this_app(), current_state(self._instance), token, scopes, data)
 
     def reauthenticate(self, uid: Uid, *, expiry: Expiry | None = None) -> str:
         """A fresh access token for the current login: for a user who has proved again who they are.
@@ -625,7 +628,7 @@ class AuthX:
         :raises AuthXException: if the token isn't good, or the revocation could not be written.
         :raises RuntimeError: as :meth:`revoke_token` does.
         """
-        revoking.logout(this_app(), current_state(self._instance), reason)
+        logout.logout(this_app(), current_state(self._instance), reason)
 
     def is_revoked(self, token: str | RequestToken | Token) -> bool:
         """Whether the store or the app's callback says that a token is revoked, asked anew.

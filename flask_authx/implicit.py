@@ -11,7 +11,7 @@ import logging
 from flask import Flask, Request, Response
 from werkzeug.exceptions import HTTPException
 
-from . import jar, logins, revoking
+from . import jar, logins, minting, revoking
 from .context import AppState, load_user, memory_of, this_request
 from .cookies import sets
 from .errors import AuthXException
@@ -66,7 +66,7 @@ def _is_due(state: AppState, current: Request, token: Token, response: Response)
 
 def _end(state: AppState, token: Token, now: int) -> int:
     """When the next token ends: it lives no longer than this one, and not beyond the login."""
-    return min(now + token.exp - token.iat, logins.end_of(state, token))
+    return min(now + token.exp - token.iat, minting.end_of(state, token))
 
 
 def _is_wanted(settings: Settings, current: Request) -> bool:
@@ -113,11 +113,11 @@ def _renew(app: Flask, state: AppState, token: Token, response: Response) -> Non
     extras = Extras(
         scopes=sorted(token.scopes) or None,
         audience=token.aud or None,
-        data=logins.carried(state, token),
+        data=minting.carried(state, token),
         until=_end(state, token, int(state.clock())),
     )
     login = state.mint.login(token.sub, token)
-    minted = logins.mint(state, TokenType.ACCESS, login, extras)
+    minted = minting.mint(state, TokenType.ACCESS, login, extras)
     # Too late for what is done after this request.
-    logins.no_store(response)
+    minting.no_store(response)
     jar.put(app, state, response, minted.token, TokenType.ACCESS)

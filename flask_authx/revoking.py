@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from blinker import Signal
-from flask import Flask, Request, has_request_context
+from flask import Flask, has_request_context
 
 from . import claims
 from .context import AppState, memory_of, this_request
-from .csrf import check_csrf, check_origin, needs_csrf
-from .errors import AuthXException, JWTDecodeError, StoreUnavailableError, TokenExpiredError
+from .errors import AuthXException, StoreUnavailableError, TokenExpiredError
 from .guards import settle
 from .mint import Login, Uid, subject
 from .revocation import Revocations
 from .settings import OnError
 from .signals import announce_reuse, session_revoked, subject_revoked, token_revoked
 from .stores.entries import Kind, Record, StoreError, UncommittedWritesError
-from .tokens import Location, RequestToken, Token, TokenType
+from .tokens import RequestToken, Token
 from .verifier import Memory, Pending
 
 _log = logging.getLogger("flask_authx")
@@ -120,13 +119,13 @@ def revoke_session(  # noqa: PLR0913 - a login, and who did what to it
         signal=session_revoked,
         ids={"sid": sid},
         write=lambda: revocations.revoke_session(sid),
-        tidy=lambda: _remove_row(state, sid),
+        tidy=lambda: remove_row(state, sid),
         reused=reused,
     )
     _carry_out(app, state, one)
 
 
-def _remove_row(state: AppState, sid: str) -> bool | None:
+def remove_row(state: AppState, sid: str) -> bool | None:
     """Remove a login's row, if it has one, and say whether this did it; ``None`` if it failed."""
     if state.sessions is None:
         return False
@@ -178,83 +177,6 @@ def revoke_subject(  # noqa: PLR0913 - a user, and two conditions beside what al
         tidy=lambda: _remove_rows(state, sub),
     )
     _carry_out(app, state, one)
-
-
-def logout(app: Flask, state: AppState, reason: str | None) -> None:
-    """Revoke the login that the request's token belongs to, if there is a token.
-
-    An expired one will do: its login may live on in a refresh token. A forged one is refused, and
-    one from a cookie needs its CSRF value as anywhere.
-
-    :raises AuthXException: if the token isn't good, or the revocation could not be written.
-    """
-    revocations = store_of(state)
-    try:
-        token = _sent(state, this_request())
-    except AuthXException as error:
-        state.dress(error)
-        raise
-    if token is None:
-        return
-    if token.sid != token.jti:
-        if _is_over(state, token):
-            return
-        revoke_session(app, state, token.sid, reason, actor=token.sub)
-    elif revocations.now() < token.exp + state.settings.decode_leeway:
-        # Another library's token, which has no login beside itself.
-        revoke_token(app, state, token, reason, actor=token.sub)
-
-
-def _is_over(state: AppState, token: Token) -> bool:
-    """Whether a login has been ended before, so that nothing is written again."""
-    try:
-        over = store_of(state).is_revoked(token)
-    except StoreError:
-        # Writing says what there is to say.
-        return False
-    if over:
-        # If whoever ended it was killed meanwhile, its row is still there.
-        _remove_row(state, token.sid)
-    return over
-
-
-def _sent(state: AppState, current: Request) -> Token | None:
-    """The first good token of a request, of either type, expired or not; ``None`` if it has none.
-
-    :raises AuthXException: if there is one and none of them is good.
-    """
-    refusal: JWTDecodeError | None = None
-    for type in TokenType:
-        found = state.verifier.finder.find(current, type, None)
-        if found is None:
-            continue
-        try:
-            token = state.verifier.decode(found.token, expired=True)
-        except JWTDecodeError as error:
-            # A cookie from before a change of keys keeps nobody from logging out by the other.
-            refusal = refusal or error
-            continue
-        if found.location is Location.QUERY:
-            # Any page can send one.
-            _check_origin(state, current)
-        if found.location is Location.COOKIES and needs_csrf(state.settings, current):
-            # A page that is older than the browser's access cookie has that one's value. Both are
-            # proofs of the same login, which is what is to be ended.
-            check_csrf(state.settings, found, token, current, state.mint.csrf_values(token.sid))
-        return token
-    _check_origin(state, current)
-    if refusal is not None:
-        raise refusal
-    return None
-
-
-def _check_origin(state: AppState, current: Request) -> None:
-    """Refuse what has no CSRF value to check and may come from another site's page.
-
-    The answer to a log-out makes the browser forget its cookies, whether or not they were sent.
-    """
-    if state.settings.uses_cookies:
-        check_origin(state.settings, current, silent=True)
 
 
 def is_revoked(app: Flask, state: AppState, token: str | RequestToken | Token) -> bool:

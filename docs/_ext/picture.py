@@ -27,8 +27,9 @@ BANDS = (
         "knows the app and the current request",
         (
             ("cli", "doctor", "checks", "browser_checks", "findings", "routes"),
-            ("extension", "session_commands", "implicit", "endpoints", "store_commands", "logins"),
-            ("revoking", "backing", "audit", "guards", "jar"),
+            ("extension", "session_commands", "implicit", "endpoints", "store_commands"),
+            ("rotation", "logins", "logout", "revoking", "backing", "audit"),
+            ("guards", "jar", "minting"),
             ("marks", "context", "signals"),
         ),
     ),
@@ -47,7 +48,7 @@ BANDS = (
         ),
     ),
 )
-_WIDTH, _HEIGHT = 960, 790
+_WIDTH, _HEIGHT = 960, 842
 
 
 def modules() -> set[str]:

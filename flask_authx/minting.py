@@ -1,0 +1,56 @@
+"""New tokens as the app gets them: its own claims among them, and the answer kept out of caches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, after_this_request, has_request_context
+
+from .context import AppState, note_minted
+from .mint import Extras, Login
+from .settings import RESERVED_CLAIMS
+from .tokens import Minted, Token, TokenPair, TokenType
+
+
+def carried(state: AppState, token: Token) -> dict[str, Any] | None:
+    """The app's own claims that go on from a token to the next one of its login.
+
+    None, where a callback says anew what is true of the user: what it leaves out is true no more.
+    """
+    if state.instance.claims is not None:
+        return None
+    fixed = RESERVED_CLAIMS | {state.settings.identity_claim}
+    return {name: value for name, value in token.claims.items() if name not in fixed}
+
+
+def mint(state: AppState, type: TokenType, login: Login, extras: Extras) -> Minted:
+    """A new token, with the claims that the app's callback adds."""
+    describe = state.instance.claims
+    additional: Mapping[str, Any] = {} if describe is None else describe(str(login.uid))
+    if has_request_context():
+        after_this_request(no_store)
+    minted = state.mint.mint(type, login, extras, additional)
+    note_minted(minted, state)
+    return minted
+
+
+def no_store(response: Response) -> Response:
+    """Keep an answer that was made for one client out of all caches (RFC 6749 section 5.1)."""
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def pair_of(access: Minted, refresh: Minted) -> TokenPair:
+    """The two tokens as the app gets them."""
+    return TokenPair(access.token, refresh.token, access.lifetime, refresh.lifetime)
+
+
+def end_of(state: AppState, token: Token) -> int:
+    """The second in which a token's login ends for good."""
+    return token.auth_time + state.settings.session_lifetime
+
+
+def last_second(state: AppState, token: Token | None) -> int | None:
+    """When further tokens of a login must have expired, if anything says so."""
+    return None if token is None or state.sessions is None else end_of(state, token)
