@@ -95,6 +95,8 @@ class KeyedTable:
                 f"{engine.dialect.name}: use redis:// or a bind of another database."
             )
         self.table: sa.Table = table
+        #: The column of hashes in whose order the rows lie.
+        self._path: sa.Column[bytes] = next(iter(table.primary_key.columns))
         self._words = words
         self._connections = Connections(engine, timeout)
         self._writer = Writer(self._connections, own_writes, words)
@@ -111,10 +113,12 @@ class KeyedTable:
         self._connections.close()
 
     def sweep(self, before: int, limit: int, /) -> int:
-        """Remove the expired ones among some rows, found wherever a random key points."""
-        key, expires_at = self.table.c.key, self.table.c.expires_at
-        sample = sa.select(key, expires_at).where(key >= os.urandom(16)).order_by(key).limit(limit)
-        rows = self._connections.run(lambda held: held.connection.execute(sample).all())
+        """Remove the expired ones among some rows, found wherever a random hash points."""
+        key, expires_at, path = self.table.c.key, self.table.c.expires_at, self._path
+        sample = sa.select(key, expires_at).where(path >= os.urandom(16)).order_by(path)
+        rows = self._connections.run(
+            lambda held: held.connection.execute(sample.limit(limit)).all()
+        )
         expired = [row[0] for row in rows if row[1] < before]
         if not expired:
             return 0
@@ -123,20 +127,20 @@ class KeyedTable:
         return self._connections.run(functools.partial(removed_by, remove))
 
     def prune(self, before: int, /) -> Iterator[Pruned]:
-        """Remove all rows that expired before a moment, walking along the keys."""
-        key = self.table.c.key
+        """Remove all rows that expired before a moment, walking along the hashes."""
+        path = self._path
         with self._connections.long() as run:
             last = b""
             while True:
-                batch = sa.select(key).where(key > last).order_by(key).offset(BATCH - 1).limit(1)
-                end = _scalar(run, batch)
-                stretch = [key > last] if end is None else [key > last, key <= end]
+                batch = sa.select(path).where(path > last).order_by(path)
+                end = _scalar(run, batch.offset(BATCH - 1).limit(1))
+                stretch = [path > last] if end is None else [path > last, path <= end]
                 remove = sa.delete(self.table).where(*stretch, self.table.c.expires_at < before)
                 removed = run(functools.partial(removed_by, remove))
                 if end is None:
                     yield Pruned(removed, 1.0)
                     return
-                # Keys are hashes: how far they have come is how much has been done.
+                # How far they have come is how much has been done.
                 yield Pruned(removed, int.from_bytes(end[:4], "big") / 2**32)
                 last = end
                 time.sleep(REST)

@@ -165,6 +165,7 @@ def _insert_if_new(dialect: str, table: sa.Table) -> sa.Insert:
         # IGNORE would pass over other faults as well.
         insert.on_duplicate_key_update(key=table.c.key)
         if dialect in ("mysql", "mariadb")
-        else insert.on_conflict_do_nothing(index_elements=[table.c.key])
+        # Whichever of its two unique indexes notices first.
+        else insert.on_conflict_do_nothing()
     )
     return added

@@ -42,8 +42,10 @@ def blocklist_table(metadata: sa.MetaData) -> sa.Table:
 def sessions_table(metadata: sa.MetaData) -> sa.Table:
     """The table of logins: one row for each that goes on, whatever number of times it is refreshed.
 
-    Times are seconds since 1970-01-01 UTC. Rows are pruned as those of :func:`blocklist_table`,
-    so ``expires_at``, which each refresh changes, has no index.
+    The primary key begins with the subject, so that SQLite and MySQL keep a subject's rows beside
+    each other: a list is read in one place, however many rows there are. Times are seconds since
+    1970-01-01 UTC. Rows are pruned as those of :func:`blocklist_table`, along the subjects, so
+    ``expires_at``, which each refresh changes, has no index.
     """
     known = _known(metadata, SESSIONS)
     if known is not None:
@@ -51,10 +53,10 @@ def sessions_table(metadata: sa.MetaData) -> sa.Table:
     return sa.Table(
         SESSIONS,
         metadata,
-        #: Made from the sid.
-        sa.Column("key", _KEY, primary_key=True),
         #: Made from the subject, for the list of one's logins.
-        sa.Column("subject", _KEY, nullable=False, index=True),
+        sa.Column("subject", _KEY, primary_key=True),
+        #: Made from the sid: what a refresh finds the row by.
+        sa.Column("key", _KEY, primary_key=True, unique=True),
         sa.Column("sid", sa.String(255), nullable=False),
         sa.Column("sub", sa.String(255), nullable=False),
         sa.Column("created", sa.BigInteger, nullable=False),
@@ -72,7 +74,6 @@ def sessions_table(metadata: sa.MetaData) -> sa.Table:
         # Whatever the database's own is: names may be in any script.
         mysql_charset="utf8mb4",
         mariadb_charset="utf8mb4",
-        # A row is read by its key alone or with its subject's others.
         sqlite_with_rowid=False,
     )
 
