@@ -40,7 +40,7 @@ def logout(app: Flask, state: AppState, reason: str | None) -> None:
 def _is_over(state: AppState, token: Token) -> bool:
     """Whether a login has been ended before, so that nothing is written again."""
     try:
-        over = revoking.store_of(state).is_revoked(token)
+        over = revoking.store_of(state).is_login_over(token)
     except StoreError:
         # Writing says what there is to say.
         return False

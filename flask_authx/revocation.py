@@ -57,6 +57,15 @@ class Revocations:
                 return True
         return False
 
+    def is_login_over(self, token: Token) -> bool:
+        """Whether a token's login or its subject is revoked, whatever is said of the token itself.
+
+        :raises StoreError: if the store can't say.
+        """
+        statement, session = token.statement, self._index.session(token.sid)
+        found = self._breaker.call(self._found, (session, self._index.subject(statement.sub)))
+        return any(cutoff.covers(statement.auth_time, session) for cutoff in found)
+
     def earliest_login(self, sub: str) -> int:
         """The first second to which a new login of a subject may be dated: after all cut-offs.
 

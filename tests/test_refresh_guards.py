@@ -100,3 +100,12 @@ def test_a_login_that_is_over_is_not_ended_again() -> None:
                 "/logout", headers=bearer(pair.access_token)
             ).status_code in (200, 204)
     assert len(revoked.times) == 1
+
+
+def test_a_login_is_ended_by_an_access_token_that_is_revoked_itself() -> None:
+    here = guarded()
+    pair = here.log_in()
+    with here.app.app_context():
+        here.authx.revoke_token(pair.access_token)
+    here.app.test_client().post("/logout", headers=bearer(pair.access_token))
+    assert outcome(here.ask(pair.refresh_token)) == REVOKED
