@@ -255,9 +255,9 @@ def collisions(app: Flask, state: AppState) -> list[str]:
             )
         if _shares_users(state, other):
             problems.append(
-                f"{prefix}ENCODE_ISSUER is that of {other.instance.name!r}, and so is the store: a "
-                "user of one has the logins of the other's user of that uid. Give each object an "
-                "issuer of its own, or none."
+                f"{prefix}ENCODE_ISSUER is that of {other.instance.name!r}, and so is the store: "
+                "what is revoked of a user of one is revoked of the other's user of that uid. Give "
+                "each object an issuer of its own, or none."
             )
         mine, others = _cookie_names(state), _cookie_names(other)
         problems += [
@@ -271,7 +271,8 @@ def collisions(app: Flask, state: AppState) -> list[str]:
 def _shares_users(state: AppState, other: AppState) -> bool:
     """Whether two objects find each other's revocations and logins under the same keys."""
     mine, others = state.settings, other.settings
-    same_store = mine.blocklist is not None and mine.blocklist == others.blocklist
+    named = mine.blocklist is not None and not mine.blocklist.startswith("memory:")
+    same_store = named and mine.blocklist == others.blocklist
     return same_store and mine.issuer is not None and mine.issuer == others.issuer
 
 
@@ -321,13 +322,22 @@ def homeless(app: Flask, state: AppState) -> Iterator[str]:
             jar.home(app, state)
         except BadConfigurationError as error:
             yield from error.problems
-            return
+    mine = _own_rules(app, state)
     for other in states(app).values():
-        if own and other is not state and jar.home(app, other) == jar.home(app, state):
+        if other is not state and mine & _own_rules(app, other):
             yield (
                 f"the blueprint {own[0]!r} is on the path of that of {other.instance.name!r}, "
                 "which would answer in its place: give it another url_prefix."
             )
+
+
+def _own_rules(app: Flask, state: AppState) -> set[tuple[str | None, str | None, str]]:
+    """Where the views of an object's blueprints are."""
+    return {
+        (rule.host, rule.subdomain, rule.rule)
+        for rule in app.url_map.iter_rules()
+        if maker_of(app.view_functions.get(rule.endpoint)) is state.instance
+    }
 
 
 def changed_settings(app: Flask, state: AppState) -> list[str]:

@@ -6,8 +6,8 @@ a script never sees what it isn't meant to hold.
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
@@ -18,9 +18,9 @@ from . import guards, jar, logins, logout, marks, minting, revoking, rotation
 from .callbacks import Instance
 from .context import AppState, memory_of, state_of, this_app, this_request
 from .errors import (
-    AuthXException,
     JWTDecodeError,
     LoginFailedError,
+    MalformedRequestError,
     SessionNotFoundError,
     StoreUnavailableError,
 )
@@ -30,7 +30,7 @@ from .stores.session import Session
 from .tokens import Location, Token, TokenPair, TokenType
 from .verifier import Demand
 
-_COOKIES = frozenset({Location.COOKIES})
+_log = logging.getLogger("flask_authx")
 
 
 def make(
@@ -96,27 +96,29 @@ class _Views:
                     f"{type(uid).__name__}"
                 )
             in_cookies = _from_browser(state, current)
-            extras = Extras(fresh=True)
-            pair = logins.open_login(app, state, uid, extras, None, in_cookies=in_cookies)
-            if in_cookies:
-                self._end_former(state)
+            former = logout.in_cookies(state, current) if in_cookies else []
+            pair = logins.open_login(
+                app,
+                state,
+                uid,
+                Extras(fresh=True),
+                None,
+                in_cookies=in_cookies,
+                replaces={token.sid for token in former},
+            )
+            for token in former:
+                self._end_former(state, token)
             return self._answer(state, pair, in_cookies=in_cookies)
 
         return view
 
-    def _end_former(self, state: AppState) -> None:
-        """End the login whose cookies are overwritten (ASVS 7.2.4): nobody could do that later."""
-        sids: set[str] = set()
-        for type in TokenType:
-            # Whatever is wrong with a cookie, it is about to be replaced.
-            with contextlib.suppress(AuthXException):
-                found = state.verifier.finder.find(this_request(), type, _COOKIES)
-                if found is not None:
-                    sids.add(state.verifier.decode(found.token, expired=True).sid)
-        for sid in sids:
-            # What failed has been logged; the new login is open.
-            with contextlib.suppress(StoreUnavailableError):
-                revoking.revoke_session(this_app(), state, sid, "another log-in in its browser")
+    def _end_former(self, state: AppState, token: Token) -> None:
+        """End a login whose cookies are overwritten (ASVS 7.2.4): nobody could do that later."""
+        why = "another log-in in its browser"
+        try:
+            logout.end(this_app(), state, token, why)
+        except Exception:  # noqa: BLE001 - the store, or a receiver: the new login is open
+            _log.exception("the login that another one replaces was not ended: sid=%s", token.sid)
 
     def refresh(self) -> Response:
         """New tokens for a refresh token, which they replace."""
@@ -141,9 +143,14 @@ class _Views:
         app, state, token = this_app(), self._state(), self._owner()
         self._check_kept(state, sid, token)
         if sid == token.sid:
-            return self._ended(state, lambda: revoking.revoke_session(app, state, sid, None))
+            return self._ended(state, functools.partial(self._end_own, state, token))
         revoking.revoke_session(app, state, sid, None)
         return Response(status=204)
+
+    def _end_own(self, state: AppState, token: Token) -> bool:
+        """End the request's own login, and say whether its token came in a cookie."""
+        revoking.revoke_session(this_app(), state, token.sid, None)
+        return self._came_in_cookie(state, token.type)
 
     def end_others(self) -> Response:
         """End all of the user's logins but this one."""
@@ -183,18 +190,21 @@ class _Views:
         jar.put_pair(this_app(), state, response, pair)
         return response
 
-    def _ended(self, state: AppState, end: Callable[[], None]) -> Response:
+    def _ended(self, state: AppState, end: Callable[[], bool]) -> Response:
         """The answer to the end of the request's own login: browsers forget its tokens.
+
+        :param end: says whether there is nothing left in the cookies that goes on.
 
         Also if the store fails, or if the token is none that anybody could use. The CSRF value was
         right, or there was nothing to protect. A client that keeps its token can try again.
         """
         app, response = this_app(), Response(status=204)
+        forget = state.settings.uses_cookies
         try:
-            end()
-        except (StoreUnavailableError, JWTDecodeError) as error:
+            forget = forget and end()
+        except (StoreUnavailableError, JWTDecodeError, MalformedRequestError) as error:
             response = app.make_response(app.handle_user_exception(error))
-        if state.settings.uses_cookies:
+        if forget:
             jar.take_back(app, state, response, *TokenType)
         return response
 

@@ -54,7 +54,7 @@ def _is_due(state: AppState, current: Request, token: Token, response: Response)
     left = token.exp - now
     return (
         token.type is TokenType.ACCESS
-        and left <= (settings.implicit_refresh_deltatime or 0)
+        and left <= _last_part(settings, token)
         and response.status_code < 400
         # Nothing comes after a log-out, or after what the view has minted itself.
         and not sets(response, profile.cookie_name)
@@ -62,6 +62,14 @@ def _is_due(state: AppState, current: Request, token: Token, response: Response)
         and _is_wanted(settings, current)
         and _came_in_cookie(state, current)
     )
+
+
+def _last_part(settings: Settings, token: Token) -> int:
+    """For how many seconds before its end a token is renewed: fewer for one of a shorter life."""
+    life, usual = token.exp - token.iat, settings.access_token_expires
+    part = min(life, usual) * (settings.implicit_refresh_deltatime or 0) // usual
+    # What replaces a fresh one isn't fresh, and a proof is to hold for a while.
+    return min(part, life // 3) if token.fresh else part
 
 
 def _end(state: AppState, token: Token, now: int) -> int:

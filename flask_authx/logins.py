@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from flask import Flask, has_request_context
@@ -81,10 +81,12 @@ def open_login(  # noqa: PLR0913 - a user, a name, and what the tokens say and w
     name: str | None,
     *,
     in_cookies: bool = False,
+    replaces: Collection[str] = (),
 ) -> TokenPair:
     """Open a login: its row and its first tokens. Too many of one user: the oldest gives way.
 
     :param in_cookies: whether the tokens must fit into cookies.
+    :param replaces: the sids of logins that end with this, and so don't count.
     :raises StoreUnavailableError: if a store can't answer.
     """
     sessions = sessions_of(state)
@@ -108,7 +110,7 @@ def open_login(  # noqa: PLR0913 - a user, a name, and what the tokens say and w
         raise state.dress(StoreUnavailableError(description=what)) from None
     # The login is open. If this fails that has been logged, and the next one does it.
     with contextlib.suppress(StoreError, StoreUnavailableError):
-        _make_room(app, state, going_on, over)
+        _make_room(app, state, [one for one in going_on if one.sid not in replaces], over)
     return pair
 
 
@@ -157,6 +159,7 @@ def reauthenticate(app: Flask, state: AppState, uid: Uid, expiry: Expiry | None)
         )
     if token.sub != subject(uid):
         raise guards.refuse(app, state, token, FreshTokenRequiredError())
+    refuse_bypass(state, token)
     extras = Extras(
         fresh=True,
         expiry=expiry,
@@ -206,10 +209,10 @@ def check_name(name: object) -> None:
         return
     if not isinstance(name, str):
         raise TypeError(f"the name of a login is text, not {type(name).__name__}")
-    if not name or len(name) > MAX_TEXT or not _is_plain(name):
+    if len(name) > MAX_TEXT or not _is_plain(name) or not _is_visible(name):
         raise ValueError(
-            f"the name of a login has 1 to {MAX_TEXT} characters, and none that break the line or "
-            "change its direction"
+            f"the name of a login has 1 to {MAX_TEXT} characters that can be seen, and none that "
+            "break the line or change its direction"
         )
 
 
@@ -234,3 +237,8 @@ def client_of(state: AppState) -> Client:
 def _is_plain(text: str) -> bool:
     """Whether a line of text holds nothing that breaks it, hides in it or turns it around."""
     return not any(unicodedata.category(one) in _BREAKING or one in _TURNING for one in text)
+
+
+def _is_visible(text: str) -> bool:
+    """Whether there is more than spaces and marks of format."""
+    return any(unicodedata.category(one) not in ("Zs", "Cf") for one in text)

@@ -1,40 +1,68 @@
-"""Logging out: the login of whichever token a request carries is ended, even if it has expired."""
+"""Logging out: the logins of the tokens that a request carries are ended, even expired ones."""
 
 from __future__ import annotations
+
+import contextlib
 
 from flask import Flask, Request
 
 from . import revoking
 from .context import AppState, this_request
 from .csrf import check_csrf, check_origin, needs_csrf
-from .errors import AuthXException, JWTDecodeError
+from .errors import AuthXException, JWTDecodeError, MalformedRequestError
 from .stores.entries import StoreError
-from .tokens import Location, Token, TokenType
+from .tokens import Location, RequestToken, Token, TokenType
+
+_COOKIES = frozenset({Location.COOKIES})
 
 
-def logout(app: Flask, state: AppState, reason: str | None) -> None:
+def logout(app: Flask, state: AppState, reason: str | None) -> bool:
     """Revoke the login that the request's token belongs to, if there is a token.
 
     An expired one will do: its login may live on in a refresh token. A forged one is refused, and
-    one from a cookie needs its CSRF value as anywhere.
+    one from a cookie needs its CSRF value as anywhere. Where the cookies are of two logins, both
+    are ended.
 
+    :returns: whether nothing is left in the cookies that goes on, as far as was asked for.
     :raises AuthXException: if the token isn't good, or the revocation could not be written.
     """
-    revocations = revoking.store_of(state)
+    # That there is none is said before anything else.
+    revoking.store_of(state)
     try:
-        token = _sent(state, this_request())
+        sent = _sent(state, this_request())
     except AuthXException as error:
         state.dress(error)
         raise
-    if token is None:
-        return
+    for _, token in sent:
+        end(app, state, token, reason)
+    return not sent or any(location is Location.COOKIES for location, _ in sent)
+
+
+def end(app: Flask, state: AppState, token: Token, reason: str | None) -> None:
+    """Revoke the login of a token, unless it is over already.
+
+    :raises StoreUnavailableError: if it could not be written.
+    """
+    revocations = revoking.store_of(state)
     if token.sid != token.jti:
-        if _is_over(state, token):
-            return
-        revoking.revoke_session(app, state, token.sid, reason, actor=token.sub)
+        if not _is_over(state, token):
+            revoking.revoke_session(app, state, token.sid, reason, actor=token.sub)
     elif revocations.now() < token.exp + state.settings.decode_leeway:
         # Another library's token, which has no login beside itself.
         revoking.revoke_token(app, state, token, reason, actor=token.sub)
+
+
+def in_cookies(state: AppState, current: Request) -> list[Token]:
+    """The tokens in a request's cookies, expired or not, one of each login."""
+    found: dict[str, Token] = {}
+    for type in TokenType:
+        # Whatever is wrong with the others, they are of no use to anybody.
+        with contextlib.suppress(AuthXException):
+            cookie = state.verifier.finder.find(current, type, _COOKIES)
+            if cookie is not None:
+                token = state.verifier.decode(cookie.token, expired=True)
+                found[token.sid] = token
+    return [*found.values()]
 
 
 def _is_over(state: AppState, token: Token) -> bool:
@@ -50,34 +78,60 @@ def _is_over(state: AppState, token: Token) -> bool:
     return over
 
 
-def _sent(state: AppState, current: Request) -> Token | None:
-    """The first good token of a request, of either type, expired or not; ``None`` if it has none.
+def _sent(state: AppState, current: Request) -> list[tuple[Location, Token]]:
+    """The good tokens of a request, one of each login, expired or not, and where each was.
 
-    :raises AuthXException: if there is one and none of them is good.
+    :raises AuthXException: if there are some and none of them is good.
     """
-    refusal: JWTDecodeError | None = None
+    good: dict[str, tuple[Location, Token]] = {}
+    refusal: AuthXException | None = None
+    deliberate = False
     for type in TokenType:
-        found = state.verifier.finder.find(current, type, None)
-        if found is None:
-            continue
+        found: RequestToken | None = None
         try:
+            found = state.verifier.finder.find(current, type, None)
+            if found is None:
+                continue
             token = state.verifier.decode(found.token, expired=True)
-        except JWTDecodeError as error:
-            # A cookie from before a change of keys keeps nobody from logging out by the other.
+        except (JWTDecodeError, MalformedRequestError) as error:
+            # A cookie from before a change of keys, or one of two, keeps nobody from logging out
+            # by the other.
             refusal = refusal or error
+            deliberate |= found is not None and found.location in _DELIBERATE
             continue
-        if found.location is Location.QUERY:
-            # Any page can send one.
+        if _may_end(state, current, found, token, first=not good):
+            good.setdefault(token.sid, (found.location, token))
+    if not good:
+        if not deliberate:
             _check_origin(state, current)
-        if found.location is Location.COOKIES and needs_csrf(state.settings, current):
+        if refusal is not None:
+            raise refusal
+    return [*good.values()]
+
+
+#: Where no page of another site can put a token without being allowed to.
+_DELIBERATE = (Location.HEADERS, Location.JSON)
+
+
+def _may_end(
+    state: AppState, current: Request, found: RequestToken, token: Token, *, first: bool
+) -> bool:
+    """Whether a token is sent by its owner's own doing; the first one must be.
+
+    :raises CSRFError: if the first one isn't.
+    """
+    if found.location is Location.QUERY:
+        _check_origin(state, current)
+    if found.location is Location.COOKIES and needs_csrf(state.settings, current):
+        try:
             # A page that is older than the browser's access cookie has that one's value. Both are
             # proofs of the same login, which is what is to be ended.
             check_csrf(state.settings, found, token, current, state.mint.csrf_values(token.sid))
-        return token
-    _check_origin(state, current)
-    if refusal is not None:
-        raise refusal
-    return None
+        except AuthXException:
+            if first:
+                raise
+            return False
+    return True
 
 
 def _check_origin(state: AppState, current: Request) -> None:

@@ -53,4 +53,6 @@ def end_of(state: AppState, token: Token) -> int:
 
 def last_second(state: AppState, token: Token | None) -> int | None:
     """When further tokens of a login must have expired, if anything says so."""
-    return None if token is None or state.sessions is None else end_of(state, token)
+    if token is None or state.sessions is None:
+        return None
+    return min(end_of(state, token), int(state.clock()) + state.settings.refresh_token_expires)

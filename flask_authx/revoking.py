@@ -13,7 +13,7 @@ from flask import Flask, has_request_context
 
 from . import claims
 from .context import AppState, memory_of, this_request
-from .errors import AuthXException, StoreUnavailableError, TokenExpiredError
+from .errors import AuthXException, StoreUnavailableError
 from .guards import settle
 from .mint import Login, Uid, subject
 from .revocation import Revocations
@@ -72,16 +72,13 @@ def revoke_token(
     """
     revocations = store_of(state)
     token = _current(state) if token is None else token
-    if not isinstance(token, Token):
-        try:
-            verified = _decoded(state, str(token))
-        except TokenExpiredError:
-            return
-    else:
-        verified = token
+    verified = token if isinstance(token, Token) else _decoded(state, str(token), expired=True)
     if state.sessions is not None and state.settings.profiles[verified.type].rotates:
-        # Its successor and its predecessor are as good as itself (RFC 7009 section 2.1).
+        # Its successor and its predecessor are as good as itself (RFC 7009 section 2.1), and may
+        # live longer.
         revoke_session(app, state, verified.sid, reason, actor=actor)
+        return
+    if not isinstance(token, Token) and _has_expired(state, verified):
         return
     one = _Revocation(
         kind=Kind.TOKEN,
@@ -319,12 +316,16 @@ def _text_of(state: AppState, token: str | RequestToken | Token) -> str:
     raise ValueError("the revocation callback takes the token as text: give that")
 
 
-def _decoded(state: AppState, raw: str) -> Token:
+def _decoded(state: AppState, raw: str, *, expired: bool = False) -> Token:
     try:
-        return state.verifier.decode(raw)
+        return state.verifier.decode(raw, expired=expired)
     except AuthXException as error:
         state.dress(error)
         raise
+
+
+def _has_expired(state: AppState, token: Token) -> bool:
+    return state.clock() >= token.exp + state.settings.decode_leeway
 
 
 def check_sid(sid: object) -> None:

@@ -57,6 +57,10 @@ def test_a_refresh_cookie_beside_the_access_cookie_of_another_login_is_refused()
     response = ask(app, "POST", "/auth/refresh", headers={**headers, "X-CSRF-TOKEN": value})
     assert outcome(response) == (401, "JWTDecodeError")
     assert cookies_in(response) == {}
+    # Nor does a second access cookie help, which nobody knows whose it is.
+    headers["Cookie"] += f"; {ACCESS_COOKIE}=x"
+    response = ask(app, "POST", "/auth/refresh", headers={**headers, "X-CSRF-TOKEN": value})
+    assert response.status_code == 400
     with app.app_context():
         assert [one.generation for one in authx.sessions("eve")] == [0]
 

@@ -30,6 +30,21 @@ def test_a_token_is_renewed_near_its_end(after: int, expected: bool) -> None:
     assert is_renewed(client) is False
 
 
+def test_a_proof_holds_for_two_thirds_of_its_token() -> None:
+    """What replaces it isn't fresh, so it is not replaced at once, however short it lives."""
+    clock = Clock()
+    app, authx = renewing_app(clock, IMPLICIT_REFRESH_DELTATIME=600)
+    add(app, "/sudo", authx.fresh_token_required(max_age=300)(lambda: ""))
+    with app.app_context():
+        login = authx.decode_token(authx.login("ann").access_token)
+        proof = authx.create_access_token("ann", fresh=True, expiry=300, login=login)
+        plain = authx.create_access_token("ann", expiry=300, login=login)
+    for after, expected in ((99, (False, False)), (101, (False, True)), (201, (True, True))):
+        clock.now = NOW + after
+        answers = [ask(app, headers=cookie((ACCESS_COOKIE, one))) for one in (proof, plain)]
+        assert tuple(renewed(answer) is not None for answer in answers) == expected
+
+
 def test_what_has_expired_is_refused_and_not_renewed() -> None:
     clock = Clock()
     app, _ = renewing_app(clock)

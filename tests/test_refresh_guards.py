@@ -109,3 +109,38 @@ def test_a_login_is_ended_by_an_access_token_that_is_revoked_itself() -> None:
         here.authx.revoke_token(pair.access_token)
     here.app.test_client().post("/logout", headers=bearer(pair.access_token))
     assert outcome(here.ask(pair.refresh_token)) == REVOKED
+
+
+def test_an_expired_refresh_token_is_revoked_with_its_login_all_the_same() -> None:
+    """Those after it live on."""
+    here = guarded()
+    first = here.log_in()
+    here.clock.advance(86400)
+    second = here.renew(first.refresh_token)
+    here.clock.advance(19 * 86400 + 60)
+    with here.app.app_context():
+        here.authx.revoke_token(first.refresh_token)
+    assert outcome(here.ask(second.refresh_token)) == REVOKED
+
+
+def test_nothing_is_minted_beside_the_rotation_for_who_has_proved_it_again() -> None:
+    here = guarded()
+
+    @here.app.post("/again")
+    @here.authx.refresh_token_required
+    def again() -> str:
+        with pytest.raises(RuntimeError, match=r"authx\.refresh\(\)"):
+            here.authx.reauthenticate("ann")
+        return ""
+
+    assert here.ask(here.log_in().refresh_token, path="/again").status_code == 200
+
+
+def test_no_token_of_a_login_outlives_its_idle_end() -> None:
+    here = site(ACCESS_TOKEN_EXPIRES=3600, REFRESH_TOKEN_EXPIRES=600)
+    pair = here.log_in()
+    assert pair.expires_in == 600
+    with here.app.app_context():
+        access = here.authx.decode_token(pair.access_token)
+        token = here.authx.decode_token(here.authx.create_access_token("ann", login=access))
+    assert token.exp - token.iat == 600

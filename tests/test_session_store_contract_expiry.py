@@ -189,3 +189,16 @@ def test_a_prune_may_be_left_half_way(kind: str, tmp_path: Path) -> None:
         assert next(batches).removed == 1
         del batches
         assert left(store, made) == [T + 9]
+
+
+@pytest.mark.parametrize("kind", PRUNED)
+def test_sweeps_get_past_the_many_rows_of_one_subject(kind: str, tmp_path: Path) -> None:
+    """However its rows lie: what has expired among them doesn't stay for those that haven't."""
+    with opened(kind, tmp_path) as store:
+        subject = new_key()
+        for number in range(120):
+            ends = later(3600) if number % 6 == 0 else T - 1
+            store.open(new_key(), subject, until(ends))
+        for _ in range(400):
+            store.sweep(T, 10)
+        assert sum(one.expires < T for one in store.of(subject)) < 20

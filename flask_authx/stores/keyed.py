@@ -114,8 +114,9 @@ class KeyedTable:
 
     def sweep(self, before: int, limit: int, /) -> int:
         """Remove the expired ones among some rows, found wherever a random hash points."""
-        key, expires_at, path = self.table.c.key, self.table.c.expires_at, self._path
-        sample = sa.select(key, expires_at).where(path >= os.urandom(16)).order_by(path)
+        # Along the keys, whatever the rows lie by: a subject may have more of them than the limit.
+        key, expires_at = self.table.c.key, self.table.c.expires_at
+        sample = sa.select(key, expires_at).where(key >= os.urandom(16)).order_by(key)
         rows = self._connections.run(
             lambda held: held.connection.execute(sample.limit(limit)).all()
         )
