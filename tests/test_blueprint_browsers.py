@@ -70,7 +70,11 @@ def test_what_does_not_fit_into_cookies_consumes_nothing() -> None:
     client = app.test_client()
     assert log_in(client).status_code == 200
     claims: dict[str, Any] = {"big": "x" * 4000}
-    authx.set_callback_additional_claims(lambda uid: claims)
+
+    @authx.set_callback_additional_claims
+    def grown(uid: str) -> dict[str, Any]:
+        return claims
+
     app.testing = False
     value = csrf(client, "csrf_refresh_token")
     assert client.post("/auth/refresh", base_url=LOCAL, headers=value).status_code == 500
@@ -126,10 +130,10 @@ def test_views_that_an_app_adds_to_the_blueprint_are_guarded_like_others() -> No
 def test_two_blueprints_on_one_path_are_refused() -> None:
     app = Flask("tests")
     app.testing = True
-    config = {"SESSIONS": True, "BLOCKLIST": "memory://"}
     for prefix, secret in (("JWT_", SECRET), ("ADMIN_JWT_", SECRET[::-1])):
         app.config[f"{prefix}SECRET_KEY"] = secret
-        app.config.update({f"{prefix}{name}": value for name, value in config.items()})
+        app.config[f"{prefix}SESSIONS"] = True
+        app.config[f"{prefix}BLOCKLIST"] = "memory://"
     authx, admin = AuthX(app), AuthX(app, name="admin")
     app.register_blueprint(authx.blueprint())
     app.register_blueprint(admin.blueprint())

@@ -123,7 +123,8 @@ def test_blueprints_on_other_hosts_or_several_paths_are_fine() -> None:
     app.config["SERVER_NAME"] = "example.org"
     for prefix, secret in (("JWT_", SECRET), ("ADMIN_JWT_", SECRET[::-1])):
         app.config[f"{prefix}SECRET_KEY"] = secret
-        app.config.update({f"{prefix}SESSIONS": True, f"{prefix}BLOCKLIST": "memory://"})
+        app.config[f"{prefix}SESSIONS"] = True
+        app.config[f"{prefix}BLOCKLIST"] = "memory://"
         app.config[f"{prefix}ENCODE_ISSUER"] = "https://example.org"
     authx, admin = AuthX(app, clock=Clock()), AuthX(app, name="admin", clock=Clock())
     for version in ("v1", "v2"):

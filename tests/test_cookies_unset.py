@@ -63,7 +63,7 @@ def settings() -> st.SearchStrategy[dict[str, Any]]:
     ages = st.fixed_dictionaries(
         {"SESSION_COOKIE": st.just(False)}, optional={"COOKIE_MAX_AGE": st.integers(1, 10**6)}
     )
-    both = st.tuples(attributes, st.just({}) | ages)
+    both = st.tuples(attributes, st.just(dict[str, Any]()) | ages)
     return both.map(lambda pair: {**pair[0], **pair[1]})
 
 
