@@ -16,7 +16,7 @@ from .support import SECRET, Clock, parts
 BROWSER = {"Origin": LOCAL}
 
 
-def logging_in(**config: Any) -> Any:
+def logging_in(**config: Any) -> tuple[Flask, AuthX]:
     """An app that takes everybody for whom they say they are."""
     return browser_app(authenticate=lambda: request.get_json()["uid"], **config)
 

@@ -70,7 +70,7 @@ def test_a_bad_header_of_another_origin_is_told_what_it_is() -> None:
 # Log-in
 
 
-def logging_in(**config: Any) -> Any:
+def logging_in(**config: Any) -> tuple[Flask, AuthX]:
     return browser_app(authenticate=lambda: request.get_json()["uid"], **config)
 
 
