@@ -199,12 +199,12 @@ class _Views:
         right, or there was nothing to protect. A client that keeps its token can try again.
         """
         app, response = this_app(), Response(status=204)
-        forget = state.settings.uses_cookies
+        over = True
         try:
-            forget = forget and end()
+            over = end()
         except (StoreUnavailableError, JWTDecodeError, MalformedRequestError) as error:
             response = app.make_response(app.handle_user_exception(error))
-        if forget:
+        if over and state.settings.uses_cookies:
             jar.take_back(app, state, response, *TokenType)
         return response
 

@@ -114,6 +114,28 @@ def test_a_receiver_that_fails_keeps_nobody_from_logging_in() -> None:
     assert lists(app, authx, "ann") == [1]
 
 
+# Without cookies
+
+
+@pytest.mark.parametrize("way", ["logout", "own", "others"])
+def test_an_app_without_cookies_ends_logins_just_so(way: str) -> None:
+    app, authx = browser_app(TOKEN_LOCATION="headers")
+    with app.app_context():
+        here, there = authx.login("ann"), authx.login("ann")
+        sid = authx.decode_token(here.access_token).sid
+    method, path = {
+        "logout": ("POST", "/auth/logout"),
+        "own": ("DELETE", f"/auth/sessions/{sid}"),
+        "others": ("DELETE", "/auth/sessions"),
+    }[way]
+    response = ask(app, method, path, headers=bearer(here.access_token))
+    assert (response.status_code, cookies_in(response)) == (204, {})
+    ended, left = (there, here) if way == "others" else (here, there)
+    assert ask(app, headers=bearer(ended.access_token)).status_code == 401
+    assert ask(app, headers=bearer(left.access_token)).status_code == 200
+    assert lists(app, authx, "ann") == [1]
+
+
 # Several blueprints
 
 
