@@ -34,6 +34,8 @@ def press(page: Page, *keys: str) -> None:
 
 def tab_to(page: Page, name: str) -> None:
     """Press Tab until this has the focus, which must be seen all the way."""
+    # What needs a script is off until that runs, and so long the keyboard passes it by.
+    expect(page.locator("button[disabled]:visible")).to_have_count(0)
     for _ in range(40):
         press(page, "Tab")
         focused, seen = page.evaluate(FOCUSED)
