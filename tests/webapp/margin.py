@@ -129,8 +129,11 @@ class Visitor:
 
     def write(self, text: str, page: Page | None = None) -> None:
         page = page or self.page
+        button = page.get_by_role("button", name="Add note")
+        # Until the one before is written a click adds nothing.
+        expect(button).not_to_have_attribute("aria-disabled", "true")
         page.get_by_label("A new note").fill(text)
-        page.get_by_role("button", name="Add note").click()
+        button.click()
 
     def cookie(self, name: str) -> str | None:
         """The value of a cookie, whichever path it is for."""

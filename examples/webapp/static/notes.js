@@ -29,9 +29,13 @@ function show(note) {
 composer.addEventListener("submit", (event) => {
   event.preventDefault();
   run(event.submitter ?? composer, async () => {
-    show(await (await send("POST", "/notes", { text: text.value })).json());
-    text.value = "";
-    sessionStorage.removeItem(draft);
+    const written = text.value;
+    show(await (await send("POST", "/notes", { text: written })).json());
+    // What has been typed meanwhile is the next note.
+    if (text.value === written) {
+      text.value = "";
+      sessionStorage.removeItem(draft);
+    }
     text.focus();
     announce("Note added.");
   });
