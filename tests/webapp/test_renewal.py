@@ -109,7 +109,9 @@ def test_two_tabs_refresh_at_once_and_both_stay_signed_in(visit: Visit) -> None:
     # A third that had read the cookie before either of them was answered.
     eve.put(REFRESH, first)
     expired(eve)
-    eve.write("from the third", eve.tab("/notes"))
+    third = eve.tab("/notes")
+    eve.write("from the third", third)
+    expect(third.locator(".note")).to_have_count(3)
     for tab in eve.context.pages:
         tab.reload()
         expect(tab.locator(".note")).to_have_count(3)
