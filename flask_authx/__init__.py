@@ -4,6 +4,7 @@ import importlib.util
 import typing
 
 from .context import current_token, current_user
+from .enums import Location, OnInvalid, TokenType
 from .errors import (
     AccessTokenRequiredError,
     AuthXException,
@@ -48,8 +49,7 @@ from .stores.memory_sessions import MemorySessions
 from .stores.redis import RedisBlocklist
 from .stores.redis_sessions import RedisSessions
 from .stores.session import Session, SessionStore, Visit
-from .tokens import Location, RequestToken, Token, TokenPair, TokenType
-from .verifier import OnInvalid
+from .tokens import RequestToken, Token, TokenPair
 
 if typing.TYPE_CHECKING:
     from .stores.sqlalchemy import SQLAlchemyBlocklist as SQLAlchemyBlocklist

@@ -10,8 +10,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .enums import Algorithm
 from .errors import BadConfigurationError
-from .settings import Algorithm
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import (

@@ -15,10 +15,10 @@ from flask.views import MethodView
 from . import jar
 from .callbacks import Instance
 from .context import AppState, states, this_request
+from .enums import SameSite
 from .errors import BadConfigurationError
 from .guards import check
 from .marks import Mark, chain, maker_of, marks_of, rules_for, serve, wrappers_of
-from .settings import SameSite
 from .verifier import Demand
 
 _log = logging.getLogger("flask_authx")

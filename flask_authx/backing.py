@@ -11,12 +11,14 @@ from weakref import WeakSet
 
 from flask import Flask, has_app_context
 
+from flask_authx.settings.options import Settings
+
 from .callbacks import Instance
+from .enums import OnError
 from .errors import BadConfigurationError
 from .index import Index
 from .revocation import Revocations
 from .sessions import Sessions
-from .settings import OnError, Settings
 from .stores.entries import Blocklist, OwnWrites, Transaction
 from .stores.memory import MemoryBlocklist
 from .stores.memory_sessions import MemorySessions

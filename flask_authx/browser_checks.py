@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import audit, jar
+from .enums import Location, TokenType
 from .findings import Finding, Level, Subject
 from .stores.entries import Risk, StoreError
-from .tokens import Location, TokenType
 
 
 def csrf(subject: Subject) -> Iterator[Finding]:

@@ -16,15 +16,16 @@ from typing import Any, TypeAlias
 
 from flask import Flask
 
+from flask_authx.settings.options import SAFE_METHODS
+
 from . import audit, browser_checks
 from .context import states
+from .enums import Location, OnError
 from .errors import BadConfigurationError
 from .findings import Finding, Level, Subject
 from .revocation import Revocations
 from .routes import routes_of
-from .settings import SAFE_METHODS, OnError
 from .stores.entries import StoreError
-from .tokens import Location
 
 Check: TypeAlias = Callable[[Subject], Iterator[Finding]]
 AppCheck: TypeAlias = Callable[[Flask], Iterator[Finding]]

@@ -11,9 +11,11 @@ import math
 import re
 from typing import Any, NoReturn, TypeGuard
 
+from flask_authx.settings.options import Settings
+
+from .enums import TokenType
 from .errors import JWTDecodeError
-from .settings import Settings
-from .tokens import Statement, TokenType
+from .tokens import Statement
 
 #: 9999-12-31T23:59:59Z, the last second that ``datetime`` knows.
 _LAST_SECOND = 253402300799

@@ -18,11 +18,11 @@ from flask.cli import AppGroup, ScriptInfo
 
 from . import audit, doctor, session_commands, store_commands
 from .context import EXTENSION, AppState
+from .enums import Algorithm
 from .errors import BadConfigurationError
 from .findings import Level
 from .hmac_secrets import problem_with
 from .routes import Route, routes_of, table
-from .settings import Algorithm
 
 authx: AppGroup = AppGroup(
     "authx", help="Keys, guarded routes, revocations, logins and a check-up for Flask-AuthX."

@@ -15,8 +15,11 @@ from typing import Any
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
+from flask_authx.settings.options import Settings
+
 from . import claims
 from .cache import StatementCache
+from .enums import TokenType
 from .errors import (
     BadConfigurationError,
     JWTDecodeError,
@@ -26,8 +29,7 @@ from .errors import (
     TokenInvalidSignatureError,
 )
 from .keys import Key, KeySet
-from .settings import Settings
-from .tokens import Statement, TokenType
+from .tokens import Statement
 
 #: JWS compact serialisation, whole (RFC 7515 section 3.1, RFC 8725bis section 3.14).
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from flask import Flask, Request, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
 
+from flask_authx.settings.options import Settings
+
 from .callbacks import Instance
 from .codec import Codec
 from .errors import AuthXException, SubjectNotFoundError
 from .mint import Mint
 from .revocation import Revocations
 from .sessions import Sessions
-from .settings import Settings
 from .tokens import Minted, Token
 from .verifier import Demand, Memory, Verifier
 

@@ -14,7 +14,9 @@ from typing import Any
 from werkzeug.http import dump_cookie
 from werkzeug.wrappers import Response
 
-from .settings import Settings, TokenProfile
+from flask_authx.settings.options import Settings
+from flask_authx.settings.profiles import TokenProfile
+
 from .tokens import Minted
 
 #: Octets of a name and a value together that browsers keep (RFC 6265bis section 5.7).

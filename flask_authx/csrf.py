@@ -12,8 +12,10 @@ from collections.abc import Iterable
 
 from werkzeug.wrappers import Request
 
+from flask_authx.settings.options import SAFE_METHODS, Settings
+from flask_authx.settings.profiles import TokenProfile
+
 from .errors import CrossOriginError, CSRFError, MissingCSRFTokenError
-from .settings import SAFE_METHODS, Settings, TokenProfile
 from .tokens import RequestToken, Token
 
 #: What browsers say of a request (Fetch Metadata, section 2.3) that a page of the app itself made,

@@ -17,6 +17,7 @@ from flask import Blueprint, Request, Response, jsonify
 from . import guards, jar, logins, logout, marks, minting, revoking, rotation
 from .callbacks import Instance
 from .context import AppState, memory_of, state_of, this_app, this_request
+from .enums import Location, TokenType
 from .errors import (
     JWTDecodeError,
     LoginFailedError,
@@ -27,7 +28,7 @@ from .errors import (
 from .mint import Extras, Uid
 from .stores.entries import StoreError
 from .stores.session import Session
-from .tokens import Location, Token, TokenPair, TokenType
+from .tokens import Token, TokenPair
 from .verifier import Demand
 
 _log = logging.getLogger("flask_authx")

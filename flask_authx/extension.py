@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, ca
 from flask import Blueprint, Flask, has_request_context
 from werkzeug.wrappers import Response as BaseResponse
 
-from . import (
+from flask_authx import (
     audit,
     backing,
     cookies,
@@ -25,10 +25,12 @@ from . import (
     logout,
     marks,
     minting,
-    parsers,
     revoking,
     rotation,
 )
+from flask_authx.settings import parsers
+from flask_authx.settings.options import Settings
+
 from .callbacks import Instance, is_async, takes_claims, with_claims
 from .codec import Codec
 from .context import (
@@ -42,24 +44,17 @@ from .context import (
     this_app,
     this_request,
 )
+from .enums import MAY_GO_UNCHECKED, LocationName, OnInvalid, TokenType, TokenTypeName
 from .errors import AuthXException, BadConfigurationError
 from .keys import KeySet
 from .mint import Expiry, Extras, Mint, Uid, new_id, scope_list
 from .revocation import Revocations
 from .sessions import Sessions
-from .settings import Settings
+from .settings.reading import read_settings
 from .stores.entries import Blocklist
 from .stores.session import Session, SessionStore
-from .tokens import (
-    MAY_GO_UNCHECKED,
-    LocationName,
-    RequestToken,
-    Token,
-    TokenPair,
-    TokenType,
-    TokenTypeName,
-)
-from .verifier import Demand, Memory, OnInvalid, Verifier
+from .tokens import RequestToken, Token, TokenPair
+from .verifier import Demand, Memory, Verifier
 
 if TYPE_CHECKING:
     # It needs SQLAlchemy, which is optional.
@@ -871,7 +866,7 @@ def _configure(
     app: Flask, instance: Instance, prefix: str, clock: Callable[[], float]
 ) -> tuple[Settings, KeySet, _Stores]:
     """The settings, keys and stores of an app; what is wrong with them is reported together."""
-    settings, problems = Settings.read(app.config, prefix)
+    settings, problems = read_settings(app.config, prefix)
     problems += cookies.problems_with(settings)
 
     def collect(make: Callable[[], T]) -> T | None:

@@ -7,10 +7,11 @@ from enum import StrEnum
 
 from flask import Flask
 
+from flask_authx.settings.options import Settings
+
 from . import audit
 from .context import AppState
-from .settings import Settings
-from .tokens import Location
+from .enums import Location
 
 
 class Level(StrEnum):

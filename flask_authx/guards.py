@@ -16,11 +16,12 @@ from flask import Flask, Request, Response, after_this_request, has_request_cont
 from . import csrf
 from .callbacks import Instance
 from .context import AppState, forget, identify, memory_of, state_of, this_app, this_request, wait
+from .enums import Location, OnInvalid
 from .errors import AuthXException, MissingTokenError, ReusedTokenError
 from .marks import mark
 from .signals import announce_accepted, announce_refused, announce_unchecked, token_accepted
-from .tokens import Location, RequestToken, Token
-from .verifier import Demand, Memory, OnInvalid, Pending
+from .tokens import RequestToken, Token
+from .verifier import Demand, Memory, Pending
 
 F = TypeVar("F", bound=Callable[..., Any])
 

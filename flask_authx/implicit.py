@@ -11,14 +11,16 @@ import logging
 from flask import Flask, Request, Response
 from werkzeug.exceptions import HTTPException
 
+from flask_authx.settings.options import Settings
+
 from . import jar, logins, minting, revoking
 from .context import AppState, load_user, memory_of, this_request
 from .cookies import sets
+from .enums import Location, TokenType
 from .errors import AuthXException
 from .mint import Extras
-from .settings import Settings
 from .stores.entries import StoreError
-from .tokens import Location, Token, TokenType
+from .tokens import Token
 
 _log = logging.getLogger("flask_authx")
 _COOKIES = frozenset({Location.COOKIES})

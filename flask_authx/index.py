@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from .settings import Settings
+from flask_authx.settings.options import Settings
+
 from .stores.entries import Kind
 
 #: Changes whenever anything about the keys does, so that old and new ones are never confused.

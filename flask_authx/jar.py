@@ -11,9 +11,10 @@ from werkzeug.wrappers import Response
 
 from . import cookies
 from .context import AppState, memory_of, this_request
+from .enums import TokenType
 from .errors import BadConfigurationError, JWTDecodeError
 from .marks import maker_of
-from .tokens import Minted, TokenPair, TokenType
+from .tokens import Minted, TokenPair
 
 _log = logging.getLogger("flask_authx")
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flask_authx.settings.options import Settings
+
 from . import asymmetric, hmac_secrets
+from .enums import Algorithm
 from .errors import BadConfigurationError
-from .settings import Algorithm, Settings
 
 if TYPE_CHECKING:
     from .asymmetric import PrivateKey, PublicKey

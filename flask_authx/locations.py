@@ -16,9 +16,12 @@ from typing import Any, TypeAlias
 
 from werkzeug.wrappers import Request
 
+from flask_authx.settings.options import Settings
+from flask_authx.settings.profiles import TokenProfile, environ_key
+
+from .enums import Location, TokenType
 from .errors import JWTDecodeError, MalformedRequestError
-from .settings import Settings, TokenProfile, environ_key
-from .tokens import Location, RequestToken, TokenType
+from .tokens import RequestToken
 
 #: RFC 9110 section 11.2, token68.
 _TOKEN68 = r"[A-Za-z0-9\-._~+/]++=*+"

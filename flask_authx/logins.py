@@ -11,16 +11,16 @@ from flask import Flask, has_request_context
 
 from . import guards, jar, minting, revoking
 from .context import AppState, memory_of, this_request
+from .enums import Detail, TokenType
 from .errors import (
     FreshTokenRequiredError,
     StoreUnavailableError,
 )
 from .mint import Expiry, Extras, Login, Uid, subject
 from .sessions import Client, Sessions
-from .settings import Detail
 from .stores.entries import StoreError
 from .stores.session import Session
-from .tokens import Minted, Token, TokenPair, TokenType
+from .tokens import Minted, Token, TokenPair
 
 #: Characters of a login's name, and of what a client says of itself.
 MAX_TEXT = 255

@@ -11,12 +11,15 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from flask_authx.settings.options import RESERVED_CLAIMS, Settings
+from flask_authx.settings.profiles import TokenProfile
+
 from . import claims
 from .asymmetric import base64url
 from .codec import Codec
+from .enums import TokenType
 from .errors import JWTDecodeError
-from .settings import RESERVED_CLAIMS, Settings, TokenProfile
-from .tokens import Minted, Token, TokenType
+from .tokens import Minted, Token
 
 #: What may identify a user; it is minted as a string (RFC 7519 section 4.1.2).
 Uid: TypeAlias = str | int | UUID

@@ -7,10 +7,12 @@ from typing import Any
 
 from flask import Response, after_this_request, has_request_context
 
+from flask_authx.settings.options import RESERVED_CLAIMS
+
 from .context import AppState, note_minted
+from .enums import TokenType
 from .mint import Extras, Login
-from .settings import RESERVED_CLAIMS
-from .tokens import Minted, Token, TokenPair, TokenType
+from .tokens import Minted, Token, TokenPair
 
 
 def carried(state: AppState, token: Token) -> dict[str, Any] | None:

@@ -10,8 +10,9 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
+from flask_authx.settings.options import Settings
+
 from .index import Index
-from .settings import Settings
 from .stores.breaker import Breaker
 from .stores.entries import Blocklist, Cutoff, Entry, Kind, Pruned, StoreError
 from .tokens import Token

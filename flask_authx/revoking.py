@@ -13,11 +13,11 @@ from flask import Flask, has_request_context
 
 from . import claims
 from .context import AppState, memory_of, this_request
+from .enums import OnError
 from .errors import AuthXException, StoreUnavailableError
 from .guards import settle
 from .mint import Login, Uid, subject
 from .revocation import Revocations
-from .settings import OnError
 from .signals import announce_reuse, session_revoked, subject_revoked, token_revoked
 from .stores.entries import Kind, Record, StoreError, UncommittedWritesError
 from .tokens import RequestToken, Token

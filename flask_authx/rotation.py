@@ -14,8 +14,11 @@ from typing import Any, cast
 from flask import Flask, has_request_context
 from werkzeug.exceptions import MethodNotAllowed
 
+from flask_authx.settings.options import SAFE_METHODS
+
 from . import guards, jar, logins, minting, revoking
 from .context import AppState, load_user, memory_of, this_request
+from .enums import Location, TokenType
 from .errors import (
     AuthXException,
     InsufficientScopeError,
@@ -28,10 +31,9 @@ from .errors import (
 )
 from .mint import Extras, Login, scope_list
 from .sessions import Sessions, Standing
-from .settings import SAFE_METHODS
 from .stores.entries import StoreError
 from .stores.session import Session, Visit
-from .tokens import Location, RequestToken, Token, TokenPair, TokenType, grants
+from .tokens import RequestToken, Token, TokenPair, grants
 from .verifier import USED_AGAIN, Demand, Memory
 
 #: How often a row is read again that another refresh has changed meanwhile. Once is enough, unless

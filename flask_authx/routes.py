@@ -12,7 +12,8 @@ from werkzeug.routing import Rule
 
 from .audit import ANY_METHOD, BUILT_IN, NOBODY, STATIC, guards_of
 from .context import AppState
-from .verifier import Demand, OnInvalid
+from .enums import OnInvalid
+from .verifier import Demand
 
 #: Columns of a terminal.
 _WIDTH = 80

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
+from flask_authx.settings.options import Settings
+
 from .index import Index
-from .settings import Settings
 from .stores.breaker import Breaker
 from .stores.entries import Cutoff, Pruned, StoreError
 from .stores.session import Session, SessionStore, Visit

@@ -6,38 +6,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-
-class TokenType(StrEnum):
-    """What a token is for (RFC 8725 section 3.12: each kind opens its own doors only)."""
-
-    ACCESS = "access"
-    REFRESH = "refresh"
-
-
-class Location(StrEnum):
-    """Where in a request a token can be."""
-
-    HEADERS = "headers"
-    COOKIES = "cookies"
-    QUERY = "query"
-    JSON = "json"
-
-    @classmethod
-    def _missing_(cls, value: object) -> Location | None:
-        # Flask-JWT-Extended's name for the same place.
-        return cls.QUERY if value == "query_string" else None
-
-
-#: The types of tokens that may pass without anybody having said that they are not revoked. A
-#: refresh token never may: it mints others.
-MAY_GO_UNCHECKED = frozenset({TokenType.ACCESS})
-
-#: At the public edge a member of a closed set may be given as the string that it is.
-TokenTypeName: TypeAlias = TokenType | Literal["access", "refresh"]
-LocationName: TypeAlias = Location | Literal["headers", "cookies", "query", "json"]
+from .enums import Location, LocationName, TokenType, TokenTypeName
 
 
 @dataclass(slots=True, init=False, unsafe_hash=True)

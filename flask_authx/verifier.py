@@ -12,14 +12,17 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from werkzeug.wrappers import Request
 
+from flask_authx.settings.options import Settings
+from flask_authx.stores.entries import StoreError
+
 from .callbacks import Ask, Instance
 from .codec import Codec
 from .csrf import check_csrf, needs_csrf
+from .enums import MAY_GO_UNCHECKED, Location, OnError, OnInvalid, TokenType
 from .errors import (
     FreshTokenRequiredError,
     InsufficientScopeError,
@@ -31,18 +34,7 @@ from .errors import (
 from .locations import Finder
 from .revocation import Revocations
 from .sessions import Sessions, Standing
-from .settings import OnError, Settings
-from .stores.entries import StoreError
-from .tokens import (
-    MAY_GO_UNCHECKED,
-    Location,
-    Minted,
-    RequestToken,
-    Statement,
-    Token,
-    TokenType,
-    grants,
-)
+from .tokens import Minted, RequestToken, Statement, Token, grants
 
 _COOKIES = Location.COOKIES
 _log = logging.getLogger("flask_authx")
@@ -50,15 +42,6 @@ _log = logging.getLogger("flask_authx")
 
 #: Why a login is ended with a refresh token that had been replaced.
 USED_AGAIN = "a refresh token was used again"
-
-
-class OnInvalid(StrEnum):
-    """What an optional guard makes of a token that is there and bad."""
-
-    #: It is refused, as anywhere.
-    ERROR = "error"
-    #: The request counts as one without a token.
-    IGNORE = "ignore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask_authx.codec import Codec
 from flask_authx.keys import KeySet
-from flask_authx.settings import Settings
+from flask_authx.settings.reading import read_settings
 
 from .support import NOW, SECRET, forge
 
@@ -21,7 +21,7 @@ def make_codec(**config: Any) -> Codec:
     """
     if not any(name.endswith("_KEY") for name in config):
         config["SECRET_KEY"] = SECRET
-    settings, problems = Settings.read({f"JWT_{name}": value for name, value in config.items()})
+    settings, problems = read_settings({f"JWT_{name}": value for name, value in config.items()})
     assert problems == []
     return Codec(settings, KeySet.from_settings(settings))
 

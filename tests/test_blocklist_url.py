@@ -21,7 +21,7 @@ from flask_authx import (
     RedisBlocklist,
     SQLAlchemyBlocklist,
 )
-from flask_authx.settings import Settings
+from flask_authx.settings.reading import read_settings
 
 from .answers import OK, ask, outcome
 from .spy_store import SpyStore, said, store_app, works
@@ -216,7 +216,7 @@ def test_no_message_shows_a_password(url: str, caplog: pytest.LogCaptureFixture)
 
 def test_no_repr_shows_a_password(caplog: pytest.LogCaptureFixture) -> None:
     url = f"redis://u:{PASSWORD}@127.0.0.1:1/0"
-    settings, problems = Settings.read({"JWT_SECRET_KEY": SECRET, "JWT_BLOCKLIST": url})
+    settings, problems = read_settings({"JWT_SECRET_KEY": SECRET, "JWT_BLOCKLIST": url})
     assert (settings.blocklist, problems) == (url, [])
     app, authx = make_app(BLOCKLIST=url, BLOCKLIST_ON_ERROR="accept")
     token = access_token(app, authx)

@@ -15,7 +15,7 @@ from flask import Flask
 
 from flask_authx import AuthX
 from flask_authx.cli import authx
-from flask_authx.settings import Algorithm
+from flask_authx.enums import Algorithm
 
 from .support import SECRET, access_token
 

@@ -15,7 +15,7 @@ import pytest
 
 import flask_authx
 from flask_authx import AuthXException, ErrorType
-from flask_authx.settings import Settings
+from flask_authx.settings.options import Settings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

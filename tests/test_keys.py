@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
 
 from flask_authx import BadConfigurationError
-from flask_authx.settings import Algorithm, Settings
+from flask_authx.enums import Algorithm
+from flask_authx.settings.reading import read_settings
 
 from .certificates import certificate
 from .codecs import make_codec
@@ -279,7 +280,7 @@ def test_no_repr_shows_key_material(algorithm: str) -> None:
         pem = private_pem(private_key_for(algorithm))
         values = {"PRIVATE_KEY": pem, "PUBLIC_KEY": public_pem(private_key_for(algorithm))}
     codec = make_codec(ALGORITHM=algorithm, **values)
-    settings, _ = Settings.read({f"JWT_{name}": value for name, value in values.items()})
+    settings, _ = read_settings({f"JWT_{name}": value for name, value in values.items()})
     key = codec.keys.current
     shown = repr(key) + repr(codec.keys) + str(codec.keys) + repr(settings) + repr(codec)
     assert key.kid in shown

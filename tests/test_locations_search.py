@@ -17,7 +17,7 @@ from flask_authx import (
     TokenType,
     current_token,
 )
-from flask_authx.tokens import LocationName
+from flask_authx.enums import LocationName
 
 from .answers import (
     ACCESS_COOKIE,

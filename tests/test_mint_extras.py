@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flask_authx.settings import RESERVED_CLAIMS
+from flask_authx.settings.options import RESERVED_CLAIMS
 
 from .support import access_token, bearer, make_app, parts, refresh_token
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from flask_authx import Location, parsers
-from flask_authx.settings import Algorithm
+from flask_authx import Location
+from flask_authx.enums import Algorithm
+from flask_authx.settings import parsers
 
 Parser = Callable[[object], object]
 

@@ -11,7 +11,9 @@ import pytest
 from flask import Flask
 
 from flask_authx import AuthX, BadConfigurationError, Location
-from flask_authx.settings import Algorithm, Detail, OnError, SameSite, Settings
+from flask_authx.enums import Algorithm, Detail, OnError, SameSite
+from flask_authx.settings.options import Settings
+from flask_authx.settings.reading import read_settings
 
 from . import (
     test_cookie_settings,
@@ -140,7 +142,7 @@ def test_an_environment_variable_sets_a_setting(name: str, monkeypatch: pytest.M
         monkeypatch.setenv(f"FLASK_JWT_{other}", its_text)
     app = Flask("tests")
     app.config.from_prefixed_env()
-    settings, problems = Settings.read(app.config)
+    settings, problems = read_settings(app.config)
     assert problems == []
     assert getattr(settings, name) == value
     assert value != getattr(Settings(), name)
@@ -222,7 +224,7 @@ def test_none_is_the_default_anywhere_else() -> None:
     }
     others = NAMES - lifetimes - {"header_type"}
     config = {f"JWT_{name.upper()}": None for name in others}
-    settings, problems = Settings.read(config)
+    settings, problems = read_settings(config)
     assert problems == []
     assert settings == Settings()
 
@@ -248,7 +250,7 @@ def test_no_problem_shows_a_secret() -> None:
     """SECURITY A.16 296 and 297."""
     [problem] = problems_of(SECRET_KEY="hunter2-hunter2")
     assert "hunter2" not in problem
-    settings, _ = Settings.read({"JWT_SECRET_KEY": SECRET, "JWT_PREVIOUS_SECRET_KEY": SECRET})
+    settings, _ = read_settings({"JWT_SECRET_KEY": SECRET, "JWT_PREVIOUS_SECRET_KEY": SECRET})
     assert SECRET not in repr(settings)
 
 

@@ -1,7 +1,7 @@
 """The parts of the reference that are written from the code: settings, errors, values, answers.
 
 ``authx-settings``
-    A table of the settings from the named one to the next blank line in ``settings.py``.
+    A table of the settings from the named one to the next blank line in ``settings/options.py``.
 ``authx-errors``
     Every error class, in the order of ``errors.py``.
 ``authx-members``
@@ -38,13 +38,13 @@ from flask_authx import (
     InsufficientScopeError,
     cli,
     errors,
-    parsers,
     session_commands,
-    settings,
     store_commands,
 )
 from flask_authx.errors import CrossOriginError, CSRFError
-from flask_authx.settings import Settings
+from flask_authx.settings import options as settings
+from flask_authx.settings import parsers
+from flask_authx.settings.options import Settings
 
 _log = logging.getLogger(__name__)
 _SHOWN = "authx_settings_shown"

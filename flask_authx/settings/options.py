@@ -1,26 +1,20 @@
-"""The settings: read from ``app.config`` once, checked together, frozen.
-
-``Settings.read`` reads the app's config and never writes to it. What differs
-between access and refresh tokens is data, in one :class:`TokenProfile` each.
-"""
+"""The settings of one ``AuthX`` object on one app: a field for each, frozen."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
-from enum import StrEnum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
-from . import parsers
-from .errors import (
+from flask_authx.enums import Algorithm, Detail, Location, OnError, SameSite, TokenType
+from flask_authx.errors import (
     AccessTokenRequiredError,
-    BadConfigurationError,
     RefreshTokenRequiredError,
-    TokenTypeError,
 )
-from .tokens import Location, TokenType
+
+from . import parsers
+from .profiles import TokenProfile, environ_key
 
 #: RFC 9110 section 9.2.1. All other methods, whatever their names, need the CSRF value.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -36,71 +30,6 @@ RESERVED_CLAIMS = frozenset(
 )
 
 
-#: What AuthX calls settings that have another name here.
-_OTHER_NAMES = {"SESSION_TRACKING": "SESSIONS"}
-
-
-class Algorithm(StrEnum):
-    """The signature algorithms (RFC 7518 section 3.1, RFC 8037). ``none`` is not among them."""
-
-    HS256 = "HS256"
-    HS384 = "HS384"
-    HS512 = "HS512"
-    RS256 = "RS256"
-    RS384 = "RS384"
-    RS512 = "RS512"
-    PS256 = "PS256"
-    PS384 = "PS384"
-    PS512 = "PS512"
-    ES256 = "ES256"
-    ES384 = "ES384"
-    ES512 = "ES512"
-    EDDSA = "EdDSA"
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether one secret both signs and verifies."""
-        return self.startswith("HS")
-
-
-class OnError(StrEnum):
-    """What becomes of a request when the store of revocations can't be asked."""
-
-    #: It is answered with 503.
-    REFUSE = "refuse"
-    #: An access token counts as not revoked; a refresh token is refused all the same.
-    ACCEPT = "accept"
-
-
-class SameSite(StrEnum):
-    """From which pages a browser sends a cookie along (RFC 6265bis section 5.7)."""
-
-    #: From the site's own, and when a link of another is followed.
-    LAX = "Lax"
-    #: From the site's own pages alone.
-    STRICT = "Strict"
-    #: From all: then nothing but the CSRF value keeps other sites from acting for the user.
-    NONE = "None"
-
-    @classmethod
-    def _missing_(cls, value: object) -> SameSite | None:
-        # AuthX writes them in lower case.
-        return next((one for one in cls if str(value).lower() == one.lower()), None)
-
-
-class Detail(StrEnum):
-    """What may be kept about the client of a login, for its owner to recognise it by."""
-
-    #: The header of that name, up to 255 characters.
-    USER_AGENT = "user_agent"
-    #: Whence the request came, as Flask's ``request.remote_addr`` says.
-    ADDRESS = "address"
-
-
-#: For a lifetime ``None`` means "never" to the peers, for a scheme perhaps "no scheme".
-_NOT_NONE = (parsers.lifetime, parsers.scheme)
-
-
 def _algorithms(value: object) -> frozenset[Algorithm]:
     return frozenset(parsers.member(Algorithm)(item) for item in parsers.texts(value))
 
@@ -109,32 +38,6 @@ def _setting(default: Any, parse: Callable[[object], object]) -> Any:
     # No repr may show a key, which is what is not parsed here, or a URL with a password in it.
     shown = parse not in (parsers.unchecked, parsers.store_url)
     return field(default=default, metadata={"parse": parse}, repr=shown)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenProfile:
-    """All that differs between the token types."""
-
-    type: TokenType
-    #: The ``typ`` of the JOSE header (RFC 9068 section 2.1).
-    typ: str
-    #: Seconds.
-    lifetime: int
-    #: Raised when a token of another type comes instead.
-    wrong_type: Callable[[], TokenTypeError]
-    json_key: str
-    cookie_name: str
-    #: ``None`` for that of the blueprint.
-    cookie_path: str | None
-    csrf_header: str
-    csrf_environ_key: str
-    csrf_field: str
-    csrf_cookie_name: str
-    csrf_cookie_path: str
-    #: Whether each token is replaced by the next, where logins are kept in a store.
-    rotates: bool
-    #: Groups of locations, in the order they are searched. A group may hold one token.
-    search: tuple[tuple[Location, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,34 +243,6 @@ class Settings:
         object.__setattr__(self, "only_discreet", discreet)
         object.__setattr__(self, "profiles", MappingProxyType(_profiles(self)))
 
-    @classmethod
-    def read(cls, config: Mapping[str, Any], prefix: str = "JWT_") -> tuple[Settings, list[str]]:
-        """Read all settings from a config, and say what is wrong with which.
-
-        What can't be read is left at its default, so that everything else can be checked, too.
-
-        :raises BadConfigurationError: if the algorithm can't be read: no key fits a guess.
-        """
-        known = {prefix + one.name.upper(): one for one in fields(cls) if one.init}
-        config, problems = _by_one_name(config, prefix)
-        problems += [
-            _unknown(key, known) for key in config if key.startswith(prefix) and key not in known
-        ]
-        values: dict[str, Any] = {}
-        for key, one in known.items():
-            parse = one.metadata["parse"]
-            # ``None`` says "the default", but where it could be meant to say something else.
-            if key in config and (config[key] is not None or parse in _NOT_NONE):
-                try:
-                    values[one.name] = parse(config[key])
-                except ValueError as error:
-                    problems.append(f"{key}: {error}.")
-        if config.get(f"{prefix}ALGORITHM") is not None and "algorithm" not in values:
-            raise BadConfigurationError(problems)
-        settings = cls(**{**_cookie_names(values), **values})
-        object.__setattr__(settings, "prefix", prefix)
-        return settings, [*problems, *_contradictions(settings, prefix)]
-
     @property
     def issuer(self) -> str | None:
         """The issuer that a token must have."""
@@ -395,158 +270,8 @@ class Settings:
         return Location.COOKIES in self.token_location
 
 
-#: What says nothing as long as no token is renewed by the way.
-_ABOUT_IMPLICIT_REFRESH = tuple(
-    f"implicit_refresh_{kind}_{way}"
-    for kind in ("route", "method")
-    for way in ("exclude", "include")
-)
 #: What says nothing as long as logins are not kept in a store.
 _ABOUT_SESSIONS = ("refresh_grace", "max_sessions", "session_details")
-
-
-def _by_one_name(config: Mapping[str, Any], prefix: str) -> tuple[Mapping[str, Any], list[str]]:
-    """The config with AuthX's other names replaced by ours, and where both are used."""
-    theirs = {prefix + other: prefix + ours for other, ours in _OTHER_NAMES.items()}
-    twice = [
-        f"{other} and {ours} are the same setting: remove one."
-        for other, ours in theirs.items()
-        if other in config and ours in config
-    ]
-    return {theirs.get(key, key): value for key, value in config.items()}, twice
-
-
-def _cookie_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of cookies, with the prefixes that browsers hold to what the names say."""
-    if not values.get("cookie_secure", True):
-        return {"access_cookie_name": "access_token", "refresh_cookie_name": "refresh_token"}
-    if values.get("cookie_domain") or values.get("access_cookie_path", "/") != "/":
-        return {"access_cookie_name": "__Secure-access_token"}
-    return {}
-
-
-def _unknown(key: str, known: Mapping[str, Field[Any]]) -> str:
-    near = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.8)
-    hint = f"did you mean {near[0]}?" if near else "remove it, or rename it if it is the app's own."
-    return f"{key} is not a setting of Flask-AuthX: {hint}"
-
-
-def _contradictions(settings: Settings, prefix: str) -> list[str]:
-    """What is wrong between settings that are each fine by themselves."""
-    problems = [
-        f"{prefix}{name.upper()} is longer than {prefix}MAX_TOKEN_LIFETIME: "
-        "shorten it or raise the maximum."
-        for name in ("access_token_expires", "refresh_token_expires")
-        if getattr(settings, name) > settings.max_token_lifetime
-    ]
-    if not settings.csrf_methods >= UNSAFE_METHODS:
-        problems.append(
-            f"{prefix}CSRF_METHODS may add to what is protected and not take away: "
-            "keep POST, PUT, PATCH and DELETE in it."
-        )
-    problems += [
-        *_cookie_contradictions(settings, prefix),
-        *_idle_cookie_settings(settings, prefix),
-        *_renewal_contradictions(settings, prefix),
-    ]
-    if settings.json_key == settings.refresh_json_key:
-        problems.append(f"{prefix}JSON_KEY and {prefix}REFRESH_JSON_KEY are the same: change one.")
-    if settings.identity_claim in RESERVED_CLAIMS - {"sub"}:
-        problems.append(
-            f"{prefix}IDENTITY_CLAIM is a claim with a meaning of its own: choose another."
-        )
-    if settings.error_message_key == "error_type":
-        problems.append(f"{prefix}ERROR_MESSAGE_KEY is a key of the body already: choose another.")
-    if settings.clock_skew > 3600:
-        problems.append(f"{prefix}CLOCK_SKEW is above an hour: set the machines' clocks by NTP.")
-    if settings.refresh_grace > 600:
-        problems.append(
-            f"{prefix}REFRESH_GRACE is above ten minutes: for so long a stolen refresh token would "
-            "be as good as its owner's."
-        )
-    if settings.max_token_length < 256:
-        problems.append(f"{prefix}MAX_TOKEN_LENGTH is shorter than any token: set 256 or more.")
-    return problems
-
-
-def _renewal_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
-    """What makes no sense of renewing tokens by the way."""
-    if settings.implicit_refresh_deltatime is None:
-        for name in _ABOUT_IMPLICIT_REFRESH:
-            if getattr(settings, name):
-                yield (
-                    f"{prefix}{name.upper()} is about tokens that are renewed by the way: set "
-                    f"{prefix}IMPLICIT_REFRESH_DELTATIME, or remove it."
-                )
-        return
-    if settings.implicit_refresh_deltatime >= settings.access_token_expires:
-        yield (
-            f"{prefix}IMPLICIT_REFRESH_DELTATIME is not shorter than {prefix}ACCESS_TOKEN_EXPIRES: "
-            "each request would renew its token. A third of it is usual."
-        )
-    if not settings.uses_cookies:
-        yield (
-            f"{prefix}IMPLICIT_REFRESH_DELTATIME is about tokens in cookies: add 'cookies' to "
-            f"{prefix}TOKEN_LOCATION, or remove it."
-        )
-
-
-def _cookie_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
-    """What no browser would take, and what would make one cookie overwrite another."""
-    seen: dict[str, str] = {}
-    for field_name in (
-        "access_cookie_name",
-        "refresh_cookie_name",
-        "access_csrf_cookie_name",
-        "refresh_csrf_cookie_name",
-    ):
-        name, setting = getattr(settings, field_name), prefix + field_name.upper()
-        if name in seen:
-            yield f"{seen[name]} and {setting} are the same: one cookie would overwrite the other."
-        seen[name] = setting
-        start = name.lower()
-        path = getattr(settings, field_name.replace("name", "path"))
-        if start.startswith(("__host-", "__secure-")) and not settings.cookie_secure:
-            yield (
-                f"{setting}: browsers take a cookie of that name only with Secure: remove the "
-                f"setting, or {prefix}COOKIE_SECURE."
-            )
-        elif start.startswith("__host-") and (settings.cookie_domain or path != "/"):
-            yield (
-                f"{setting}: browsers take a cookie whose name starts with __Host- only without a "
-                "domain and with the path /: start it with __Secure-."
-            )
-    if not settings.cookie_secure and settings.cookie_samesite is SameSite.NONE:
-        yield (
-            f"{prefix}COOKIE_SAMESITE is None and {prefix}COOKIE_SECURE is off: browsers take no "
-            "such cookie. Remove one of the two."
-        )
-    if not settings.cookie_secure and settings.cookie_partitioned:
-        yield (
-            f"{prefix}COOKIE_PARTITIONED is on and {prefix}COOKIE_SECURE is off: browsers take no "
-            "such cookie. Remove one of the two."
-        )
-
-
-def _idle_cookie_settings(settings: Settings, prefix: str) -> Iterator[str]:
-    """What has been set about cookies and can have no effect."""
-    if not settings.cookie_csrf_protect:
-        for field_name in ("csrf_check_form", "csrf_check_origin"):
-            if getattr(settings, field_name):
-                yield (
-                    f"{prefix}{field_name.upper()} is part of the CSRF check, and "
-                    f"{prefix}COOKIE_CSRF_PROTECT is off: remove one of the two."
-                )
-    if settings.cookie_max_age is not None and settings.session_cookie:
-        yield (
-            f"{prefix}COOKIE_MAX_AGE is about cookies that outlive the browser: set "
-            f"{prefix}SESSION_COOKIE to False, or remove it."
-        )
-
-
-def environ_key(header: str) -> str:
-    """The name of a request header in the WSGI environ (PEP 3333)."""
-    return "HTTP_" + header.upper().replace("-", "_")
 
 
 def _profiles(settings: Settings) -> dict[TokenType, TokenProfile]:

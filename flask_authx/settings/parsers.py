@@ -13,7 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeGuard, TypeVar, cast
 
-from .tokens import Location
+from flask_authx.enums import Location
 
 E = TypeVar("E", bound=StrEnum)
 
