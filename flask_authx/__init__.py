@@ -3,6 +3,10 @@
 import importlib.util
 import typing
 
+from flask_authx.stores.base import Pruned, Risk, StoreBusyError
+from flask_authx.stores.blocklist import Blocklist, Cutoff, Entry, Kind
+from flask_authx.stores.session_store import Session, SessionStore, Visit
+
 from .context import current_token, current_user
 from .enums import Location, OnInvalid, TokenType
 from .errors import (
@@ -43,17 +47,15 @@ from .signals import (
     token_revoked,
     token_unchecked,
 )
-from .stores.entries import Blocklist, Cutoff, Entry, Kind, Pruned, Risk, StoreBusyError
-from .stores.memory import MemoryBlocklist
-from .stores.memory_sessions import MemorySessions
-from .stores.redis import RedisBlocklist
-from .stores.redis_sessions import RedisSessions
-from .stores.session import Session, SessionStore, Visit
 from .tokens import RequestToken, Token, TokenPair
 
 if typing.TYPE_CHECKING:
-    from .stores.sqlalchemy import SQLAlchemyBlocklist as SQLAlchemyBlocklist
-    from .stores.sqlalchemy_sessions import SQLAlchemySessions as SQLAlchemySessions
+    from .stores.memory import MemoryBlocklist as MemoryBlocklist
+    from .stores.memory import MemorySessions as MemorySessions
+    from .stores.redis.revocations import RedisBlocklist as RedisBlocklist
+    from .stores.redis.sessions import RedisSessions as RedisSessions
+    from .stores.sql.revocations import SQLAlchemyBlocklist as SQLAlchemyBlocklist
+    from .stores.sql.sessions import SQLAlchemySessions as SQLAlchemySessions
 
 __all__ = [
     "AccessTokenRequiredError",
@@ -116,10 +118,21 @@ __all__ = [
     "token_unchecked",
 ]
 
-# For those who import everything.
-if importlib.util.find_spec("sqlalchemy") is None:
-    __all__.remove("SQLAlchemyBlocklist")
-    __all__.remove("SQLAlchemySessions")
+#: Stores are imported when they are first used: an app has one kind at most, and most of them need
+#: an optional package.
+_STORES = {
+    "MemoryBlocklist": ("memory", None),
+    "MemorySessions": ("memory", None),
+    "RedisBlocklist": ("redis.revocations", "redis"),
+    "RedisSessions": ("redis.sessions", "redis"),
+    "SQLAlchemyBlocklist": ("sql.revocations", "sqlalchemy"),
+    "SQLAlchemySessions": ("sql.sessions", "sqlalchemy"),
+}
+
+# ``from flask_authx import *`` works without the optional packages.
+for _name, (_, _needs) in _STORES.items():
+    if _needs is not None and importlib.util.find_spec(_needs) is None:
+        __all__.remove(_name)
 
 
 def __dir__() -> list[str]:
@@ -127,13 +140,8 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
-    # SQLAlchemy is optional, and slow to import for those who don't use it.
-    if name == "SQLAlchemyBlocklist":
-        from .stores.sqlalchemy import SQLAlchemyBlocklist  # noqa: PLC0415 - as said above
-
-        return SQLAlchemyBlocklist
-    if name == "SQLAlchemySessions":
-        from .stores.sqlalchemy_sessions import SQLAlchemySessions  # noqa: PLC0415 - as said above
-
-        return SQLAlchemySessions
+    if name in _STORES:
+        module = importlib.import_module(f"{__name__}.stores.{_STORES[name][0]}")
+        store: object = getattr(module, name)
+        return store
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

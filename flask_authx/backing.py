@@ -5,33 +5,36 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakSet
+from typing import TYPE_CHECKING, TypeAlias
 
 from flask import Flask, has_app_context
 
 from flask_authx.settings.options import Settings
+from flask_authx.stores.blocklist import Blocklist
+from flask_authx.stores.lookup_keys import LookupKeys
+from flask_authx.stores.memory import MemoryBlocklist, MemorySessions
+from flask_authx.stores.session_store import SessionStore
 
 from .callbacks import Instance
 from .enums import OnError
 from .errors import BadConfigurationError
-from .index import Index
 from .revocation import Revocations
 from .sessions import Sessions
-from .stores.entries import Blocklist, OwnWrites, Transaction
-from .stores.memory import MemoryBlocklist
-from .stores.memory_sessions import MemorySessions
-from .stores.redis_sessions import RedisSessions
-from .stores.redis_urls import SCHEMES, client_for
-from .stores.session import SessionStore
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
     from sqlalchemy import Engine
 
-    from .stores.trail import AuditTrail
+    from flask_authx.stores.sql.trail import AuditTrail
 
+
+#: The URLs of a Redis.
+REDIS_SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
+)
 #: Seconds since 1970-01-01 UTC.
 Clock: TypeAlias = Callable[[], float]
 
@@ -60,7 +63,7 @@ def open_revocations(
                 "remove it. A callback that fails is always a 503."
             )
         return None
-    return Revocations(store, settings, Index(settings, instance.name), clock)
+    return Revocations(store, settings, LookupKeys(settings.issuer, instance.name), clock)
 
 
 def open_sessions(
@@ -95,7 +98,7 @@ def open_sessions(
         )
     else:
         store = _open_store_of_logins(app, settings.blocklist, settings, clock)
-    return Sessions(store, settings, Index(settings, instance.name), clock)
+    return Sessions(store, settings, LookupKeys(settings.issuer, instance.name), clock)
 
 
 def _open_store_of_logins(app: Flask, url: str, settings: Settings, clock: Clock) -> SessionStore:
@@ -104,19 +107,23 @@ def _open_store_of_logins(app: Flask, url: str, settings: Settings, clock: Clock
     if scheme == "memory":
         return MemorySessions(clock)
     if scheme != "sqlalchemy":
+        from flask_authx.stores.redis.sessions import RedisSessions
+        from flask_authx.stores.redis.urls import client_for
+
         return RedisSessions(client_for(url, settings.store_timeout))
     setting = f"{settings.prefix}BLOCKLIST"
     bind_key = _bind_key(rest, setting)
     db = _flask_sqlalchemy(app, setting)
     # As in open_trail.
-    from .stores.sqlalchemy_sessions import SQLAlchemySessions  # noqa: PLC0415 - as said there
+    from flask_authx.stores.sql.own_writes import uncommitted_writes
+    from flask_authx.stores.sql.sessions import SQLAlchemySessions
 
     engine = _engine(app, db, bind_key, setting)
     return SQLAlchemySessions(
         engine,
         metadata=db.metadatas[bind_key],
         timeout=settings.store_timeout,
-        own_writes=_writes_in(db, engine),
+        own_writes=uncommitted_writes(db.session, engine, has_app_context),
     )
 
 
@@ -138,8 +145,9 @@ def open_trail(app: Flask, instance: Instance, settings: Settings) -> AuditTrail
         )
     db = _flask_sqlalchemy(app, setting)
     # With Flask-SQLAlchemy there is SQLAlchemy; without, this module must still be importable.
-    from .stores.tables import audit_table  # noqa: PLC0415 - as said above
-    from .stores.trail import AuditTrail  # noqa: PLC0415 - as said above
+    from flask_authx.stores.sql.own_writes import uncommitted_writes
+    from flask_authx.stores.sql.tables import audit_table
+    from flask_authx.stores.sql.trail import AuditTrail
 
     scheme, rest = _parts(settings.blocklist or "")
     bind_key = _bind_key(rest, setting) if scheme == "sqlalchemy" else None
@@ -148,7 +156,7 @@ def open_trail(app: Flask, instance: Instance, settings: Settings) -> AuditTrail
         engine,
         audit_table(db.metadatas[bind_key]),
         timeout=settings.store_timeout,
-        own_writes=_writes_in(db, engine),
+        own_writes=uncommitted_writes(db.session, engine, has_app_context),
     )
 
 
@@ -160,7 +168,7 @@ def _open(app: Flask, url: str, settings: Settings, clock: Clock) -> Blocklist:
         return MemoryBlocklist(clock)
     if scheme == "sqlalchemy":
         return _open_sqlalchemy(app, rest, settings)
-    if scheme in SCHEMES:
+    if scheme in REDIS_SCHEMES:
         return _open_redis(url, settings)
     if scheme.partition("+")[0] in ("sqlite", "postgresql", "postgres", "mysql", "mariadb"):
         raise BadConfigurationError(
@@ -169,7 +177,7 @@ def _open(app: Flask, url: str, settings: Settings, clock: Clock) -> Blocklist:
         )
     raise BadConfigurationError(
         f"{setting}: there is no store for {scheme[:20]!r}: choose from memory, sqlalchemy, "
-        f"{', '.join(SCHEMES)}."
+        f"{', '.join(REDIS_SCHEMES)}."
     )
 
 
@@ -195,10 +203,11 @@ def _check(store: object, parameter: str, protocol: str, members: tuple[str, ...
 
 
 def _open_redis(url: str, settings: Settings) -> Blocklist:
-    from .stores.redis import RedisBlocklist  # noqa: PLC0415 - its package is optional
-
     setting = f"{settings.prefix}BLOCKLIST"
     try:
+        from flask_authx.stores.redis.revocations import RedisBlocklist
+        from flask_authx.stores.redis.urls import client_for
+
         return RedisBlocklist(client_for(url, settings.store_timeout))
     except ModuleNotFoundError:
         raise BadConfigurationError(
@@ -213,14 +222,15 @@ def _open_sqlalchemy(app: Flask, rest: str, settings: Settings) -> Blocklist:
     bind_key = _bind_key(rest, setting)
     db = _flask_sqlalchemy(app, setting)
     # As in open_trail.
-    from .stores.sqlalchemy import SQLAlchemyBlocklist  # noqa: PLC0415 - as said there
+    from flask_authx.stores.sql.own_writes import uncommitted_writes
+    from flask_authx.stores.sql.revocations import SQLAlchemyBlocklist
 
     engine = _engine(app, db, bind_key, setting)
     return SQLAlchemyBlocklist(
         engine,
         metadata=db.metadatas[bind_key],
         timeout=settings.store_timeout,
-        own_writes=_writes_in(db, engine),
+        own_writes=uncommitted_writes(db.session, engine, has_app_context),
     )
 
 
@@ -265,60 +275,3 @@ def _engine(app: Flask, db: SQLAlchemy, bind_key: str | None, setting: str) -> E
         )
         raise BadConfigurationError(f"{setting}: {what}.")
     return engines[bind_key]
-
-
-def _writes_in(db: SQLAlchemy, engine: Engine) -> OwnWrites | None:
-    """Says whether the session of the current context has uncommitted writes in an SQLite file.
-
-    ``None`` for other databases, which have more than one writer or are the store's own.
-    """
-    # As in open_trail.
-    from sqlalchemy import event  # noqa: PLC0415 - as said there
-
-    from .stores.connections import is_in_memory  # noqa: PLC0415 - as said there
-
-    if engine.dialect.name != "sqlite" or is_in_memory(engine):
-        return None
-    if db not in _listening:
-        _listening.add(db)
-        event.listen(db.session, "after_begin", _remember)
-    path = _file(engine)
-
-    def state() -> Transaction:
-        # Without an app context there is no session; a session isn't made in order to look at it.
-        if not has_app_context() or not db.session.registry.has():
-            return Transaction.NONE
-        begun = db.session().info.get(_BEGUN, ())
-        states = [_transaction(*one) for one in begun if _file(one[0].engine) == path]
-        return max(states, default=Transaction.NONE)
-
-    return state
-
-
-#: The Flask-SQLAlchemy objects whose sessions are listened to.
-_listening: WeakSet[SQLAlchemy] = WeakSet()
-#: In ``session.info``: its connections to SQLite, and the changes that each had made before.
-_BEGUN = "flask_authx"
-
-
-def _remember(session: Any, transaction: Any, connection: Any) -> None:
-    if connection.dialect.name == "sqlite" and not transaction.nested:
-        driver = connection.connection.dbapi_connection
-        begun = [one for one in session.info.get(_BEGUN, ()) if not one[0].closed]
-        session.info[_BEGUN] = [*begun, (connection, driver.total_changes)]
-
-
-def _transaction(connection: Any, changes_before: int) -> Transaction:
-    if connection.closed or connection.invalidated:
-        return Transaction.NONE
-    driver = connection.connection.dbapi_connection
-    if not driver.in_transaction:
-        return Transaction.NONE
-    # A savepoint, or a recipe that begins each transaction itself, need not have written yet.
-    return Transaction.WRITING if driver.total_changes > changes_before else Transaction.OPEN
-
-
-def _file(engine: Engine) -> Path:
-    """The file of an SQLite database, however its URL spells it."""
-    name = (engine.url.database or "").removeprefix("file:").partition("?")[0]
-    return Path(name).resolve()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from flask_authx.stores.base import Risk, StoreError
+
 from . import audit, jar
 from .enums import Location, TokenType
 from .findings import Finding, Level, Subject
-from .stores.entries import Risk, StoreError
 
 
 def csrf(subject: Subject) -> Iterator[Finding]:

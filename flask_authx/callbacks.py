@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from flask_authx.stores.blocklist import Blocklist
+from flask_authx.stores.session_store import SessionStore
+
 from .errors import BadConfigurationError
-from .stores.entries import Blocklist
-from .stores.session import SessionStore
 from .tokens import Token
 
 #: Whether a token is revoked: given the raw token and the verified one.

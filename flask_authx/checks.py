@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from flask import Flask
 
 from flask_authx.settings.options import SAFE_METHODS
+from flask_authx.stores.base import StoreError
 
 from . import audit, browser_checks
 from .context import states
@@ -25,7 +26,6 @@ from .errors import BadConfigurationError
 from .findings import Finding, Level, Subject
 from .revocation import Revocations
 from .routes import routes_of
-from .stores.entries import StoreError
 
 Check: TypeAlias = Callable[[Subject], Iterator[Finding]]
 AppCheck: TypeAlias = Callable[[Flask], Iterator[Finding]]

@@ -31,7 +31,7 @@ from .verifier import Demand, Memory, Verifier
 
 if TYPE_CHECKING:
     # It needs SQLAlchemy, which is optional.
-    from .stores.trail import AuditTrail
+    from flask_authx.stores.sql.trail import AuditTrail
 
 T = TypeVar("T")
 

@@ -14,6 +14,9 @@ from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
 
+from flask_authx.stores.base import StoreError
+from flask_authx.stores.session_store import Session
+
 from . import guards, jar, logins, logout, marks, minting, revoking, rotation
 from .callbacks import Instance
 from .context import AppState, memory_of, state_of, this_app, this_request
@@ -26,8 +29,6 @@ from .errors import (
     StoreUnavailableError,
 )
 from .mint import Extras, Uid
-from .stores.entries import StoreError
-from .stores.session import Session
 from .tokens import Token, TokenPair
 from .verifier import Demand
 

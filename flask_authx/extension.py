@@ -15,7 +15,6 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from flask_authx import (
     audit,
-    backing,
     cookies,
     endpoints,
     guards,
@@ -30,7 +29,10 @@ from flask_authx import (
 )
 from flask_authx.settings import parsers
 from flask_authx.settings.options import Settings
+from flask_authx.stores.blocklist import Blocklist
+from flask_authx.stores.session_store import Session, SessionStore
 
+from . import backing
 from .callbacks import Instance, is_async, takes_claims, with_claims
 from .codec import Codec
 from .context import (
@@ -51,14 +53,12 @@ from .mint import Expiry, Extras, Mint, Uid, new_id, scope_list
 from .revocation import Revocations
 from .sessions import Sessions
 from .settings.reading import read_settings
-from .stores.entries import Blocklist
-from .stores.session import Session, SessionStore
 from .tokens import RequestToken, Token, TokenPair
 from .verifier import Demand, Memory, Verifier
 
 if TYPE_CHECKING:
     # It needs SQLAlchemy, which is optional.
-    from .stores.trail import AuditTrail
+    from flask_authx.stores.sql.trail import AuditTrail
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=Callable[..., Any])

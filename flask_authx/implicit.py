@@ -12,6 +12,7 @@ from flask import Flask, Request, Response
 from werkzeug.exceptions import HTTPException
 
 from flask_authx.settings.options import Settings
+from flask_authx.stores.base import StoreError
 
 from . import jar, logins, minting, revoking
 from .context import AppState, load_user, memory_of, this_request
@@ -19,7 +20,6 @@ from .cookies import sets
 from .enums import Location, TokenType
 from .errors import AuthXException
 from .mint import Extras
-from .stores.entries import StoreError
 from .tokens import Token
 
 _log = logging.getLogger("flask_authx")

@@ -9,6 +9,9 @@ from dataclasses import replace
 
 from flask import Flask, has_request_context
 
+from flask_authx.stores.base import StoreError
+from flask_authx.stores.session_store import Session
+
 from . import guards, jar, minting, revoking
 from .context import AppState, memory_of, this_request
 from .enums import Detail, TokenType
@@ -18,8 +21,6 @@ from .errors import (
 )
 from .mint import Expiry, Extras, Login, Uid, subject
 from .sessions import Client, Sessions
-from .stores.entries import StoreError
-from .stores.session import Session
 from .tokens import Minted, Token, TokenPair
 
 #: Characters of a login's name, and of what a client says of itself.

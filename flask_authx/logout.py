@@ -6,12 +6,13 @@ import contextlib
 
 from flask import Flask, Request
 
+from flask_authx.stores.base import StoreError
+
 from . import revoking
 from .context import AppState, this_request
 from .csrf import check_csrf, check_origin, needs_csrf
 from .enums import Location, TokenType
 from .errors import AuthXException, JWTDecodeError, MalformedRequestError
-from .stores.entries import StoreError
 from .tokens import RequestToken, Token
 
 _COOKIES = frozenset({Location.COOKIES})

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from flask_authx.settings.options import Settings
+from flask_authx.stores.base import Pruned, StoreError
+from flask_authx.stores.blocklist import Blocklist, Cutoff, Entry, Kind
+from flask_authx.stores.circuit_breaker import CircuitBreaker
+from flask_authx.stores.lookup_keys import LookupKeys
 
-from .index import Index
-from .stores.breaker import Breaker
-from .stores.entries import Blocklist, Cutoff, Entry, Kind, Pruned, StoreError
 from .tokens import Token
 
 T = TypeVar("T")
@@ -31,17 +32,19 @@ class Revocations:
     """
 
     def __init__(
-        self, store: Blocklist, settings: Settings, index: Index, clock: Callable[[], float]
+        self, store: Blocklist, settings: Settings, index: LookupKeys, clock: Callable[[], float]
     ) -> None:
         self.store: Blocklist = store
         self._index = index
         self._settings = settings
         self._clock = clock
-        self._breaker = Breaker("the store of revocations")
+        self._breaker = CircuitBreaker("the store of revocations")
         # That nothing can be written, or removed, is no reason not to ask.
-        self._pen = Breaker("the store of revocations", how="to write a revocation")
-        self._desk = Breaker("the store of revocations", how="to say how it is")
-        self._broom = Breaker("the store of revocations", how="to remove expired revocations")
+        self._pen = CircuitBreaker("the store of revocations", how="to write a revocation")
+        self._desk = CircuitBreaker("the store of revocations", how="to say how it is")
+        self._broom = CircuitBreaker(
+            "the store of revocations", how="to remove expired revocations"
+        )
 
     def is_revoked(self, token: Token) -> bool:
         """Whether a token, its login or its subject is revoked: one look-up.

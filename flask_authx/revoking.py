@@ -11,6 +11,9 @@ from typing import Any
 from blinker import Signal
 from flask import Flask, has_request_context
 
+from flask_authx.stores.base import StoreError, UncommittedWritesError
+from flask_authx.stores.blocklist import Kind, Record
+
 from . import claims
 from .context import AppState, memory_of, this_request
 from .enums import OnError
@@ -19,7 +22,6 @@ from .guards import settle
 from .mint import Login, Uid, subject
 from .revocation import Revocations
 from .signals import announce_reuse, session_revoked, subject_revoked, token_revoked
-from .stores.entries import Kind, Record, StoreError, UncommittedWritesError
 from .tokens import RequestToken, Token
 from .verifier import Memory, Pending
 

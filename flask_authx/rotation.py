@@ -15,6 +15,8 @@ from flask import Flask, has_request_context
 from werkzeug.exceptions import MethodNotAllowed
 
 from flask_authx.settings.options import SAFE_METHODS
+from flask_authx.stores.base import StoreError
+from flask_authx.stores.session_store import Session, Visit
 
 from . import guards, jar, logins, minting, revoking
 from .context import AppState, load_user, memory_of, this_request
@@ -31,8 +33,6 @@ from .errors import (
 )
 from .mint import Extras, Login, scope_list
 from .sessions import Sessions, Standing
-from .stores.entries import StoreError
-from .stores.session import Session, Visit
 from .tokens import RequestToken, Token, TokenPair, grants
 from .verifier import USED_AGAIN, Demand, Memory
 

@@ -11,11 +11,12 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
+from flask_authx.stores.base import StoreError
+from flask_authx.stores.session_store import Session
+
 from . import logins, revoking
 from .context import AppState, this_app
 from .store_commands import as_json_option, chosen, failures, name_option, shared, user
-from .stores.entries import StoreError
-from .stores.session import Session
 
 _COLUMNS = ("sid", "name", "created", "last seen", "expires", "user agent", "address")
 #: Characters of a user agent that are shown.

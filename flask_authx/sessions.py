@@ -13,11 +13,12 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from flask_authx.settings.options import Settings
+from flask_authx.stores.base import Pruned, StoreError
+from flask_authx.stores.blocklist import Cutoff
+from flask_authx.stores.circuit_breaker import CircuitBreaker
+from flask_authx.stores.lookup_keys import LookupKeys
+from flask_authx.stores.session_store import Session, SessionStore, Visit
 
-from .index import Index
-from .stores.breaker import Breaker
-from .stores.entries import Cutoff, Pruned, StoreError
-from .stores.session import Session, SessionStore, Visit
 from .tokens import Statement
 
 T = TypeVar("T")
@@ -54,17 +55,17 @@ class Sessions:
     """
 
     def __init__(
-        self, store: SessionStore, settings: Settings, index: Index, clock: Callable[[], float]
+        self, store: SessionStore, settings: Settings, index: LookupKeys, clock: Callable[[], float]
     ) -> None:
         self.store: SessionStore = store
         self._settings = settings
         self._index = index
         self._clock = clock
-        self._breaker = Breaker("the store of logins")
+        self._breaker = CircuitBreaker("the store of logins")
         # As for revocations: that nothing can be written is no reason not to ask.
-        self._pen = Breaker("the store of logins", how="to write a login")
-        self._desk = Breaker("the store of logins", how="to say how it is")
-        self._broom = Breaker("the store of logins", how="to remove expired logins")
+        self._pen = CircuitBreaker("the store of logins", how="to write a login")
+        self._desk = CircuitBreaker("the store of logins", how="to say how it is")
+        self._broom = CircuitBreaker("the store of logins", how="to remove expired logins")
 
     def open(self, sub: str, sid: str, auth_time: int, client: Client, name: str | None) -> Session:
         """Add the row of a new login.

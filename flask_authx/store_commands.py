@@ -17,14 +17,14 @@ import click
 from flask import Flask
 from flask.cli import with_appcontext
 
+from flask_authx.stores.base import StoreError, UncommittedWritesError
+from flask_authx.stores.blocklist import Kind
+
 from . import revoking
 from .context import EXTENSION, AppState, this_app
 from .errors import JWTDecodeError, StoreUnavailableError, TokenExpiredError
 from .revocation import Revocations
 from .sessions import Sessions
-from .stores.entries import Kind, StoreError, UncommittedWritesError
-from .stores.redis import RedisBlocklist
-from .stores.redis_sessions import RedisSessions
 
 #: The spans in which entries expire, and the seconds from now at which each ends.
 SPANS = (("expired", 0), ("in 1 hour", 3600), ("in 1 day", 86400), ("in 7 days", 604800))
@@ -134,7 +134,7 @@ def prune(*, name: str | None) -> None:
         for what, kept in (("revocations", revocations), ("logins", state.sessions)):
             if kept is None or kept.store.per_process:
                 continue
-            if isinstance(kept.store, (RedisBlocklist, RedisSessions)):
+            if getattr(kept.store, "prunes_itself", False):
                 click.echo(f"Redis removes expired {what} by itself.")
             else:
                 click.echo(f"Removed {_prune(kept):,} expired {what}.")

@@ -17,7 +17,7 @@ from typing import Any
 from werkzeug.wrappers import Request
 
 from flask_authx.settings.options import Settings
-from flask_authx.stores.entries import StoreError
+from flask_authx.stores.base import StoreError
 
 from .callbacks import Ask, Instance
 from .codec import Codec

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from flask_authx.stores.breaker import Breaker
-from flask_authx.stores.entries import StoreBusyError, StoreError, UncommittedWritesError
+from flask_authx.stores.base import StoreBusyError, StoreError, UncommittedWritesError
+from flask_authx.stores.circuit_breaker import CircuitBreaker
 
 from .support import Clock
 
@@ -36,8 +36,8 @@ def store() -> Store:
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> Breaker:
-    return Breaker("the store", clock)
+def breaker(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker("the store", clock)
 
 
 def failing(store: Store, error: BaseException) -> Callable[[], str]:
@@ -45,13 +45,15 @@ def failing(store: Store, error: BaseException) -> Callable[[], str]:
     return store
 
 
-def test_a_good_answer_is_passed_on_with_its_arguments(breaker: Breaker, store: Store) -> None:
+def test_a_good_answer_is_passed_on_with_its_arguments(
+    breaker: CircuitBreaker, store: Store
+) -> None:
     assert breaker.call(store, "yes") == "yes"
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), StoreError("gone"), KeyError("k")])
 def test_after_a_failure_the_store_is_left_alone_for_a_second(
-    breaker: Breaker, store: Store, clock: Clock, error: Exception
+    breaker: CircuitBreaker, store: Store, clock: Clock, error: Exception
 ) -> None:
     with pytest.raises(StoreError):
         breaker.call(failing(store, error))
@@ -66,7 +68,9 @@ def test_after_a_failure_the_store_is_left_alone_for_a_second(
     assert breaker.call(store) == "answer"
 
 
-def test_each_failure_starts_another_second(breaker: Breaker, store: Store, clock: Clock) -> None:
+def test_each_failure_starts_another_second(
+    breaker: CircuitBreaker, store: Store, clock: Clock
+) -> None:
     store.error = OSError()
     for turn in range(1, 4):
         with pytest.raises(StoreError):
@@ -78,7 +82,7 @@ def test_each_failure_starts_another_second(breaker: Breaker, store: Store, cloc
 
 
 def test_the_second_begins_when_the_call_has_failed(
-    breaker: Breaker, store: Store, clock: Clock
+    breaker: CircuitBreaker, store: Store, clock: Clock
 ) -> None:
     def slow() -> None:
         clock.advance(5)
@@ -93,7 +97,7 @@ def test_the_second_begins_when_the_call_has_failed(
 
 
 def test_only_one_tries_again_while_the_others_are_refused(
-    breaker: Breaker, store: Store, clock: Clock
+    breaker: CircuitBreaker, store: Store, clock: Clock
 ) -> None:
     with pytest.raises(StoreError):
         breaker.call(failing(store, OSError()))
@@ -109,7 +113,7 @@ def test_only_one_tries_again_while_the_others_are_refused(
     assert store.asked == 1
 
 
-def test_a_busy_store_has_not_failed(breaker: Breaker, store: Store) -> None:
+def test_a_busy_store_has_not_failed(breaker: CircuitBreaker, store: Store) -> None:
     for _ in range(2):
         with pytest.raises(StoreBusyError):
             breaker.call(failing(store, StoreBusyError("busy")))
@@ -119,7 +123,7 @@ def test_a_busy_store_has_not_failed(breaker: Breaker, store: Store) -> None:
 
 
 def test_the_apps_own_mistake_is_no_failure_of_the_store(
-    breaker: Breaker, store: Store, caplog: pytest.LogCaptureFixture
+    breaker: CircuitBreaker, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(UncommittedWritesError):
         breaker.call(failing(store, UncommittedWritesError("commit first")))
@@ -128,14 +132,14 @@ def test_the_apps_own_mistake_is_no_failure_of_the_store(
     assert not caplog.records
 
 
-def test_an_interrupt_passes_and_is_no_failure(breaker: Breaker, store: Store) -> None:
+def test_an_interrupt_passes_and_is_no_failure(breaker: CircuitBreaker, store: Store) -> None:
     with pytest.raises(KeyboardInterrupt):
         breaker.call(failing(store, KeyboardInterrupt()))
     store.error = None
     assert breaker.call(store) == "answer"
 
 
-def test_the_drivers_error_does_not_come_along(breaker: Breaker, store: Store) -> None:
+def test_the_drivers_error_does_not_come_along(breaker: CircuitBreaker, store: Store) -> None:
     with pytest.raises(StoreError) as caught:
         breaker.call(failing(store, OSError("parameters: the-token")))
     assert caught.value.__cause__ is None
@@ -145,7 +149,7 @@ def test_the_drivers_error_does_not_come_along(breaker: Breaker, store: Store) -
 
 @pytest.mark.parametrize("error", [OSError("gone\nadvice"), StoreBusyError("busy\nadvice")])
 def test_a_line_a_second_says_what_happened(
-    breaker: Breaker,
+    breaker: CircuitBreaker,
     store: Store,
     clock: Clock,
     caplog: pytest.LogCaptureFixture,
@@ -162,7 +166,7 @@ def test_a_line_a_second_says_what_happened(
 
 
 def test_an_error_without_words_is_logged_by_its_name(
-    breaker: Breaker, store: Store, caplog: pytest.LogCaptureFixture
+    breaker: CircuitBreaker, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StoreError):
         breaker.call(failing(store, ConnectionResetError()))
@@ -170,7 +174,7 @@ def test_an_error_without_words_is_logged_by_its_name(
 
 
 def test_that_it_answers_again_is_logged_once(
-    breaker: Breaker, store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+    breaker: CircuitBreaker, store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StoreError):
         breaker.call(failing(store, OSError()))

@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from flask_authx.stores.breaker import Breaker
-from flask_authx.stores.connections import Connections, Held
-from flask_authx.stores.entries import StoreBusyError, StoreError
+from flask_authx.stores.base import StoreBusyError, StoreError
+from flask_authx.stores.circuit_breaker import CircuitBreaker
+from flask_authx.stores.sql.connections import Connections, Held
 
 
 class Stop(BaseException):
@@ -130,7 +130,7 @@ def test_whoever_finds_all_in_use_is_told_so_in_time(engine: sa.Engine) -> None:
 
 
 def test_that_all_are_in_use_is_no_failure_for_others(engine: sa.Engine) -> None:
-    connections, breaker = Connections(engine, 0.05, size=1), Breaker("the store")
+    connections, breaker = Connections(engine, 0.05, size=1), CircuitBreaker("the store")
     with in_use(connections), pytest.raises(StoreBusyError):
         breaker.call(connections.run, number)
     assert breaker.call(connections.run, number) == 42
@@ -140,7 +140,7 @@ def test_that_all_are_in_use_is_no_failure_for_others(engine: sa.Engine) -> None
 def test_a_lock_that_is_not_given_up_is_no_failure_either(
     engine: sa.Engine, opened: Opened, *, is_open: bool
 ) -> None:
-    connections, breaker = Connections(engine, 0.05), Breaker("the store")
+    connections, breaker = Connections(engine, 0.05), CircuitBreaker("the store")
     with contextlib.closing(sqlite3.connect(opened.file, isolation_level=None)) as other:
         other.execute("CREATE TABLE t (x)")
         if is_open:

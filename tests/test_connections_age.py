@@ -18,8 +18,8 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from flask_authx import Entry, Kind
-from flask_authx.stores import connections as module
-from flask_authx.stores.connections import Connections, Held
+from flask_authx.stores.sql import connections as module
+from flask_authx.stores.sql.connections import Connections, Held
 
 from .databases import database_url
 from .test_connections import number

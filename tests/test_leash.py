@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flask_authx.stores.leash import Leash, Watch
+from flask_authx.stores.sql.deadlines import Deadline, DeadlineThread
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -37,7 +37,7 @@ def is_open(pair: Pair) -> bool:
 
 
 def test_an_overdue_call_is_cut_off_at_both_ends(pair: Pair) -> None:
-    leash = Leash(pair[0].fileno())
+    leash = Deadline(pair[0].fileno())
     with leash.held(10.0):
         assert not leash.idle
         assert leash.overdue(10.0)
@@ -49,7 +49,7 @@ def test_an_overdue_call_is_cut_off_at_both_ends(pair: Pair) -> None:
 
 
 def test_a_call_in_time_is_left_alone(pair: Pair) -> None:
-    leash = Leash(pair[0].fileno())
+    leash = Deadline(pair[0].fileno())
     with leash.held(10.0):
         assert not leash.overdue(9.9)
         leash.cut_off(9.9)
@@ -58,7 +58,7 @@ def test_a_call_in_time_is_left_alone(pair: Pair) -> None:
 
 
 def test_without_a_call_there_is_nothing_to_cut_off(pair: Pair) -> None:
-    leash = Leash(pair[0].fileno())
+    leash = Deadline(pair[0].fileno())
     assert leash.idle
     leash.cut_off(1e9)
     with leash.held(10.0):
@@ -70,7 +70,7 @@ def test_without_a_call_there_is_nothing_to_cut_off(pair: Pair) -> None:
 
 
 def test_a_call_that_fails_gives_the_leash_back(pair: Pair) -> None:
-    leash = Leash(pair[0].fileno())
+    leash = Deadline(pair[0].fileno())
     with pytest.raises(KeyError), leash.held(10.0):
         raise KeyError
     assert leash.idle
@@ -78,14 +78,14 @@ def test_a_call_that_fails_gives_the_leash_back(pair: Pair) -> None:
 
 
 def test_the_drivers_own_descriptor_stays_open(pair: Pair) -> None:
-    leash = Leash(pair[0].fileno())
+    leash = Deadline(pair[0].fileno())
     with leash.held(0.0):
         leash.cut_off(1.0)
     os.fstat(pair[0].fileno())
 
 
 def test_no_descriptor_is_left_behind(pair: Pair) -> None:
-    leash = Leash(pair[0].fileno())
+    leash = Deadline(pair[0].fileno())
     lowest = os.dup(pair[0].fileno())
     os.close(lowest)
     for _ in range(3):
@@ -98,7 +98,7 @@ def test_no_descriptor_is_left_behind(pair: Pair) -> None:
 
 def test_a_socket_that_is_closed_already_is_no_error() -> None:
     ours, theirs = socket.socketpair()
-    leash = Leash(ours.fileno())
+    leash = Deadline(ours.fileno())
     ours.close()
     theirs.close()
     with leash.held(0.0):
@@ -107,7 +107,7 @@ def test_a_socket_that_is_closed_already_is_no_error() -> None:
 
 
 def test_a_watch_ends_a_wait_and_not_before_its_time(pair: Pair) -> None:
-    watch, leash = Watch(0.01), Leash(pair[0].fileno())
+    watch, leash = DeadlineThread(0.01), Deadline(pair[0].fileno())
     watch.add(leash)
     begun = time.monotonic()
     with leash.held(begun + 0.1):
@@ -119,9 +119,9 @@ def test_a_watch_ends_a_wait_and_not_before_its_time(pair: Pair) -> None:
 
 
 def test_a_watch_ends_several_waits_each_in_its_time() -> None:
-    watch = Watch(0.01)
+    watch = DeadlineThread(0.01)
     pairs = [socket.socketpair() for _ in range(4)]
-    leashes = [Leash(ours.fileno()) for ours, _ in pairs]
+    leashes = [Deadline(ours.fileno()) for ours, _ in pairs]
     for leash in leashes:
         watch.add(leash)
     taken: dict[int, float] = {}
@@ -149,7 +149,7 @@ def test_a_watch_ends_several_waits_each_in_its_time() -> None:
 
 
 def test_calls_in_time_use_a_connection_again_and_again(pair: Pair) -> None:
-    watch, leash = Watch(0.001), Leash(pair[0].fileno())
+    watch, leash = DeadlineThread(0.001), Deadline(pair[0].fileno())
     watch.add(leash)
     for _ in range(200):
         with leash.held(time.monotonic() + 30):
@@ -159,7 +159,7 @@ def test_calls_in_time_use_a_connection_again_and_again(pair: Pair) -> None:
 
 
 def test_waking_starts_one_thread_however_many_call(pair: Pair) -> None:
-    watch, leash = Watch(0.01), Leash(pair[0].fileno())
+    watch, leash = DeadlineThread(0.01), Deadline(pair[0].fileno())
     watch.add(leash)
     before = threading.active_count()
     with leash.held(time.monotonic() + 30):
@@ -169,7 +169,7 @@ def test_waking_starts_one_thread_however_many_call(pair: Pair) -> None:
 
 
 def test_a_watch_keeps_no_connection_alive(pair: Pair) -> None:
-    watch, leash = Watch(10.0), Leash(pair[0].fileno())
+    watch, leash = DeadlineThread(10.0), Deadline(pair[0].fileno())
     watch.add(leash)
     reference = weakref.ref(leash)
     del leash

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from flask_authx.stores.leash import Leash, Watch
+from flask_authx.stores.sql.deadlines import Deadline, DeadlineThread
 
 from .test_leash import Pair
 
@@ -20,16 +20,16 @@ from .test_leash import Pair
 SOON = 10.0
 
 
-class Impatient(Watch):
+class Impatient(DeadlineThread):
     """Goes to sleep after a moment without a call, and not after ten seconds."""
 
     _PATIENCE = 0.05
 
 
-class Switching(Leash):
+class Switching(Deadline):
     """Is given a call in the moment after a watch has found it idle."""
 
-    watch: Watch
+    watch: DeadlineThread
     call: contextlib.AbstractContextManager[None] | None = None
 
     @property
@@ -61,7 +61,7 @@ def ends(thread: threading.Thread) -> None:
     assert not thread.is_alive()
 
 
-def waits_until_cut(watch: Watch, leash: Leash, pair: Pair) -> None:
+def waits_until_cut(watch: DeadlineThread, leash: Deadline, pair: Pair) -> None:
     """Call, and wait for an answer that never comes."""
     with leash.held(time.monotonic()):
         watch.wake()
@@ -71,7 +71,7 @@ def waits_until_cut(watch: Watch, leash: Leash, pair: Pair) -> None:
 
 def test_a_watch_ends_without_calls_and_is_woken_by_the_next(pair: Pair) -> None:
     before = watching()
-    watch, leash = Impatient(0.01), Leash(pair[0].fileno())
+    watch, leash = Impatient(0.01), Deadline(pair[0].fileno())
     watch.add(leash)
     watch.wake()
     [first] = watching() - before
@@ -99,7 +99,7 @@ def test_a_call_that_begins_as_the_watch_falls_asleep_is_ended(pair: Pair) -> No
 def test_a_thread_that_could_not_be_had_once_is_had_the_next_time(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch, leash = Watch(0.01), Leash(pair[0].fileno())
+    watch, leash = DeadlineThread(0.01), Deadline(pair[0].fileno())
     watch.add(leash)
 
     def start(thread: threading.Thread) -> None:
@@ -126,7 +126,7 @@ def no_descriptors() -> Generator[None]:
 
 def test_a_call_is_ended_where_no_descriptor_is_left(pair: Pair) -> None:
     """Servers that hang are what uses them up."""
-    leash = Leash(pair[0].fileno())
+    leash = Deadline(pair[0].fileno())
     with leash.held(0.0):
         with no_descriptors():
             with pytest.raises(OSError, match="open files"):

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 from flask.cli import ScriptInfo
 
+from flask_authx.backing import REDIS_SCHEMES as SCHEMES
 from flask_authx.cli import authx as group
-from flask_authx.stores.redis_urls import SCHEMES
 
 from .databases import SERVERS
 from .support import SECRET, bearer

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from flask_authx import Cutoff, Entry, Kind, RedisBlocklist
-from flask_authx.stores.redis_urls import client_for
+from flask_authx.stores.redis.urls import client_for
 
 from .databases import app_on
 from .servers.private import redis_cluster, redis_sentinel

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from flask_authx import AuthX, BadConfigurationError, Entry, Kind, RedisBlocklist
-from flask_authx.stores.redis_urls import client_for
+from flask_authx.stores.redis.urls import client_for
 
 from .databases import app_on
 from .servers.private import free_port, redis_sentinel, redis_server

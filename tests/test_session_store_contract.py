@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from flask_authx import Risk
-from flask_authx.stores.memory_sessions import MemorySessions
-from flask_authx.stores.redis_sessions import RedisSessions
-from flask_authx.stores.redis_urls import client_for
-from flask_authx.stores.session import Session, SessionStore, Visit
-from flask_authx.stores.sqlalchemy_sessions import SQLAlchemySessions
+from flask_authx.stores.memory import MemorySessions
+from flask_authx.stores.redis.sessions import RedisSessions
+from flask_authx.stores.redis.urls import client_for
+from flask_authx.stores.session_store import Session, SessionStore, Visit
+from flask_authx.stores.sql.sessions import SQLAlchemySessions
 
 from .databases import SHARED, database_url, redis_url
 from .test_store_contract import EVERY, SQL, cluster_url, later, new_key

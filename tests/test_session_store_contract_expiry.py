@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_authx.stores.session import Session, SessionStore
-from flask_authx.stores.sqlalchemy_sessions import SQLAlchemySessions
+from flask_authx.stores.session_store import Session, SessionStore
+from flask_authx.stores.sql.sessions import SQLAlchemySessions
 
 from .properties import fixed
 from .test_session_store_contract import login, opened, visit

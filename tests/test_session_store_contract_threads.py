@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from flask_authx.stores.session import Session
+from flask_authx.stores.session_store import Session
 
 from .databases import SHARED
 from .test_session_store_contract import login, opened, visit

@@ -19,8 +19,8 @@ import pytest
 import sqlalchemy as sa
 
 from flask_authx import Blocklist, Cutoff, Entry, Kind, MemoryBlocklist, RedisBlocklist, Risk
-from flask_authx.stores.redis_urls import client_for
-from flask_authx.stores.sqlalchemy import SQLAlchemyBlocklist
+from flask_authx.stores.redis.urls import client_for
+from flask_authx.stores.sql.revocations import SQLAlchemyBlocklist
 
 from .databases import SHARED, STORES, database_url, redis_url
 from .servers.private import redis_cluster

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_authx import Blocklist, Entry, Kind
-from flask_authx.stores.sqlalchemy import SQLAlchemyBlocklist
+from flask_authx.stores.sql.revocations import SQLAlchemyBlocklist
 
 from .databases import database_url
 from .properties import fixed

@@ -18,7 +18,7 @@ from typing import Any
 import redis
 
 from flask_authx import RedisBlocklist
-from flask_authx.stores import redis_server as module
+from flask_authx.stores.redis import server as redis_server
 
 from .databases import redis_url
 
@@ -54,7 +54,7 @@ class Intruder:
         self.thread: threading.Thread | None = None
 
     def trace(self, frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code.co_filename != module.__file__:
+        if frame.f_code.co_filename != redis_server.__file__:
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":

@@ -8,8 +8,8 @@ import pytest
 from redis.cluster import LoadBalancingStrategy, RedisCluster
 
 from flask_authx import BadConfigurationError, RedisBlocklist
-from flask_authx.stores.entries import CONNECT_TIMEOUT
-from flask_authx.stores.redis_urls import client_for
+from flask_authx.stores.base import CONNECT_TIMEOUT
+from flask_authx.stores.redis.urls import client_for
 
 from .answers import FAULT, OK, REVOKED
 from .servers.private import redis_cluster

@@ -23,8 +23,8 @@ from flask_authx import (
     current_token,
     token_unchecked,
 )
-from flask_authx.stores.breaker import Breaker
-from flask_authx.stores.entries import StoreError
+from flask_authx.stores.base import StoreError
+from flask_authx.stores.circuit_breaker import CircuitBreaker
 
 from .answers import FAULT, OK, ask, outcome
 from .spy_store import SpyStore, said, spied, store_app, works
@@ -127,14 +127,14 @@ def test_the_log_has_common_words_for_whatever_of_a_store_fails(
         assert line.startswith("the store of revocations failed")
 
 
-# Breaker
+# CircuitBreaker
 
 
 def test_who_began_before_a_failure_does_not_end_the_pause(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = Clock(1000.0)
-    breaker, asked = Breaker("the store", clock=clock), list[int]()
+    breaker, asked = CircuitBreaker("the store", clock=clock), list[int]()
 
     def fail() -> None:
         raise OSError("down")

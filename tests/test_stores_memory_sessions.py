@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
-from flask_authx.stores.memory_sessions import MemorySessions
+from flask_authx.stores.memory import MemorySessions
 
 from .test_session_store_contract import login, visit
 from .test_store_contract import new_key

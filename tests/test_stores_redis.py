@@ -13,7 +13,7 @@ import redis.cluster
 from redis.exceptions import RedisClusterException
 
 from flask_authx import AuthX, BadConfigurationError, Cutoff, Entry, Kind, RedisBlocklist
-from flask_authx.stores.redis_urls import client_for
+from flask_authx.stores.redis.urls import client_for
 
 from .answers import OK, REVOKED
 from .databases import app_on, redis_url

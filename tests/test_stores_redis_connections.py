@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from redis.cache import CacheConfig
 
 from flask_authx import BadConfigurationError, Entry, Kind, RedisBlocklist, StoreBusyError
-from flask_authx.stores import redis_server as module
-from flask_authx.stores.breaker import Breaker
+from flask_authx.stores.circuit_breaker import CircuitBreaker
+from flask_authx.stores.redis import server as module
 
 from .databases import redis_url
 from .servers.private import Server, redis_server
@@ -157,7 +157,7 @@ def test_after_a_busy_moment_the_pool_has_its_connections_back() -> None:
 
 def test_a_pool_that_is_used_up_is_busy_and_has_not_failed() -> None:
     with client_with(lambda _: None, max_connections=1, **address()) as client:
-        store, breaker = RedisBlocklist(client), Breaker("the store")
+        store, breaker = RedisBlocklist(client), CircuitBreaker("the store")
         taken = client.connection_pool.get_connection()
         for _ in range(2):
             with pytest.raises(StoreBusyError):

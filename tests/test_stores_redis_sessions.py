@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from flask_authx import BadConfigurationError, Entry, Kind, RedisBlocklist
-from flask_authx.stores.redis_sessions import RedisSessions
+from flask_authx.stores.redis.sessions import RedisSessions
 
 from .databases import redis_url
 from .servers.private import redis_server

@@ -16,12 +16,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
 from flask_authx import BadConfigurationError, StoreBusyError
-from flask_authx.stores.breaker import Breaker
-from flask_authx.stores.entries import StoreError, Transaction, UncommittedWritesError
-from flask_authx.stores.session import Session
-from flask_authx.stores.sqlalchemy import SQLAlchemyBlocklist
-from flask_authx.stores.sqlalchemy_sessions import SQLAlchemySessions
-from flask_authx.stores.tables import sessions_table
+from flask_authx.stores.base import StoreError, UncommittedWritesError
+from flask_authx.stores.circuit_breaker import CircuitBreaker
+from flask_authx.stores.session_store import Session
+from flask_authx.stores.sql.own_writes import Transaction
+from flask_authx.stores.sql.revocations import SQLAlchemyBlocklist
+from flask_authx.stores.sql.sessions import SQLAlchemySessions
+from flask_authx.stores.sql.tables import sessions_table
 
 from .databases import database_url
 from .test_session_store_contract import login, sql_store, visit
@@ -227,7 +228,7 @@ def test_a_text_that_can_t_be_held_is_no_failure_of_the_store(
     text, _ = UNFIT[what]
     key, session = new_key(), login()
     with engine_for(kind, tmp_path) as engine, sql_store(engine) as store:
-        breaker = Breaker("the store", lambda: 0.0)
+        breaker = CircuitBreaker("the store", lambda: 0.0)
         for bad in (login(name=text), login(visit=visit(user_agent=text))):
             with pytest.raises(StoreBusyError):
                 breaker.call(store.open, key, key, bad)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from flask_authx import AuthX
-from flask_authx.stores.tables import audit_table, blocklist_table
+from flask_authx.stores.sql.tables import audit_table, blocklist_table
 
 from .answers import OK, REVOKED
 from .databases import database_url

@@ -20,8 +20,7 @@ from benchmarks.acceptance import Credentials, Endpoint, tampered
 from benchmarks.keys import KeyPair
 from benchmarks.stores.apps import TIMEOUT, Guarded, answer
 from flask_authx import AuthX, Blocklist, Session, SessionStore, TokenPair
-from flask_authx.context import states
-from flask_authx.index import Index
+from flask_authx.stores.lookup_keys import LookupKeys
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -61,7 +60,7 @@ class App:
             self.authx = AuthX(self.app, blocklist=stores.blocklist, sessions=stores.sessions)
         self.app.route("/")(self.authx.token_required(answer))
         self.app.register_blueprint(self.authx.blueprint())
-        self.index = Index(states(self.app)["authx"].settings, "authx")
+        self.index = LookupKeys(None, "authx")
 
     def open(self, uids: Sequence[str]) -> list[TokenPair]:
         """A new login of each of some users."""

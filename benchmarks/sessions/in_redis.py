@@ -14,7 +14,7 @@ import redis
 from benchmarks.stores.apps import TIMEOUT
 from benchmarks.stores.servers import command, redis_server
 from flask_authx import RedisBlocklist, RedisSessions
-from flask_authx.stores.redis_sessions import INDEX, MARGIN, ROW
+from flask_authx.stores.redis.sessions import INDEX, MARGIN, ROW
 
 from .apps import App, Stores
 from .counting import Tap

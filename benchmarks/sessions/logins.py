@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flask_authx import Session, Visit
-from flask_authx.index import Index
+from flask_authx.stores.lookup_keys import LookupKeys
 
 #: Logins of each user.
 EACH = 10
@@ -33,7 +33,7 @@ class Logins:
     :param index: makes the keys of the app that is to find them.
     """
 
-    def __init__(self, size: int, index: Index) -> None:
+    def __init__(self, size: int, index: LookupKeys) -> None:
         self.size = size
         #: How many users they are of: ``user0`` and so on.
         self.users = size // EACH

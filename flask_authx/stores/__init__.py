@@ -1,5 +1,5 @@
-"""Stores of revocations: where they are kept, and what each of them can promise.
+"""Where revocations and sessions are kept, and what each store can promise.
 
-``entries`` says what a store holds and must be able to do; the rest are stores. None of them knows
-Flask, a request or a token: they are given keys, times and entries.
+``base``, ``blocklist`` and ``session_store`` say what a store holds and must be able to do. None
+knows Flask, a request or a token: they are given keys, times and entries.
 """

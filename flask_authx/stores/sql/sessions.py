@@ -10,11 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DataError
 
+from flask_authx.stores.base import StoreBusyError
+from flask_authx.stores.session_store import Session, Visit
+
 from .connections import Held
-from .entries import OwnWrites, StoreBusyError
-from .keyed import LOGINS, KeyedTable, Query, removed_by
-from .session import Session, Visit
-from .tables import sessions_table
+from .own_writes import OwnWrites
+from .rows import Query, RowStore, removed_by
+from .tables import LOGINS, sessions_table
 
 T = TypeVar("T")
 
@@ -23,7 +25,7 @@ _LOGIN = ("sid", "sub", "created", "ends", "name")
 _VISIT = ("generation", "rotated_at", "last_seen", "expires_at", "user_agent", "address")
 
 
-class SQLAlchemySessions(KeyedTable):
+class SQLAlchemySessions(RowStore):
     """Keeps logins in a table, ``authx_sessions``. They last as what the database commits.
 
     It has connections of its own, as :class:`SQLAlchemyBlocklist` has, and like there, an in-memory

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
@@ -108,3 +110,37 @@ def audit_table(metadata: sa.MetaData) -> sa.Table:
 def _known(metadata: sa.MetaData, name: str) -> sa.Table | None:
     """The table, if another app with the same metadata has defined it already."""
     return metadata.tables.get(f"{metadata.schema}.{name}" if metadata.schema else name)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How a store speaks of what it keeps.
+
+    :param many: a plural.
+    :param one: the same with an article.
+    :param before: what the app should have committed before.
+    :param forgotten: what a restart of a process does if they are in its memory.
+    :param missing: what comes of a table that isn't there.
+    """
+
+    many: str
+    one: str
+    before: str
+    forgotten: str
+    missing: str
+
+
+REVOCATIONS = Words(
+    many="revocations",
+    one="a revocation",
+    before="you revoke",
+    forgotten="forgets them",
+    missing="every guarded request is answered with 503",
+)
+LOGINS = Words(
+    many="logins",
+    one="a login",
+    before="login() and refresh()",
+    forgotten="ends them all",
+    missing="every log-in and every refresh is answered with 503",
+)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .entries import Pruned, Risk
-from .redis_server import PREFIX, RedisServer, text_of
-from .session import Session, Visit
+from flask_authx.stores.base import Pruned, Risk
+from flask_authx.stores.session_store import Session, Visit
 
-if TYPE_CHECKING:
-    from .redis_server import Client
+from .server import PREFIX, Client, RedisServer, text_of
 
 #: A login's row: a hash. Its texts are JSON, which is ASCII whatever they hold.
 ROW = f"{PREFIX}s:"
@@ -82,6 +80,8 @@ class RedisSessions:
     """
 
     per_process: bool = False
+    #: There is nothing to prune: Redis removes what has expired.
+    prunes_itself: bool = True
 
     def __init__(self, client: Client | Callable[[], Client]) -> None:
         self._server = RedisServer(client, "RedisSessions")

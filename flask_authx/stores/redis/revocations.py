@@ -5,13 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
-from .entries import ALL, Cutoff, Entry, Kind, Pruned, Risk
-from .redis_server import PREFIX, RedisServer, packed, text_of
+from flask_authx.stores.base import Pruned, Risk
+from flask_authx.stores.blocklist import ALL, Cutoff, Entry, Kind
 
-if TYPE_CHECKING:
-    from .redis_server import Client
+from .server import PREFIX, Client, RedisServer, packed, text_of
 
 #: Matches the names of entries and no others: after the prefix come 16 bytes in hex.
 _NAMES = PREFIX + "?" * 32
@@ -63,6 +61,8 @@ class RedisBlocklist:
     """
 
     per_process: bool = False
+    #: There is nothing to prune: Redis removes what has expired.
+    prunes_itself: bool = True
 
     def __init__(self, client: Client | Callable[[], Client]) -> None:
         self._server = RedisServer(client, "RedisBlocklist")

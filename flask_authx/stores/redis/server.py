@@ -8,18 +8,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
+
+from redis import ConnectionError as RedisConnectionError
+from redis import ConnectionPool, Redis
+from redis import TimeoutError as RedisTimeoutError
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.retry import Retry
 
 from flask_authx.errors import BadConfigurationError
+from flask_authx.stores.base import CONNECT_TIMEOUT, MAX_AGE, MAX_CONNECTIONS, Risk, StoreBusyError
 
-from .entries import CONNECT_TIMEOUT, MAX_AGE, MAX_CONNECTIONS, Risk, StoreBusyError
-
-if TYPE_CHECKING:
-    from redis import Redis
-    from redis.cluster import RedisCluster
-
-    #: A client of either kind.
-    Client: TypeAlias = Redis | RedisCluster
+#: A client of either kind.
+Client: TypeAlias = Redis | RedisCluster
 
 #: What all keys start with. The rest can be read by a client that decodes.
 PREFIX = "authx:"
@@ -36,19 +38,8 @@ class RedisServer:
     """
 
     def __init__(self, client: Client | Callable[[], Client], owner: str) -> None:
-        # Optional, and needed only here.
-        from redis import ConnectionError as Closed  # noqa: PLC0415 - as said above
-        from redis import Redis  # noqa: PLC0415 - as said above
-        from redis import TimeoutError as Late  # noqa: PLC0415 - as said above
-        from redis.backoff import NoBackoff  # noqa: PLC0415 - as said above
-        from redis.cluster import RedisCluster  # noqa: PLC0415 - as said above
-        from redis.retry import Retry  # noqa: PLC0415 - as said above
-
         self._owner = owner
-        self._kinds: tuple[type, type] = (Redis, RedisCluster)
-        self._closed: type[Exception] = Closed
-        self._late: type[Exception] = Late
-        self._retry = Retry(NoBackoff(), 1, (Closed,))
+        self._retry = Retry(NoBackoff(), 1, (RedisConnectionError,))
         self._lock = threading.Lock()
         #: Connections between calls, of this process, and what a fork has left of another's.
         self._idle: deque[tuple[float, Any]] = deque()
@@ -58,7 +49,7 @@ class RedisServer:
         #: The client's pool, if commands can go past the client.
         self.pool: Any = None
         self._make: Callable[[], object] | None = None
-        if isinstance(client, self._kinds) or not callable(client):
+        if isinstance(client, (Redis, RedisCluster)) or not callable(client):
             self._made = self._checked(client)
         else:
             self._make = client
@@ -68,7 +59,7 @@ class RedisServer:
 
         :raises BadConfigurationError: if it isn't fit.
         """
-        if not isinstance(client, self._kinds):
+        if not isinstance(client, (Redis, RedisCluster)):
             raise BadConfigurationError(
                 f"{self._owner} takes a redis.Redis or a redis.cluster.RedisCluster, not "
                 f"{type(client).__module__}.{type(client).__qualname__}."
@@ -110,7 +101,7 @@ class RedisServer:
     @property
     def is_cluster(self) -> bool:
         """Whether keys are spread over several servers."""
-        return isinstance(self.client, self._kinds[1])
+        return isinstance(self.client, RedisCluster)
 
     def call(self, *words: str) -> Any:
         """The answer to a command on one key."""
@@ -136,7 +127,7 @@ class RedisServer:
         """
         try:
             return self._straight(names)
-        except self._late:
+        except RedisTimeoutError:
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the client knows a Cluster's ways
             return self.piped(("GET", name) for name in names)
@@ -181,7 +172,7 @@ class RedisServer:
         if self._pid != os.getpid():
             self._after_fork()
         oldest = time.monotonic() - MAX_AGE
-        with contextlib.suppress(IndexError, self._closed):
+        with contextlib.suppress(IndexError, RedisConnectionError):
             while True:
                 born, connection = self._idle.pop()
                 if born > oldest:
@@ -190,7 +181,7 @@ class RedisServer:
         # There was none, or the server has closed it meanwhile.
         try:
             connection = pool.get_connection()
-        except self._closed as error:
+        except RedisConnectionError as error:
             if "oo many connections" in str(error):
                 raise StoreBusyError("all connections of its pool are in use") from None
             raise
@@ -287,8 +278,6 @@ class RedisServer:
 
 def _plain_pool(client: Any) -> Any:
     """The pool of a client that leads to one server and never keeps anybody waiting."""
-    from redis import ConnectionPool  # noqa: PLC0415 - optional, and there is a client already
-
     pool = getattr(client, "connection_pool", None)
     return pool if type(pool) is ConnectionPool else None
 

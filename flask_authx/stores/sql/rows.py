@@ -8,26 +8,18 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 
 from flask_authx.errors import BadConfigurationError
+from flask_authx.stores.base import Pruned, Risk
 
 from .connections import Connections, Held, Run
-from .entries import (
-    OwnWrites,
-    Pruned,
-    Risk,
-    StoreBusyError,
-    Transaction,
-    UncommittedWritesError,
-)
-from .sql_risks import lossy, missing
-
-T = TypeVar("T")
+from .own_writes import OwnWrites, Writer
+from .risks import lossy, missing
+from .tables import Words
 
 #: Rows that a batch of a prune looks at, and seconds that it leaves to others after each.
 BATCH = 5000
@@ -36,41 +28,7 @@ REST = 0.01
 _DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """How a store speaks of what it keeps.
-
-    :param many: a plural.
-    :param one: the same with an article.
-    :param before: what the app should have committed before.
-    :param forgotten: what a restart of a process does if they are in its memory.
-    :param missing: what comes of a table that isn't there.
-    """
-
-    many: str
-    one: str
-    before: str
-    forgotten: str
-    missing: str
-
-
-REVOCATIONS = Words(
-    many="revocations",
-    one="a revocation",
-    before="you revoke",
-    forgotten="forgets them",
-    missing="every guarded request is answered with 503",
-)
-LOGINS = Words(
-    many="logins",
-    one="a login",
-    before="login() and refresh()",
-    forgotten="ends them all",
-    missing="every log-in and every refresh is answered with 503",
-)
-
-
-class KeyedTable:
+class RowStore:
     """A table on connections of the store's own, and the maintenance of it.
 
     :param engine: how to connect; none of its connections are used.
@@ -159,54 +117,6 @@ class KeyedTable:
         with self._connections.long() as run:
             yield from run(lambda held: [*missing(held.connection, self.table, words.missing)])
             yield from run(lambda held: [*lossy(held.connection, words.many)])
-
-
-class Writer:
-    """Runs writes, unless the caller's own uncommitted ones lock the SQLite file.
-
-    :param own_writes: how far the caller's transaction has come; ``None`` where it doesn't matter.
-    """
-
-    def __init__(
-        self,
-        connections: Connections,
-        own_writes: OwnWrites | None,
-        words: Words = REVOCATIONS,
-    ) -> None:
-        self._connections = connections
-        self._own_writes: OwnWrites = own_writes or (lambda: Transaction.NONE)
-        self._words = words
-
-    def refuse_own_writes(self) -> None:
-        """Refuse what would wait for the caller itself.
-
-        :raises UncommittedWritesError: then, and it says what to do.
-        """
-        if self._own_writes() is Transaction.WRITING:
-            raise self._in_the_way()
-
-    def run(self, work: Callable[[Held], T]) -> T:
-        """What the work returns.
-
-        :raises UncommittedWritesError: if the caller's own writes are in its way.
-        """
-        self.refuse_own_writes()
-        try:
-            return self._connections.run(work)
-        except StoreBusyError:
-            # A transaction that is open and shows no changes can hold the lock all the same.
-            if self._own_writes() is Transaction.NONE:
-                raise
-        raise self._in_the_way()
-
-    def _in_the_way(self) -> UncommittedWritesError:
-        words = self._words
-        return UncommittedWritesError(
-            f"db.session holds uncommitted writes in the SQLite file that {words.one} must be "
-            "written to, and SQLite has one writer at a time: call db.session.commit() before "
-            f"{words.before}, or give the {words.many} a file of their own: a bind in "
-            'SQLALCHEMY_BINDS, and JWT_BLOCKLIST = "sqlalchemy://its_bind_key".'
-        )
 
 
 class Query:

@@ -16,7 +16,7 @@ from collections.abc import Generator
 from weakref import WeakSet
 
 
-class Leash:
+class Deadline:
     """The deadline of one connection, while a call is under way on it.
 
     :param descriptor: the connection's socket.
@@ -63,7 +63,7 @@ class Leash:
                         line.detach()
 
 
-class Watch:
+class DeadlineThread:
     """Looks after the leashes of a process, in a thread that ends when there is nothing to do.
 
     :param interval: seconds between two looks. A call is ended up to that much before its time.
@@ -74,11 +74,11 @@ class Watch:
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
-        self._leashes: WeakSet[Leash] = WeakSet()
+        self._leashes: WeakSet[Deadline] = WeakSet()
         self._awake = False
         self._lock = threading.Lock()
 
-    def add(self, leash: Leash) -> None:
+    def add(self, leash: Deadline) -> None:
         """Look after a further leash."""
         with self._lock:
             self._leashes.add(leash)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import hashlib
 
-from flask_authx.settings.options import Settings
-
-from .stores.entries import Kind
+from .blocklist import Kind
 
 #: Changes whenever anything about the keys does, so that old and new ones are never confused.
 _VERSION = b"1"
 
 
-class Index:
+class LookupKeys:
     """Makes keys of 16 bytes: hashes over what is named, whose it is, and what kind it is of.
 
     The same jti of another issuer has another key. A key is an index and not a secret.
 
+    :param issuer: whose tokens they are, if they say so.
     :param name: of the ``AuthX`` object: whose tokens they are, where no issuer says so.
     """
 
-    def __init__(self, settings: Settings, name: str) -> None:
-        issuer = settings.issuer
+    def __init__(self, issuer: str | None, name: str) -> None:
         scope = [b"name", name.encode()] if issuer is None else [b"issuer", issuer.encode()]
         #: What the keys of a kind begin with.
         self._token, self._session, self._subject = (

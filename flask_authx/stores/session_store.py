@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from .entries import Pruned, Risk
+from .base import Pruned, Risk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from .entries import StoreBusyError, StoreError, UncommittedWritesError
+from .base import StoreBusyError, StoreError, UncommittedWritesError
 
 T = TypeVar("T")
 _log = logging.getLogger("flask_authx")
 
 
-class Breaker:
+class CircuitBreaker:
     """Calls a store, unless it failed less than a second ago.
 
     :param what: what it is that is called, for the log.

@@ -9,11 +9,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError
 
 from flask_authx.errors import BadConfigurationError
+from flask_authx.stores.base import StoreBusyError
+from flask_authx.stores.blocklist import Record
+from flask_authx.stores.circuit_breaker import CircuitBreaker
 
-from .breaker import Breaker
 from .connections import Connections
-from .entries import OwnWrites, Record, StoreBusyError
-from .keyed import Writer, removed_by
+from .own_writes import OwnWrites, Writer
+from .rows import removed_by
 
 #: Records that are removed together.
 BATCH = 5000
@@ -40,7 +42,7 @@ class AuditTrail:
         self._table = table
         self._connections = Connections(engine, timeout, size=2)
         self._writer = Writer(self._connections, own_writes)
-        self._breaker = Breaker("the audit trail")
+        self._breaker = CircuitBreaker("the audit trail")
         if self._connections.in_memory:
             raise BadConfigurationError(
                 "an audit trail must last, and an SQLite database in memory doesn't: put the "

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from .entries import CONNECT_TIMEOUT
+import redis
+import redis.connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-if TYPE_CHECKING:
-    from .redis_server import Client
+from flask_authx.stores.base import CONNECT_TIMEOUT
 
-SCHEMES = (
-    "redis",
-    "rediss",
-    "unix",
-    *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
-)
+from .server import Client
 
 
 def client_for(url: str, timeout: float) -> Callable[[], Client]:
@@ -31,13 +28,8 @@ def client_for(url: str, timeout: float) -> Callable[[], Client]:
     It tries once more on a new connection if the server has closed the old one.
 
     :raises ValueError: if the URL can't be read; the message doesn't quote it.
-    :raises ModuleNotFoundError: if redis-py isn't installed.
     """
-    # Optional, and needed only here. Much of it has no types.
-    import redis  # noqa: PLC0415 - as said above
-    from redis.backoff import NoBackoff  # noqa: PLC0415 - as said above
-    from redis.retry import Retry  # noqa: PLC0415 - as said above
-
+    # Much of redis-py has no types.
     untyped: Any = redis
     options: dict[str, Any] = {
         "socket_timeout": timeout,
@@ -66,11 +58,6 @@ def client_for(url: str, timeout: float) -> Callable[[], Client]:
 def _behind_sentinels(
     hosts: list[tuple[str, int]], path: str, options: dict[str, Any]
 ) -> Callable[[], Client]:
-    # As above.
-    import redis  # noqa: PLC0415 - as said there
-    from redis.backoff import NoBackoff  # noqa: PLC0415 - as said there
-    from redis.retry import Retry  # noqa: PLC0415 - as said there
-
     untyped: Any = redis
     service, _, database = path.partition("/")
     if not service or (database and not database.isdecimal()):
@@ -123,8 +110,6 @@ def _parsed(url: str) -> dict[str, Any]:
 
     :raises ValueError: if it can't, or would fail over an option at the first connection.
     """
-    import redis.connection  # noqa: PLC0415 - optional, and needed only here
-
     untyped: Any = redis.connection
     try:
         parsed: dict[str, Any] = {**untyped.parse_url(url)}

@@ -6,46 +6,15 @@ of a subject ends the logins up to a moment, but for one that may be kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
-from typing import Protocol, TypeAlias
+from enum import StrEnum
+from typing import Protocol
 
-#: Seconds within which a connection to a server must be open, unless a store's timeout is longer.
-CONNECT_TIMEOUT = 1.5
-#: Seconds after which a connection is given up: its server's name may lead to another one by now,
-#: and the old one may answer as if nothing had happened.
-MAX_AGE = 60.0
-#: Connections that a store holds open.
-MAX_CONNECTIONS = 5
+from .base import Pruned, Risk
+
 #: Later than any login: beyond the last second that a claim may name.
 FOREVER = 2**53
-
-
-class StoreError(Exception):
-    """A store can't answer now."""
-
-
-class StoreBusyError(StoreError):
-    """A store can't answer in time since others use it; it has not failed."""
-
-
-class UncommittedWritesError(RuntimeError):
-    """The app's own uncommitted writes stand in the way: the program is wrong, not the store."""
-
-
-class Transaction(IntEnum):
-    """How far the caller's own transaction in an SQLite file has come."""
-
-    NONE = 0
-    #: It may have written, but nothing shows that.
-    OPEN = 1
-    #: It has changed rows, so it holds the file's one lock for writing.
-    WRITING = 2
-
-
-#: Says how far the caller's own transaction has come.
-OwnWrites: TypeAlias = Callable[[], Transaction]
 
 
 class Kind(StrEnum):
@@ -124,30 +93,6 @@ class Entry:
             max(later.expires, self.expires + 1 if moved else self.expires),
             self.cutoff.then(later.cutoff),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """How far a prune has come.
-
-    :param removed: the entries that the last batch has removed.
-    :param share: how much has been looked through, from 0 to 1.
-    """
-
-    removed: int
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Risk:
-    """How a store could lose or miss a revocation, and what to do about it.
-
-    :param fatal: whether nothing works before that is done.
-    """
-
-    problem: str
-    fix: str
-    fatal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

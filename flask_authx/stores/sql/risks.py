@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
+from flask_authx.stores.base import Risk
+
 from .connections import descriptor_of
-from .entries import Risk
 
 
 def missing(connection: sa.Connection, table: sa.Table, outcome: str) -> Iterator[Risk]:

@@ -23,8 +23,15 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, StaticPool
 
-from .entries import CONNECT_TIMEOUT, MAX_AGE, MAX_CONNECTIONS, StoreBusyError, StoreError
-from .leash import Leash, Watch
+from flask_authx.stores.base import (
+    CONNECT_TIMEOUT,
+    MAX_AGE,
+    MAX_CONNECTIONS,
+    StoreBusyError,
+    StoreError,
+)
+
+from .deadlines import Deadline, DeadlineThread
 
 T = TypeVar("T")
 
@@ -45,7 +52,7 @@ class Held:
         #: Cheap, and made anew only with the connection.
         self._cursor: Any = connection.connection.cursor()
         descriptor = descriptor_of(connection)
-        self.leash: Leash | None = None if descriptor is None else Leash(descriptor)
+        self.leash: Deadline | None = None if descriptor is None else Deadline(descriptor)
 
     def fetch(self, query: str, values: Any) -> list[Any]:
         """The rows of a query in the driver's own terms, asked on a cursor that is kept.
@@ -120,7 +127,7 @@ class Connections:
         self._given_up: list[threading.Thread] = []
         self._next_attempt = 0.0
         # Thin enough to end a call within a tenth of its time before it is over.
-        self._watch = Watch(self._timeout / 10)
+        self._watch = DeadlineThread(self._timeout / 10)
 
     def after_fork(self) -> Any:
         """Forget the parent's connections, without closing what the parent still uses."""

@@ -8,16 +8,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from .entries import ALL, FOREVER, Cutoff, Entry, Kind, OwnWrites
-from .keyed import REVOCATIONS, KeyedTable, Query
-from .tables import blocklist_table
+from flask_authx.stores.blocklist import ALL, FOREVER, Cutoff, Entry, Kind
+
+from .own_writes import OwnWrites
+from .rows import Query, RowStore
+from .tables import REVOCATIONS, blocklist_table
 
 _KINDS = [*Kind]
 #: The parameters of the query for three keys.
 _THREE = ("first", "second", "third")
 
 
-class SQLAlchemyBlocklist(KeyedTable):
+class SQLAlchemyBlocklist(RowStore):
     """Keeps revocations in a table, ``authx_blocklist``. They last as what the database commits.
 
     It has connections of its own, so it neither commits nor rolls back what the app is at, nor

@@ -1,0 +1,1 @@
+"""Stores in Redis: one server, a master found by Sentinels, or a Cluster."""

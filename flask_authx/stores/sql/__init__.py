@@ -1,0 +1,1 @@
+"""Stores in an SQL database, by SQLAlchemy: SQLite, PostgreSQL, MariaDB and MySQL."""
