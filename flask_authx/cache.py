@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from .keys import KeySet
+from flask_authx.keys.ring import KeyRing
+
 from .tokens import Statement
 
 #: What an entry weighs beside its texts, and what each scope and audience does: the objects of a
@@ -25,11 +26,11 @@ class StatementCache:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._entries: OrderedDict[str, tuple[KeySet, Statement]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[KeyRing, Statement]] = OrderedDict()
         self._weight = 0
         self._lock = threading.Lock()
 
-    def get(self, token: str, keys: KeySet) -> Statement | None:
+    def get(self, token: str, keys: KeyRing) -> Statement | None:
         """What the token says, if these keys have verified it."""
         entry = self._entries.get(token)
         if entry is None or entry[0] is not keys:
@@ -41,7 +42,7 @@ class StatementCache:
             pass
         return entry[1]
 
-    def put(self, token: str, keys: KeySet, statement: Statement) -> None:
+    def put(self, token: str, keys: KeyRing, statement: Statement) -> None:
         """Keep what a token says, and let go of the least recently used beyond the size."""
         with self._lock:
             former = self._entries.pop(token, None)

@@ -16,12 +16,13 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, ScriptInfo
 
+from flask_authx.keys.weak_secrets import problem_with
+
 from . import audit, doctor, session_commands, store_commands
 from .context import EXTENSION, AppState
 from .enums import Algorithm
 from .errors import BadConfigurationError
 from .findings import Level
-from .hmac_secrets import problem_with
 from .routes import Route, routes_of, table
 
 authx: AppGroup = AppGroup(

@@ -15,6 +15,7 @@ from typing import Any
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
+from flask_authx.keys.ring import Key, KeyRing
 from flask_authx.settings.options import Settings
 
 from . import claims
@@ -28,7 +29,6 @@ from .errors import (
     TokenInvalidIssuerError,
     TokenInvalidSignatureError,
 )
-from .keys import Key, KeySet
 from .tokens import Statement
 
 #: JWS compact serialisation, whole (RFC 7515 section 3.1, RFC 8725bis section 3.14).
@@ -57,7 +57,7 @@ class _PreparedHMAC(HMACAlgorithm):
         return key if isinstance(key, bytes) else key.encode()
 
 
-def _examine(keys: KeySet) -> None:
+def _examine(keys: KeyRing) -> None:
     """Let PyJWT look at each secret, once, beside our own look at it."""
     for key in keys.by_kid.values():
         if isinstance(key.verifying, bytes):
@@ -73,7 +73,7 @@ class Codec:
     :param keys: the keys; :meth:`use` replaces them.
     """
 
-    def __init__(self, settings: Settings, keys: KeySet) -> None:
+    def __init__(self, settings: Settings, keys: KeyRing) -> None:
         self._settings = settings
         self._keys = keys
         self._cache = StatementCache(settings.cache_size) if settings.cache_size else None
@@ -88,11 +88,11 @@ class Codec:
         self._audiences = settings.audiences
 
     @property
-    def keys(self) -> KeySet:
+    def keys(self) -> KeyRing:
         """The keys in use."""
         return self._keys
 
-    def use(self, keys: KeySet) -> None:
+    def use(self, keys: KeyRing) -> None:
         """Sign and verify with these keys from now on; what others have verified is forgotten."""
         _examine(keys)
         self._keys = keys
@@ -158,7 +158,7 @@ class Codec:
             raise TokenExpiredError
         return statement
 
-    def _verify(self, token: str, keys: KeySet) -> Statement:
+    def _verify(self, token: str, keys: KeyRing) -> Statement:
         # The length comes first: nothing below copies or splits a token of any size.
         if len(token) > self._max_length or not _COMPACT.fullmatch(token):
             raise JWTDecodeError("it does not have the form of a token")
@@ -211,7 +211,7 @@ def _object(data: bytes) -> tuple[dict[str, Any], str] | None:
         return None
 
 
-def _key_for(header: dict[str, Any], keys: KeySet) -> Key:
+def _key_for(header: dict[str, Any], keys: KeyRing) -> Key:
     kid = header.get("kid")
     key = keys.find(kid) if isinstance(kid, str) or "kid" not in header else None
     # The algorithm is the key's; what the header says can only agree (RFC 8725 section 3.1).

@@ -27,6 +27,8 @@ from flask_authx import (
     revoking,
     rotation,
 )
+from flask_authx.keys.loading import load_keys
+from flask_authx.keys.ring import KeyRing
 from flask_authx.settings import parsers
 from flask_authx.settings.options import Settings
 from flask_authx.stores.blocklist import Blocklist
@@ -48,7 +50,6 @@ from .context import (
 )
 from .enums import MAY_GO_UNCHECKED, LocationName, OnInvalid, TokenType, TokenTypeName
 from .errors import AuthXException, BadConfigurationError
-from .keys import KeySet
 from .mint import Expiry, Extras, Mint, Uid, new_id, scope_list
 from .revocation import Revocations
 from .sessions import Sessions
@@ -864,7 +865,7 @@ class _Stores:
 
 def _configure(
     app: Flask, instance: Instance, prefix: str, clock: Callable[[], float]
-) -> tuple[Settings, KeySet, _Stores]:
+) -> tuple[Settings, KeyRing, _Stores]:
     """The settings, keys and stores of an app; what is wrong with them is reported together."""
     settings, problems = read_settings(app.config, prefix)
     problems += cookies.problems_with(settings)
@@ -876,7 +877,7 @@ def _configure(
             problems.extend(one for one in error.problems if one not in problems)
         return None
 
-    keys = collect(lambda: KeySet.from_settings(settings))
+    keys = collect(lambda: load_keys(settings))
     stores, before = _Stores(), len(problems)
     stores.revocations = collect(lambda: backing.open_revocations(app, instance, settings, clock))
     if len(problems) == before:

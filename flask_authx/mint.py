@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from flask_authx.keys.asymmetric import base64url
 from flask_authx.settings.options import RESERVED_CLAIMS, Settings
 from flask_authx.settings.profiles import TokenProfile
 
 from . import claims
-from .asymmetric import base64url
 from .codec import Codec
 from .enums import TokenType
 from .errors import JWTDecodeError

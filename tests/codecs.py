@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask_authx.codec import Codec
-from flask_authx.keys import KeySet
+from flask_authx.keys.loading import load_keys
 from flask_authx.settings.reading import read_settings
 
 from .support import NOW, SECRET, forge
@@ -23,7 +23,7 @@ def make_codec(**config: Any) -> Codec:
         config["SECRET_KEY"] = SECRET
     settings, problems = read_settings({f"JWT_{name}": value for name, value in config.items()})
     assert problems == []
-    return Codec(settings, KeySet.from_settings(settings))
+    return Codec(settings, load_keys(settings))
 
 
 def header_of(codec: Codec, **changes: Any) -> dict[str, Any]:

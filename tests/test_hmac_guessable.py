@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flask_authx import BadConfigurationError
 from flask_authx.enums import Algorithm
-from flask_authx.hmac_secrets import problem_with
+from flask_authx.keys.weak_secrets import problem_with
 
 from .codecs import make_codec
 from .support import SECRET, b64

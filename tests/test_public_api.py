@@ -126,7 +126,8 @@ def index():
 with app.app_context():
     token = authx.create_access_token("ann")
 exec("from flask_authx import *", everything := {})
-assert "RedisBlocklist" in everything and "SQLAlchemyBlocklist" not in everything
+assert "MemoryBlocklist" in everything
+assert "RedisBlocklist" not in everything and "SQLAlchemyBlocklist" not in everything
 
 answer = app.test_client().get("/", headers={"Authorization": f"Bearer {token}"})
 assert answer.text == "ann", answer.text

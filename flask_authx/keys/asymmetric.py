@@ -10,8 +10,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .enums import Algorithm
-from .errors import BadConfigurationError
+from flask_authx.enums import Algorithm
+from flask_authx.errors import BadConfigurationError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     )
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
+
+if TYPE_CHECKING:
     PrivateKey: TypeAlias = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
+
+
+if TYPE_CHECKING:
     PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
 

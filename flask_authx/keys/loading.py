@@ -1,81 +1,46 @@
-"""Keys: loaded, classified and checked once; then a closed registry by ``kid``.
-
-One key has one algorithm (RFC 8725 section 3.1), and a token's ``kid`` selects the key: nothing is
-ever tried in turn.
-"""
+"""Keys from settings: loaded, classified and checked once, when the app starts."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from flask_authx.enums import Algorithm
+from flask_authx.errors import BadConfigurationError
 from flask_authx.settings.options import Settings
 
-from . import asymmetric, hmac_secrets
-from .enums import Algorithm
-from .errors import BadConfigurationError
-
-if TYPE_CHECKING:
-    from .asymmetric import PrivateKey, PublicKey
+from . import asymmetric, weak_secrets
+from .ring import Key, KeyRing
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key, its one algorithm and its name. The ``repr`` shows no key material."""
+def load_keys(settings: Settings) -> KeyRing:
+    """Load every key that the settings name.
 
-    kid: str
-    algorithm: Algorithm
-    #: What PyJWT verifies with.
-    verifying: PublicKey | bytes = field(repr=False)
-    #: What PyJWT signs with; ``None`` for a key that only verifies.
-    signing: PrivateKey | bytes | None = field(repr=False)
-    #: A secret that only holders of the signing key can derive.
-    derived: bytes | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class KeySet:
-    """The keys of one instance. Compared by identity: another set is another set."""
-
-    current: Key
-    by_kid: dict[str, Key]
-    #: The one key for tokens without a ``kid``, which can't be ours.
-    unnamed: Key | None
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> KeySet:
-        """Load every key that the settings name.
-
-        :raises BadConfigurationError: with every problem found, each naming its setting.
-        """
-        problems: list[str] = []
-        prefix = settings.prefix
-        current = _attempt(problems, _current_key, settings)
-        previous = _attempt(problems, _previous_key, settings)
-        if current and previous and current.kid == previous.kid:
-            problems.append(
-                f"{prefix}PREVIOUS_*: the previous key and the current one have the same kid: "
-                "remove the previous one if it is the same key, else give each its own kid."
-            )
-        allowed = {key.algorithm for key in (current, previous) if key}
-        if settings.decode_algorithms and not settings.decode_algorithms <= allowed:
-            problems.append(
-                f"{prefix}DECODE_ALGORITHMS names an algorithm that no key has: "
-                f"remove it; what is accepted follows from {prefix}ALGORITHM and the keys."
-            )
-        if problems or current is None:
-            raise BadConfigurationError(problems)
-        # Another library's tokens come from before, so they bear the older key's signature.
-        unnamed = previous if settings.accept_untyped else None
-        by_kid = {key.kid: key for key in (current, previous) if key}
-        return cls(current, by_kid, unnamed if previous else current)
-
-    def find(self, kid: str | None) -> Key | None:
-        """The key of that name, and of no other; or the one for tokens without a ``kid``."""
-        return self.unnamed if kid is None else self.by_kid.get(kid)
+    :raises BadConfigurationError: with every problem found, each naming its setting.
+    """
+    problems: list[str] = []
+    prefix = settings.prefix
+    current = _attempt(problems, _current_key, settings)
+    previous = _attempt(problems, _previous_key, settings)
+    if current and previous and current.kid == previous.kid:
+        problems.append(
+            f"{prefix}PREVIOUS_*: the previous key and the current one have the same kid: "
+            "remove the previous one if it is the same key, else give each its own kid."
+        )
+    allowed = {key.algorithm for key in (current, previous) if key}
+    if settings.decode_algorithms and not settings.decode_algorithms <= allowed:
+        problems.append(
+            f"{prefix}DECODE_ALGORITHMS names an algorithm that no key has: "
+            f"remove it; what is accepted follows from {prefix}ALGORITHM and the keys."
+        )
+    if problems or current is None:
+        raise BadConfigurationError(problems)
+    # Another library's tokens come from before, so they bear the older key's signature.
+    unnamed = previous if settings.accept_untyped else None
+    by_kid = {key.kid: key for key in (current, previous) if key}
+    return KeyRing(current, by_kid, unnamed if previous else current)
 
 
 def _attempt(
@@ -165,7 +130,7 @@ def _secret(value: object, algorithm: Algorithm, kid: str | None, name: str) -> 
         raise BadConfigurationError(
             f"{name}: it is the path of a file, not what the file holds: use pathlib.Path(...)."
         )
-    problem = hmac_secrets.problem_with(value, algorithm)
+    problem = weak_secrets.problem_with(value, algorithm)
     if problem:
         raise BadConfigurationError(f"{name}: {problem}.")
     return Key(

@@ -17,7 +17,7 @@ import urllib.parse
 from collections.abc import Iterator
 from functools import cache
 
-from .enums import Algorithm
+from flask_authx.enums import Algorithm
 
 #: RFC 7518 section 3.2: the key must be at least as long as the hash.
 _BYTES_NEEDED = {Algorithm.HS256: 32, Algorithm.HS384: 48, Algorithm.HS512: 64}
