@@ -6,6 +6,7 @@ import typing
 from flask_authx.stores.base import Pruned, Risk, StoreBusyError
 from flask_authx.stores.blocklist import Blocklist, Cutoff, Entry, Kind
 from flask_authx.stores.session_store import Session, SessionStore, Visit
+from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
 from .context import current_token, current_user
 from .enums import Location, OnInvalid, TokenType
@@ -47,7 +48,6 @@ from .signals import (
     token_revoked,
     token_unchecked,
 )
-from .tokens import RequestToken, Token, TokenPair
 
 if typing.TYPE_CHECKING:
     from .stores.memory import MemoryBlocklist as MemoryBlocklist

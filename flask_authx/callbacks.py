@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.session_store import SessionStore
+from flask_authx.tokens.token import Token
 
 from .errors import BadConfigurationError
-from .tokens import Token
 
 #: Whether a token is revoked: given the raw token and the verified one.
 Ask: TypeAlias = Callable[[str, Token], "bool | Awaitable[bool]"]

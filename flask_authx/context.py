@@ -19,14 +19,14 @@ from flask import Flask, Request, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
 
 from flask_authx.settings.options import Settings
+from flask_authx.tokens.codec import Codec
+from flask_authx.tokens.create import TokenCreator
+from flask_authx.tokens.token import CreatedToken, Token
 
 from .callbacks import Instance
-from .codec import Codec
 from .errors import AuthXException, SubjectNotFoundError
-from .mint import Mint
 from .revocation import Revocations
 from .sessions import Sessions
-from .tokens import Minted, Token
 from .verifier import Demand, Memory, Verifier
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class AppState:
     settings: Settings
     codec: Codec
     verifier: Verifier
-    mint: Mint
+    creator: TokenCreator
     #: What the store knows, and how it is told; ``None`` if there is no store.
     revocations: Revocations | None
     #: The logins that are kept in rows; ``None`` if they are not.
@@ -138,7 +138,7 @@ def memory_of(current: Request, state: AppState) -> Memory:
     return memory
 
 
-def note_minted(minted: Minted, state: AppState) -> None:
+def note_minted(minted: CreatedToken, state: AppState) -> None:
     """Remember a new token until the answer is out, so that whoever sets a cookie finds it."""
     if has_request_context():
         memory = memory_of(this_request(), state)

@@ -16,8 +16,7 @@ from werkzeug.wrappers import Response
 
 from flask_authx.settings.options import Settings
 from flask_authx.settings.profiles import TokenProfile
-
-from .tokens import Minted
+from flask_authx.tokens.token import CreatedToken
 
 #: Octets of a name and a value together that browsers keep (RFC 6265bis section 5.7).
 MAX_COOKIE = 4096
@@ -27,7 +26,7 @@ def put(  # noqa: PLR0913 - an answer, a token, and where and how long it is kep
     response: Response,
     settings: Settings,
     profile: TokenProfile,
-    minted: Minted,
+    minted: CreatedToken,
     *,
     path: str,
     max_age: int | None,

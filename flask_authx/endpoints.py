@@ -16,6 +16,8 @@ from flask import Blueprint, Request, Response, jsonify
 
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
+from flask_authx.tokens.create import TokenOptions, Uid
+from flask_authx.tokens.token import Token, TokenPair
 
 from . import guards, jar, logins, logout, marks, minting, revoking, rotation
 from .callbacks import Instance
@@ -28,8 +30,6 @@ from .errors import (
     SessionNotFoundError,
     StoreUnavailableError,
 )
-from .mint import Extras, Uid
-from .tokens import Token, TokenPair
 from .verifier import Demand
 
 _log = logging.getLogger("flask_authx")
@@ -103,7 +103,7 @@ class _Views:
                 app,
                 state,
                 uid,
-                Extras(fresh=True),
+                TokenOptions(fresh=True),
                 None,
                 in_cookies=in_cookies,
                 replaces={token.sid for token in former},

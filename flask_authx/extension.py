@@ -33,10 +33,13 @@ from flask_authx.settings import parsers
 from flask_authx.settings.options import Settings
 from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.session_store import Session, SessionStore
+from flask_authx.tokens.codec import Codec
+from flask_authx.tokens.create import Expiry, TokenCreator, TokenOptions, Uid, new_id
+from flask_authx.tokens.scopes import scope_list
+from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
 from . import backing
 from .callbacks import Instance, is_async, takes_claims, with_claims
-from .codec import Codec
 from .context import (
     AppState,
     current_state,
@@ -50,11 +53,9 @@ from .context import (
 )
 from .enums import MAY_GO_UNCHECKED, LocationName, OnInvalid, TokenType, TokenTypeName
 from .errors import AuthXException, BadConfigurationError
-from .mint import Expiry, Extras, Mint, Uid, new_id, scope_list
 from .revocation import Revocations
 from .sessions import Sessions
 from .settings.reading import read_settings
-from .tokens import RequestToken, Token, TokenPair
 from .verifier import Demand, Memory, Verifier
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class AuthX:
                 sessions=stores.sessions,
                 clock=self._clock,
             ),
-            mint=Mint(settings, codec, self._clock, self._ids),
+            creator=TokenCreator(settings, codec, self._clock, self._ids),
             revocations=stores.revocations,
             sessions=stores.sessions,
             trail=stores.trail,
@@ -240,7 +241,7 @@ class AuthX:
         """
         state = current_state(self._instance)
         logins.refuse_bypass(state, login)
-        extras = Extras(
+        options = TokenOptions(
             fresh=fresh,
             headers=headers,
             expiry=expiry,
@@ -250,7 +251,7 @@ class AuthX:
             until=minting.last_second(state, login),
         )
         opened = revoking.new_login(state, uid, login)
-        return minting.mint(state, TokenType.ACCESS, opened, extras).token
+        return minting.create_token(state, TokenType.ACCESS, opened, options).token
 
     def create_refresh_token(
         self,
@@ -269,9 +270,11 @@ class AuthX:
         """
         state = current_state(self._instance)
         logins.refuse_rowless(state, "create_refresh_token()")
-        extras = Extras(headers=headers, expiry=expiry, data=data, audience=audience, scopes=scopes)
+        options = TokenOptions(
+            headers=headers, expiry=expiry, data=data, audience=audience, scopes=scopes
+        )
         opened = revoking.new_login(state, uid, login)
-        return minting.mint(state, TokenType.REFRESH, opened, extras).token
+        return minting.create_token(state, TokenType.REFRESH, opened, options).token
 
     def create_token_pair(
         self,
@@ -296,7 +299,7 @@ class AuthX:
         logins.refuse_rowless(state, "create_token_pair()")
         login = revoking.new_login(state, uid, None)
         access, refresh = (
-            Extras(
+            TokenOptions(
                 fresh=fresh and type is TokenType.ACCESS,
                 headers=headers,
                 expiry=expiry,
@@ -310,8 +313,8 @@ class AuthX:
             )
         )
         return minting.pair_of(
-            minting.mint(state, TokenType.ACCESS, login, access),
-            minting.mint(state, TokenType.REFRESH, login, refresh),
+            minting.create_token(state, TokenType.ACCESS, login, access),
+            minting.create_token(state, TokenType.REFRESH, login, refresh),
         )
 
     # Logins that are kept in a store
@@ -342,8 +345,8 @@ class AuthX:
         :raises TypeError: if a value is of a type that doesn't fit.
         :raises ValueError: if a value is out of bounds.
         """
-        extras = Extras(fresh=fresh, data=data, audience=audience, scopes=scopes)
-        return logins.open_login(this_app(), current_state(self._instance), uid, extras, name)
+        options = TokenOptions(fresh=fresh, data=data, audience=audience, scopes=scopes)
+        return logins.open_login(this_app(), current_state(self._instance), uid, options, name)
 
     def refresh(
         self,
@@ -949,7 +952,7 @@ def _answer(error: AuthXException) -> AuthXException:
 def _template_names(app: Flask) -> dict[str, Any]:
     names: dict[str, Any] = {"authx_csrf_token": _csrf_token}
     if not hasattr(app, "login_manager"):
-        # Flask-Login puts its own there.
+        # Flask-Flask-Login puts its own there.
         names["current_user"] = current_user
     return names
 

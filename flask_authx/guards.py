@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast
 
 from flask import Flask, Request, Response, after_this_request, has_request_context
 
+from flask_authx.tokens.token import RequestToken, Token
+
 from . import csrf
 from .callbacks import Instance
 from .context import AppState, forget, identify, memory_of, state_of, this_app, this_request, wait
@@ -20,7 +22,6 @@ from .enums import Location, OnInvalid
 from .errors import AuthXException, MissingTokenError, ReusedTokenError
 from .marks import mark
 from .signals import announce_accepted, announce_refused, announce_unchecked, token_accepted
-from .tokens import RequestToken, Token
 from .verifier import Demand, Memory, Pending
 
 F = TypeVar("F", bound=Callable[..., Any])

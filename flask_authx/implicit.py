@@ -13,14 +13,14 @@ from werkzeug.exceptions import HTTPException
 
 from flask_authx.settings.options import Settings
 from flask_authx.stores.base import StoreError
+from flask_authx.tokens.create import TokenOptions
+from flask_authx.tokens.token import Token
 
 from . import jar, logins, minting, revoking
 from .context import AppState, load_user, memory_of, this_request
 from .cookies import sets
 from .enums import Location, TokenType
 from .errors import AuthXException
-from .mint import Extras
-from .tokens import Token
 
 _log = logging.getLogger("flask_authx")
 _COOKIES = frozenset({Location.COOKIES})
@@ -120,14 +120,14 @@ def _may_go_on(app: Flask, state: AppState, current: Request, token: Token) -> b
 
 
 def _renew(app: Flask, state: AppState, token: Token, response: Response) -> None:
-    extras = Extras(
+    options = TokenOptions(
         scopes=sorted(token.scopes) or None,
         audience=token.aud or None,
         data=minting.carried(state, token),
         until=_end(state, token, int(state.clock())),
     )
-    login = state.mint.login(token.sub, token)
-    minted = minting.mint(state, TokenType.ACCESS, login, extras)
+    login = state.creator.session(token.sub, token)
+    minted = minting.create_token(state, TokenType.ACCESS, login, options)
     # Too late for what is done after this request.
     minting.no_store(response)
     jar.put(app, state, response, minted.token, TokenType.ACCESS)

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, has_request_context
 from werkzeug.wrappers import Response
 
+from flask_authx.tokens.token import CreatedToken, TokenPair
+
 from . import cookies
 from .context import AppState, memory_of, this_request
 from .enums import TokenType
 from .errors import BadConfigurationError, JWTDecodeError
 from .marks import maker_of
-from .tokens import Minted, TokenPair
 
 _log = logging.getLogger("flask_authx")
 
@@ -149,7 +150,7 @@ def _root(app: Flask) -> str:
     return root.rstrip("/")
 
 
-def _minted(state: AppState, token: object) -> Minted:
+def _minted(state: AppState, token: object) -> CreatedToken:
     """What there is to know of a token; one that this request has minted is not read again."""
     if not isinstance(token, str):
         hint = ": a pair goes into authx.set_cookies()" if isinstance(token, TokenPair) else ""
@@ -162,7 +163,7 @@ def _minted(state: AppState, token: object) -> Minted:
         read = state.verifier.decode(token)
     except JWTDecodeError as error:
         raise ValueError(f"that is no good token: {error.reason}") from None
-    return Minted(token, read.type, read.exp - read.iat, read.csrf)
+    return CreatedToken(token, read.type, read.exp - read.iat, read.csrf)
 
 
 def _check_response(response: object) -> None:

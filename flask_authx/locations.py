@@ -18,10 +18,10 @@ from werkzeug.wrappers import Request
 
 from flask_authx.settings.options import Settings
 from flask_authx.settings.profiles import TokenProfile, environ_key
+from flask_authx.tokens.token import RequestToken
 
 from .enums import Location, TokenType
 from .errors import JWTDecodeError, MalformedRequestError
-from .tokens import RequestToken
 
 #: RFC 9110 section 11.2, token68.
 _TOKEN68 = r"[A-Za-z0-9\-._~+/]++=*+"

@@ -11,6 +11,8 @@ from flask import Flask, has_request_context
 
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
+from flask_authx.tokens.create import Expiry, SessionClaims, TokenOptions, Uid, subject
+from flask_authx.tokens.token import CreatedToken, Token, TokenPair
 
 from . import guards, jar, minting, revoking
 from .context import AppState, memory_of, this_request
@@ -19,9 +21,7 @@ from .errors import (
     FreshTokenRequiredError,
     StoreUnavailableError,
 )
-from .mint import Expiry, Extras, Login, Uid, subject
 from .sessions import Client, Sessions
-from .tokens import Minted, Token, TokenPair
 
 #: Characters of a login's name, and of what a client says of itself.
 MAX_TEXT = 255
@@ -78,7 +78,7 @@ def open_login(  # noqa: PLR0913 - a user, a name, and what the tokens say and w
     app: Flask,
     state: AppState,
     uid: Uid,
-    extras: Extras,
+    options: TokenOptions,
     name: str | None,
     *,
     in_cookies: bool = False,
@@ -94,7 +94,7 @@ def open_login(  # noqa: PLR0913 - a user, a name, and what the tokens say and w
     check_name(name)
     login = replace(revoking.new_login(state, uid, None), generation=0)
     # What is wrong with a claim comes out before anything is written.
-    pair = _first_pair(state, login, extras)
+    pair = _first_pair(state, login, options)
     if in_cookies:
         jar.check(state, pair)
     sub = subject(uid)
@@ -115,14 +115,14 @@ def open_login(  # noqa: PLR0913 - a user, a name, and what the tokens say and w
     return pair
 
 
-def _first_pair(state: AppState, login: Login, extras: Extras) -> TokenPair:
+def _first_pair(state: AppState, login: SessionClaims, options: TokenOptions) -> TokenPair:
     """The tokens that a login begins with. Neither outlives it, used or not."""
     settings = state.settings
     idle = int(state.clock()) + settings.refresh_token_expires
     ends = min(login.auth_time + settings.session_lifetime, idle)
-    access = minting.mint(state, TokenType.ACCESS, login, replace(extras, until=ends))
-    lasting = replace(extras, fresh=False, until=ends)
-    refresh = minting.mint(state, TokenType.REFRESH, login, lasting)
+    access = minting.create_token(state, TokenType.ACCESS, login, replace(options, until=ends))
+    lasting = replace(options, fresh=False, until=ends)
+    refresh = minting.create_token(state, TokenType.REFRESH, login, lasting)
     return minting.pair_of(access, refresh)
 
 
@@ -146,7 +146,7 @@ def _make_room(
 # Proving it again
 
 
-def reauthenticate(app: Flask, state: AppState, uid: Uid, expiry: Expiry | None) -> Minted:
+def reauthenticate(app: Flask, state: AppState, uid: Uid, expiry: Expiry | None) -> CreatedToken:
     """A fresh access token for the login of the request's token.
 
     :raises FreshTokenRequiredError: if that is another user's.
@@ -161,7 +161,7 @@ def reauthenticate(app: Flask, state: AppState, uid: Uid, expiry: Expiry | None)
     if token.sub != subject(uid):
         raise guards.refuse(app, state, token, FreshTokenRequiredError())
     refuse_bypass(state, token)
-    extras = Extras(
+    options = TokenOptions(
         fresh=True,
         expiry=expiry,
         scopes=sorted(token.scopes) or None,
@@ -169,7 +169,7 @@ def reauthenticate(app: Flask, state: AppState, uid: Uid, expiry: Expiry | None)
         data=minting.carried(state, token),
         until=minting.last_second(state, token),
     )
-    return minting.mint(state, TokenType.ACCESS, state.mint.login(uid, token), extras)
+    return minting.create_token(state, TokenType.ACCESS, state.creator.session(uid, token), options)
 
 
 # Listing

@@ -7,13 +7,13 @@ import contextlib
 from flask import Flask, Request
 
 from flask_authx.stores.base import StoreError
+from flask_authx.tokens.token import RequestToken, Token
 
 from . import revoking
 from .context import AppState, this_request
 from .csrf import check_csrf, check_origin, needs_csrf
 from .enums import Location, TokenType
 from .errors import AuthXException, JWTDecodeError, MalformedRequestError
-from .tokens import RequestToken, Token
 
 _COOKIES = frozenset({Location.COOKIES})
 
@@ -128,7 +128,7 @@ def _may_end(
         try:
             # A page that is older than the browser's access cookie has that one's value. Both are
             # proofs of the same login, which is what is to be ended.
-            check_csrf(state.settings, found, token, current, state.mint.csrf_values(token.sid))
+            check_csrf(state.settings, found, token, current, state.creator.csrf_values(token.sid))
         except AuthXException:
             if first:
                 raise

@@ -8,11 +8,11 @@ from typing import Any
 from flask import Response, after_this_request, has_request_context
 
 from flask_authx.settings.options import RESERVED_CLAIMS
+from flask_authx.tokens.create import SessionClaims, TokenOptions
+from flask_authx.tokens.token import CreatedToken, Token, TokenPair
 
 from .context import AppState, note_minted
 from .enums import TokenType
-from .mint import Extras, Login
-from .tokens import Minted, Token, TokenPair
 
 
 def carried(state: AppState, token: Token) -> dict[str, Any] | None:
@@ -26,13 +26,15 @@ def carried(state: AppState, token: Token) -> dict[str, Any] | None:
     return {name: value for name, value in token.claims.items() if name not in fixed}
 
 
-def mint(state: AppState, type: TokenType, login: Login, extras: Extras) -> Minted:
+def create_token(
+    state: AppState, type: TokenType, login: SessionClaims, options: TokenOptions
+) -> CreatedToken:
     """A new token, with the claims that the app's callback adds."""
     describe = state.instance.claims
     additional: Mapping[str, Any] = {} if describe is None else describe(str(login.uid))
     if has_request_context():
         after_this_request(no_store)
-    minted = state.mint.mint(type, login, extras, additional)
+    minted = state.creator.create(type, login, options, additional)
     note_minted(minted, state)
     return minted
 
@@ -43,7 +45,7 @@ def no_store(response: Response) -> Response:
     return response
 
 
-def pair_of(access: Minted, refresh: Minted) -> TokenPair:
+def pair_of(access: CreatedToken, refresh: CreatedToken) -> TokenPair:
     """The two tokens as the app gets them."""
     return TokenPair(access.token, refresh.token, access.lifetime, refresh.lifetime)
 

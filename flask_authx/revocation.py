@@ -15,8 +15,7 @@ from flask_authx.stores.base import Pruned, StoreError
 from flask_authx.stores.blocklist import Blocklist, Cutoff, Entry, Kind
 from flask_authx.stores.circuit_breaker import CircuitBreaker
 from flask_authx.stores.lookup_keys import LookupKeys
-
-from .tokens import Token
+from flask_authx.tokens.token import Token
 
 T = TypeVar("T")
 
@@ -51,11 +50,11 @@ class Revocations:
 
         :raises StoreError: if the store can't say.
         """
-        statement = token.statement
+        parsed = token.parsed
         index = self._index
-        session = index.session(statement.sid)
-        keys = (index.token(statement.jti), session, index.subject(statement.sub))
-        auth_time = statement.auth_time
+        session = index.session(parsed.sid)
+        keys = (index.token(parsed.jti), session, index.subject(parsed.sub))
+        auth_time = parsed.auth_time
         for cutoff in self._breaker.call(self._found, keys):
             if cutoff.covers(auth_time, session):
                 return True
@@ -66,9 +65,9 @@ class Revocations:
 
         :raises StoreError: if the store can't say.
         """
-        statement, session = token.statement, self._index.session(token.sid)
-        found = self._breaker.call(self._found, (session, self._index.subject(statement.sub)))
-        return any(cutoff.covers(statement.auth_time, session) for cutoff in found)
+        parsed, session = token.parsed, self._index.session(token.sid)
+        found = self._breaker.call(self._found, (session, self._index.subject(parsed.sub)))
+        return any(cutoff.covers(parsed.auth_time, session) for cutoff in found)
 
     def earliest_login(self, sub: str) -> int:
         """The first second to which a new login of a subject may be dated: after all cut-offs.

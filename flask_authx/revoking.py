@@ -13,16 +13,16 @@ from flask import Flask, has_request_context
 
 from flask_authx.stores.base import StoreError, UncommittedWritesError
 from flask_authx.stores.blocklist import Kind, Record
+from flask_authx.tokens import claims
+from flask_authx.tokens.create import SessionClaims, Uid, subject
+from flask_authx.tokens.token import RequestToken, Token
 
-from . import claims
 from .context import AppState, memory_of, this_request
 from .enums import OnError
 from .errors import AuthXException, StoreUnavailableError
 from .guards import settle
-from .mint import Login, Uid, subject
 from .revocation import Revocations
 from .signals import announce_reuse, session_revoked, subject_revoked, token_revoked
-from .tokens import RequestToken, Token
 from .verifier import Memory, Pending
 
 _log = logging.getLogger("flask_authx")
@@ -209,7 +209,7 @@ def is_revoked(app: Flask, state: AppState, token: str | RequestToken | Token) -
         settle(app, state, stopped)
 
 
-def new_login(state: AppState, uid: Uid, continued: Token | None) -> Login:
+def new_login(state: AppState, uid: Uid, continued: Token | None) -> SessionClaims:
     """A new login that no revocation so far ends, or the one that a verified token belongs to.
 
     :raises StoreUnavailableError: if the store can't say which logins of the user are over.
@@ -222,7 +222,7 @@ def new_login(state: AppState, uid: Uid, continued: Token | None) -> Login:
             if state.settings.blocklist_on_error is OnError.REFUSE:
                 raise state.dress(StoreUnavailableError()) from None
             _log.warning("a login was opened without knowing which are revoked")
-    return state.mint.login(uid, continued, earliest)
+    return state.creator.session(uid, continued, earliest)
 
 
 def store_of(state: AppState) -> Revocations:

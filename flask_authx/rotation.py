@@ -17,6 +17,9 @@ from werkzeug.exceptions import MethodNotAllowed
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session, Visit
+from flask_authx.tokens.create import SessionClaims, TokenOptions
+from flask_authx.tokens.scopes import grants, scope_list
+from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
 from . import guards, jar, logins, minting, revoking
 from .context import AppState, load_user, memory_of, this_request
@@ -31,9 +34,7 @@ from .errors import (
     SubjectNotFoundError,
     TokenExpiredError,
 )
-from .mint import Extras, Login, scope_list
 from .sessions import Sessions, Standing
-from .tokens import RequestToken, Token, TokenPair, grants
 from .verifier import USED_AGAIN, Demand, Memory
 
 #: How often a row is read again that another refresh has changed meanwhile. Once is enough, unless
@@ -49,7 +50,7 @@ class _Asked:
 
     token: Token
     memory: Memory
-    extras: Extras
+    options: TokenOptions
     #: Whether the new tokens must fit into cookies, where it came from.
     in_cookies: bool
 
@@ -72,7 +73,7 @@ def refresh(
         raise MethodNotAllowed(["POST"])
     token, memory, location = _verified(app, state, sent)
     try:
-        extras = Extras(
+        options = TokenOptions(
             scopes=_narrowed(token, scopes),
             audience=token.aud or None,
             data=minting.carried(state, token) if data is None else data,
@@ -80,7 +81,7 @@ def refresh(
         in_cookies = location is Location.COOKIES
         if in_cookies and has_request_context():
             _check_companion(state, token)
-        asked = _Asked(token, memory, extras, in_cookies=in_cookies)
+        asked = _Asked(token, memory, options, in_cookies=in_cookies)
         return _rotate(app, state, sessions, asked)
     except StoreError:
         what = "The token could not be refreshed right now: keep it and try again"
@@ -145,7 +146,7 @@ def _narrowed(token: Token, scopes: Iterable[str] | None) -> list[str] | None:
 def _rotate(app: Flask, state: AppState, sessions: Sessions, asked: _Asked) -> TokenPair:
     token = asked.token
     for _ in range(_ATTEMPTS):
-        standing, row = sessions.judge(token.statement)
+        standing, row = sessions.judge(token.parsed)
         if row is None:
             raise RevokedTokenError("its login is over")
         if standing is Standing.EXPIRED:
@@ -194,8 +195,10 @@ def _check_user(app: Flask, state: AppState, asked: _Asked) -> None:
 def _renewed(state: AppState, asked: _Asked, row: Session, visit: Visit) -> TokenPair:
     """The tokens of a generation. What the refresh token may grant stays as it was."""
     token = asked.token
-    login = Login(uid=row.sub, sid=row.sid, auth_time=token.auth_time, generation=visit.generation)
-    extras = replace(asked.extras, until=visit.expires)
-    access = minting.mint(state, TokenType.ACCESS, login, extras)
-    lasting = replace(extras, scopes=sorted(token.scopes) or None)
-    return minting.pair_of(access, minting.mint(state, TokenType.REFRESH, login, lasting))
+    login = SessionClaims(
+        uid=row.sub, sid=row.sid, auth_time=token.auth_time, generation=visit.generation
+    )
+    options = replace(asked.options, until=visit.expires)
+    access = minting.create_token(state, TokenType.ACCESS, login, options)
+    lasting = replace(options, scopes=sorted(token.scopes) or None)
+    return minting.pair_of(access, minting.create_token(state, TokenType.REFRESH, login, lasting))

@@ -18,8 +18,7 @@ from flask_authx.stores.blocklist import Cutoff
 from flask_authx.stores.circuit_breaker import CircuitBreaker
 from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.stores.session_store import Session, SessionStore, Visit
-
-from .tokens import Statement
+from flask_authx.tokens.token import TokenClaims
 
 T = TypeVar("T")
 
@@ -93,21 +92,21 @@ class Sessions:
         session = self._breaker.call(self._got, self._index.session(sid))
         return session if session is not None and int(self._clock()) < session.expires else None
 
-    def judge(self, statement: Statement) -> tuple[Standing, Session | None]:
+    def judge(self, parsed: TokenClaims) -> tuple[Standing, Session | None]:
         """What a refresh token is to its login, and the login's row.
 
         :raises StoreError: if the store can't say.
         """
-        session = self._breaker.call(self._got, self._index.session(statement.sid))
-        if session is None or session.sub != statement.sub:
+        session = self._breaker.call(self._got, self._index.session(parsed.sid))
+        if session is None or session.sub != parsed.sub:
             return Standing.GONE, None
         now = int(self._clock())
         if now >= session.expires:
             return Standing.EXPIRED, session
-        if statement.gen == session.generation:
+        if parsed.gen == session.generation:
             return Standing.CURRENT, session
         in_grace = now - session.visit.rotated_at < self._settings.refresh_grace
-        if statement.gen == session.generation - 1 and in_grace:
+        if parsed.gen == session.generation - 1 and in_grace:
             return Standing.PREDECESSOR, session
         return Standing.REUSED, session
 

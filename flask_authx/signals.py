@@ -11,8 +11,9 @@ from typing import Any
 from blinker import Namespace, Signal
 from flask import Flask
 
+from flask_authx.tokens.token import Token
+
 from .errors import AuthXException, RevokedTokenError
-from .tokens import Token
 
 _signals = Namespace()
 

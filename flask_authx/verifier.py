@@ -18,9 +18,11 @@ from werkzeug.wrappers import Request
 
 from flask_authx.settings.options import Settings
 from flask_authx.stores.base import StoreError
+from flask_authx.tokens.codec import Codec
+from flask_authx.tokens.scopes import grants
+from flask_authx.tokens.token import CreatedToken, RequestToken, Token, TokenClaims
 
 from .callbacks import Ask, Instance
-from .codec import Codec
 from .csrf import check_csrf, needs_csrf
 from .enums import MAY_GO_UNCHECKED, Location, OnError, OnInvalid, TokenType
 from .errors import (
@@ -34,7 +36,6 @@ from .errors import (
 from .locations import Finder
 from .revocation import Revocations
 from .sessions import Sessions, Standing
-from .tokens import Minted, RequestToken, Statement, Token, grants
 
 _COOKIES = Location.COOKIES
 _log = logging.getLogger("flask_authx")
@@ -66,7 +67,7 @@ class Demand:
 
 
 _NOTHING: dict[str, tuple[Token, bool | None]] = {}
-_NOTHING_MINTED: dict[str, Minted] = {}
+_NOTHING_MINTED: dict[str, CreatedToken] = {}
 
 
 class Memory:
@@ -100,7 +101,7 @@ class Memory:
         #: The user of :attr:`token`, once loaded, in a tuple of one.
         self.user: tuple[Any] | None = None
         #: What has been minted for the answer, by its text.
-        self.minted: dict[str, Minted] = _NOTHING_MINTED
+        self.minted: dict[str, CreatedToken] = _NOTHING_MINTED
         #: The request headers that the response already says it varies by.
         self.varied: frozenset[str] = frozenset()
 
@@ -165,8 +166,8 @@ class Verifier:
             known = memory.known.get(raw)
             token = self.decode(raw) if known is None else known[0]
         memory.suspect = token
-        statement = token.statement
-        if statement.type is not demand.type:
+        parsed = token.parsed
+        if parsed.type is not demand.type:
             raise self.settings.profiles[demand.type].wrong_type()
         if found.location is _COOKIES and needs_csrf(self.settings, request):
             check_csrf(self.settings, found, token, request)
@@ -178,21 +179,21 @@ class Verifier:
         ):
             raise RevokedTokenError
         if self._sessions is not None and self.settings.profiles[demand.type].rotates:
-            self._check_standing(self._sessions, statement, demand)
-        if demand.fresh and not self._is_fresh(statement, demand.max_age):
+            self._check_standing(self._sessions, parsed, demand)
+        if demand.fresh and not self._is_fresh(parsed, demand.max_age):
             raise FreshTokenRequiredError(demand.max_age)
         if demand.scopes and not grants(
-            statement.scopes, demand.scopes, all_required=demand.all_scopes
+            parsed.scopes, demand.scopes, all_required=demand.all_scopes
         ):
             raise InsufficientScopeError(demand.scopes)
         return token
 
-    def _check_standing(self, sessions: Sessions, statement: Statement, demand: Demand) -> None:
+    def _check_standing(self, sessions: Sessions, parsed: TokenClaims, demand: Demand) -> None:
         """Refuse a token that has been replaced, and one whose login is over."""
         if demand.replaced:
             return
         try:
-            standing, _ = sessions.judge(statement)
+            standing, _ = sessions.judge(parsed)
         except StoreError:
             raise StoreUnavailableError from None
         if standing is Standing.EXPIRED:
@@ -202,12 +203,12 @@ class Verifier:
         if standing is Standing.REUSED:
             raise ReusedTokenError(USED_AGAIN)
 
-    def _is_fresh(self, statement: Statement, max_age: int | None) -> bool:
+    def _is_fresh(self, parsed: TokenClaims, max_age: int | None) -> bool:
         # Only a log-in mints fresh tokens, so when it was minted is when users proved who they are.
         # ``auth_time`` is when the login began, and stays so when they prove it again.
-        if not statement.fresh:
+        if not parsed.fresh:
             return False
-        return max_age is None or self._clock() - statement.iat <= max_age
+        return max_age is None or self._clock() - parsed.iat <= max_age
 
     def decode(self, raw: str, *, expired: bool = False) -> Token:
         """The token, if its signature and claims are good. Nobody is asked anything.
@@ -290,7 +291,7 @@ def _plain(raw: str, token: Token, answer: object) -> bool | None:
 
 
 def _fault(raw: str, token: Token, what: str) -> bool | None:
-    # Some drivers put a statement's parameters into the message.
+    # Some drivers put a parsed's parameters into the message.
     for secret in (raw, *raw.split("."), token.csrf):
         what = what.replace(secret, "<token>") if secret else what
     _log.error("the revocation callback failed, so the request is refused: %s", what)

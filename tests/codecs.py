@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask_authx.codec import Codec
 from flask_authx.keys.loading import load_keys
 from flask_authx.settings.reading import read_settings
+from flask_authx.tokens.codec import Codec
 
 from .support import NOW, SECRET, forge
 

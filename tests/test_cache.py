@@ -14,9 +14,9 @@ import pytest
 from flask import Flask
 
 from flask_authx import AuthX, JWTDecodeError, TokenExpiredError, current_token
-from flask_authx.cache import StatementCache
-from flask_authx.codec import Codec
-from flask_authx.tokens import Statement
+from flask_authx.tokens.cache import TokenCache
+from flask_authx.tokens.codec import Codec
+from flask_authx.tokens.token import TokenClaims
 
 from .codecs import EXP, IAT, claims_of, make_codec, token_of
 from .support import (
@@ -33,7 +33,7 @@ from .support import (
 MEBI = 1024 * 1024
 
 
-def statement_of(codec: Codec, number: int = 0) -> tuple[str, Statement]:
+def statement_of(codec: Codec, number: int = 0) -> tuple[str, TokenClaims]:
     token = token_of(codec, claims_of(sub=f"user-{number}", jti=f"jti-{number}"))
     return token, codec.decode(token, NOW)
 
@@ -115,7 +115,7 @@ def test_what_is_verified_while_the_keys_change_is_not_used() -> None:
     """SECURITY A.15 279: a thread that began with the old keys keeps its entry too late."""
     codec, other = make_codec(), make_codec(SECRET_KEY=OTHER_SECRET)
     token, statement = statement_of(codec)
-    cache = StatementCache(MEBI)
+    cache = TokenCache(MEBI)
     cache.put(token, codec.keys, statement)
     cache.clear()
     cache.put(token, codec.keys, statement)
@@ -164,7 +164,7 @@ def test_a_view_that_changes_its_claims_changes_nobody_elses() -> None:
 def test_the_least_recently_used_goes_first() -> None:
     codec = make_codec()
     entries = [statement_of(codec, number) for number in range(30)]
-    cache = StatementCache(30_000)
+    cache = TokenCache(30_000)
     cache.put(*_keyed(entries[0], codec))
     for entry in entries[1:]:
         cache.put(*_keyed(entry, codec))
@@ -175,7 +175,7 @@ def test_the_least_recently_used_goes_first() -> None:
     assert len(cache) == len(kept)
 
 
-def _keyed(entry: tuple[str, Statement], codec: Codec) -> tuple[str, Any, Statement]:
+def _keyed(entry: tuple[str, TokenClaims], codec: Codec) -> tuple[str, Any, TokenClaims]:
     return entry[0], codec.keys, entry[1]
 
 
@@ -183,7 +183,7 @@ def test_an_entry_larger_than_the_cache_is_not_kept() -> None:
     codec = make_codec()
     token, statement = statement_of(codec)
     for size in (0, 100):
-        cache = StatementCache(size)
+        cache = TokenCache(size)
         cache.put(token, codec.keys, statement)
         assert (len(cache), cache.get(token, codec.keys)) == (0, None)
 
@@ -191,7 +191,7 @@ def test_an_entry_larger_than_the_cache_is_not_kept() -> None:
 def test_the_same_token_is_kept_once() -> None:
     codec = make_codec()
     entries = [statement_of(codec, number) for number in range(2)]
-    cache = StatementCache(20_000)
+    cache = TokenCache(20_000)
     for _ in range(1_000):
         cache.put(*_keyed(entries[0], codec))
     cache.put(*_keyed(entries[1], codec))
@@ -250,11 +250,11 @@ def _prepared(codec: Codec, kind: str, number: int, *, utf8: bool) -> bytes:
 def test_threads_leave_the_bookkeeping_right() -> None:
     codec = make_codec()
     entries = [statement_of(codec, number) for number in range(40)]
-    single = StatementCache(30_000)
+    single = TokenCache(30_000)
     for entry in entries:
         single.put(*_keyed(entry, codec))
     room = len(single)
-    cache = StatementCache(30_000)
+    cache = TokenCache(30_000)
     wrong: list[str] = []
     start = threading.Barrier(4)
 

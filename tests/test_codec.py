@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_authx import JWTDecodeError, TokenError, TokenInvalidSignatureError
-from flask_authx.codec import Codec
+from flask_authx.tokens.codec import Codec
 
 from .codecs import claims_of, header_of, make_codec, token_of
 from .support import (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from .enums import Location, LocationName, TokenType, TokenTypeName
+from flask_authx.enums import Location, LocationName, TokenType, TokenTypeName
+
+from .scopes import grants
 
 
 @dataclass(slots=True, init=False, unsafe_hash=True)
@@ -46,7 +47,7 @@ class RequestToken:
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class TokenClaims:
     """What a token with a good signature says. Immutable, so that every request may share it."""
 
     sub: str
@@ -76,77 +77,77 @@ class Token:
     All times are whole seconds since 1970-01-01 UTC (RFC 7519 section 2, NumericDate).
     """
 
-    __slots__ = ("_claims", "statement")
+    __slots__ = ("_claims", "parsed")
 
-    def __init__(self, statement: Statement) -> None:
+    def __init__(self, parsed: TokenClaims) -> None:
         # Shared with other requests, and immutable.
-        self.statement: Statement = statement
+        self.parsed: TokenClaims = parsed
         self._claims: dict[str, Any] | None = None
 
     @property
     def sub(self) -> str:
         """The subject: the ``uid`` that the token was minted for, as a string."""
-        return self.statement.sub
+        return self.parsed.sub
 
     @property
     def jti(self) -> str:
         """The token's own id: what to revoke this one token by."""
-        return self.statement.jti
+        return self.parsed.jti
 
     @property
     def sid(self) -> str:
         """The login that the token belongs to: an access token and its refresh token share it."""
-        return self.statement.sid
+        return self.parsed.sid
 
     @property
     def iat(self) -> int:
         """When the token was minted."""
-        return self.statement.iat
+        return self.parsed.iat
 
     @property
     def exp(self) -> int:
         """The second from which on the token is no longer accepted, leeway apart."""
-        return self.statement.exp
+        return self.parsed.exp
 
     @property
     def nbf(self) -> int | None:
         """The second before which the token is not accepted, leeway apart."""
-        return self.statement.nbf
+        return self.parsed.nbf
 
     @property
     def auth_time(self) -> int:
         """When the user logged in; a refresh does not change it."""
-        return self.statement.auth_time
+        return self.parsed.auth_time
 
     @property
     def type(self) -> TokenType:
         """Whether this is an access token or a refresh token."""
-        return self.statement.type
+        return self.parsed.type
 
     @property
     def fresh(self) -> bool:
         """Whether the token comes straight from a log-in and not from a refresh."""
-        return self.statement.fresh
+        return self.parsed.fresh
 
     @property
     def scopes(self) -> frozenset[str]:
         """The scopes that the token holds (RFC 9068 section 2.2.3)."""
-        return self.statement.scopes
+        return self.parsed.scopes
 
     @property
     def csrf(self) -> str | None:
         """The CSRF value of this login, which a browser sends back beside the cookie."""
-        return self.statement.csrf
+        return self.parsed.csrf
 
     @property
     def iss(self) -> str | None:
         """Who minted the token, if it says so."""
-        return self.statement.iss
+        return self.parsed.iss
 
     @property
     def aud(self) -> frozenset[str]:
         """Whom the token is meant for; empty if it doesn't say."""
-        return self.statement.aud
+        return self.parsed.aud
 
     @property
     def issued_at(self) -> datetime:
@@ -163,7 +164,7 @@ class Token:
         """All claims, the app's own included: a copy that belongs to this request alone."""
         claims = self._claims
         if claims is None:
-            claims = self._claims = dict[str, Any](json.loads(self.statement.text))
+            claims = self._claims = dict[str, Any](json.loads(self.parsed.text))
         return claims
 
     def has_scopes(self, *required: str, all_required: bool = True) -> bool:
@@ -182,21 +183,8 @@ class Token:
         return f"<Token {self.type} jti={self.jti!r} sid={self.sid!r}>"
 
 
-def grants(held: frozenset[str], required: Iterable[str], *, all_required: bool) -> bool:
-    """Whether the held scopes grant all, or any, of the required ones."""
-    answers = (_grants_one(held, scope) for scope in required)
-    return all(answers) if all_required else any(answers)
-
-
-def _grants_one(held: frozenset[str], required: str) -> bool:
-    if required in held:
-        return True
-    parts = required.split(":")
-    return any(":".join([*parts[:end], "*"]) in held for end in range(1, len(parts)))
-
-
 @dataclass(frozen=True, slots=True)
-class Minted:
+class CreatedToken:
     """A new token, and what whoever puts it into an answer wants to know of it.
 
     :param lifetime: in seconds.

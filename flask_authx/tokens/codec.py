@@ -15,13 +15,8 @@ from typing import Any
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
-from flask_authx.keys.ring import Key, KeyRing
-from flask_authx.settings.options import Settings
-
-from . import claims
-from .cache import StatementCache
-from .enums import TokenType
-from .errors import (
+from flask_authx.enums import TokenType
+from flask_authx.errors import (
     BadConfigurationError,
     JWTDecodeError,
     TokenExpiredError,
@@ -29,7 +24,12 @@ from .errors import (
     TokenInvalidIssuerError,
     TokenInvalidSignatureError,
 )
-from .tokens import Statement
+from flask_authx.keys.ring import Key, KeyRing
+from flask_authx.settings.options import Settings
+
+from . import claims
+from .cache import TokenCache
+from .token import TokenClaims
 
 #: JWS compact serialisation, whole (RFC 7515 section 3.1, RFC 8725bis section 3.14).
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -76,7 +76,7 @@ class Codec:
     def __init__(self, settings: Settings, keys: KeyRing) -> None:
         self._settings = settings
         self._keys = keys
-        self._cache = StatementCache(settings.cache_size) if settings.cache_size else None
+        self._cache = TokenCache(settings.cache_size) if settings.cache_size else None
         self._jws = jwt.PyJWS()
         for algorithm, digest in _DIGESTS.items():
             self._jws.unregister_algorithm(algorithm)
@@ -133,7 +133,7 @@ class Codec:
             )
         return token
 
-    def decode(self, token: str, now: float, *, expired: bool = False) -> Statement:
+    def decode(self, token: str, now: float, *, expired: bool = False) -> TokenClaims:
         """What a token says, if its signature, form, times, issuer and audience are good.
 
         :param now: seconds since 1970-01-01 UTC.
@@ -141,24 +141,24 @@ class Codec:
         :raises JWTDecodeError: or one of its subclasses, and nothing else, whatever the token is.
         """
         keys = self._keys
-        statement = self._cache.get(token, keys) if self._cache is not None else None
-        if statement is None:
-            statement = self._verify(token, keys)
+        parsed = self._cache.get(token, keys) if self._cache is not None else None
+        if parsed is None:
+            parsed = self._verify(token, keys)
             if self._cache is not None:
-                self._cache.put(token, keys, statement)
+                self._cache.put(token, keys, parsed)
         # From here on: all that depends on the moment or on the settings.
-        if self._issuer is not None and statement.iss != self._issuer:
+        if self._issuer is not None and parsed.iss != self._issuer:
             raise TokenInvalidIssuerError
         # Without an audience of our own, a token that names one is somebody else's.
-        if statement.aud.isdisjoint(self._audiences) if self._audiences else statement.aud:
+        if parsed.aud.isdisjoint(self._audiences) if self._audiences else parsed.aud:
             raise TokenInvalidAudienceError
-        if now + self._leeway < statement.not_before:
+        if now + self._leeway < parsed.not_before:
             raise JWTDecodeError("the token is not valid yet")
-        if now >= statement.exp + self._leeway and not expired:
+        if now >= parsed.exp + self._leeway and not expired:
             raise TokenExpiredError
-        return statement
+        return parsed
 
-    def _verify(self, token: str, keys: KeyRing) -> Statement:
+    def _verify(self, token: str, keys: KeyRing) -> TokenClaims:
         # The length comes first: nothing below copies or splits a token of any size.
         if len(token) > self._max_length or not _COMPACT.fullmatch(token):
             raise JWTDecodeError("it does not have the form of a token")
@@ -171,7 +171,7 @@ class Codec:
         members = _object(payload)
         if members is None:
             raise JWTDecodeError("the claims are not a JSON object")
-        return claims.state(*members, typ, self._settings)
+        return claims.read_claims(*members, typ, self._settings)
 
     def _typ(self, typ: object) -> TokenType | None:
         name = typ.lower().removeprefix("application/") if isinstance(typ, str) else ""

@@ -1,4 +1,4 @@
-"""From signed bytes to a :class:`Statement`: strict JSON, strict types, nothing guessed.
+"""From signed bytes to a :class:`TokenClaims`: strict JSON, strict types, nothing guessed.
 
 PyJWT takes the last of two members of one name, UTF-16, ``NaN`` and ``"exp": "9_999"``; a token
 that says things in such a way was not made by an honest issuer, signature or not.
@@ -11,11 +11,12 @@ import math
 import re
 from typing import Any, NoReturn, TypeGuard
 
+from flask_authx.enums import TokenType
+from flask_authx.errors import JWTDecodeError
 from flask_authx.settings.options import Settings
 
-from .enums import TokenType
-from .errors import JWTDecodeError
-from .tokens import Statement
+from .scopes import SCOPE
+from .token import TokenClaims
 
 #: 9999-12-31T23:59:59Z, the last second that ``datetime`` knows.
 _LAST_SECOND = 253402300799
@@ -24,8 +25,8 @@ _MAX_DEPTH = 32
 _LAST_GENERATION = 2**53
 #: What a ``jti`` and a ``sid`` are made of, so that any store can hold them.
 ID = re.compile(r"[A-Za-z0-9._~:-]{1,255}")
-#: RFC 6749 section 3.3. No ``"`` or ``\``, so a scope can stand in a challenge.
-SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
+
+
 #: The longest subject, in characters (OpenID Connect Core section 2).
 MAX_SUBJECT_LENGTH = 255
 
@@ -94,9 +95,9 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def state(
+def read_claims(
     claims: dict[str, Any], text: str, typ: TokenType | None, settings: Settings
-) -> Statement:
+) -> TokenClaims:
     """What the claims say, all of it well-formed.
 
     :param typ: the type that the header says, or ``None`` for a token of another library.
@@ -111,7 +112,7 @@ def state(
         raise JWTDecodeError("the token is bound to a key")
     jti = _string(claims, "jti", ID)
     own = typ is not None
-    return Statement(
+    return TokenClaims(
         sub=subject(claims.get(settings.identity_claim)),
         jti=jti,
         # Another library's token is a login of its own, which began when it was minted.

@@ -11,15 +11,16 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from flask_authx.enums import TokenType
+from flask_authx.errors import JWTDecodeError
 from flask_authx.keys.asymmetric import base64url
 from flask_authx.settings.options import RESERVED_CLAIMS, Settings
 from flask_authx.settings.profiles import TokenProfile
 
 from . import claims
 from .codec import Codec
-from .enums import TokenType
-from .errors import JWTDecodeError
-from .tokens import Minted, Token
+from .scopes import scope_list
+from .token import CreatedToken, Token
 
 #: What may identify a user; it is minted as a string (RFC 7519 section 4.1.2).
 Uid: TypeAlias = str | int | UUID
@@ -40,7 +41,7 @@ def new_id() -> str:
 
 
 @dataclass(slots=True, kw_only=True)
-class Login:
+class SessionClaims:
     """What the tokens of one login share."""
 
     uid: Uid
@@ -51,7 +52,7 @@ class Login:
 
 
 @dataclass(slots=True, kw_only=True)
-class Extras:
+class TokenOptions:
     """What an app may add to a token, or set differently for once."""
 
     fresh: bool = False
@@ -64,7 +65,7 @@ class Extras:
     until: int | None = None
 
 
-class Mint:
+class TokenCreator:
     """Mints tokens.
 
     :param clock: seconds since 1970-01-01 UTC.
@@ -79,43 +80,49 @@ class Mint:
         self._clock = clock
         self._ids = ids
 
-    def login(self, uid: Uid, continued: Token | None = None, earliest: int = 0) -> Login:
+    def session(self, uid: Uid, continued: Token | None = None, earliest: int = 0) -> SessionClaims:
         """A new login, or the one that a verified token belongs to.
 
         :param earliest: the first second to which a new one may be dated, even if that is ahead.
         :raises ValueError: if that token is another user's.
         """
         if continued is None:
-            return Login(uid=uid, sid=self._id(), auth_time=max(int(self._clock()), earliest))
+            return SessionClaims(
+                uid=uid, sid=self._id(), auth_time=max(int(self._clock()), earliest)
+            )
         if continued.sub != subject(uid):
             raise ValueError("the login belongs to another user")
-        return Login(uid=uid, sid=continued.sid, auth_time=continued.auth_time)
+        return SessionClaims(uid=uid, sid=continued.sid, auth_time=continued.auth_time)
 
-    def mint(
-        self, type: TokenType, login: Login, extras: Extras, additional: Mapping[str, Any]
-    ) -> Minted:
+    def create(
+        self,
+        type: TokenType,
+        login: SessionClaims,
+        options: TokenOptions,
+        additional: Mapping[str, Any],
+    ) -> CreatedToken:
         """A new token.
 
-        :param additional: claims of the app; those in ``extras.data`` go before them.
+        :param additional: claims of the app; those in ``options.data`` go before them.
         :raises TypeError: if the uid, a claim or an expiry is of a type that doesn't fit.
         :raises ValueError: if a value is out of bounds or a name is reserved.
         """
         now = int(self._clock())
         profile = self._settings.profiles[type]
-        own = {**additional, **(extras.data or {})}
-        headers = dict(extras.headers or {})
+        own = {**additional, **(options.data or {})}
+        headers = dict(options.headers or {})
         if own or headers:
             _refuse(own, RESERVED_CLAIMS | {self._settings.identity_claim}, "claim")
             _refuse(headers, _RESERVED_PARAMETERS, "header parameter")
-        life = self._lifetime(profile, extras.expiry, now)
-        if extras.until is not None:
-            life = max(1, min(life, extras.until - now))
+        life = self._lifetime(profile, options.expiry, now)
+        if options.until is not None:
+            life = max(1, min(life, options.until - now))
         payload = {
             **own,
-            **self._registered(login, extras, now),
+            **self._registered(login, options, now),
             "exp": now + life,
             "type": profile.type,
-            "fresh": extras.fresh,
+            "fresh": options.fresh,
         }
         if login.generation is not None and type is TokenType.REFRESH:
             payload["gen"] = login.generation
@@ -125,9 +132,9 @@ class Mint:
         token = self._codec.encode(
             payload, {"typ": profile.typ, **headers}, foreign=bool(own or headers)
         )
-        return Minted(token, type, life, csrf)
+        return CreatedToken(token, type, life, csrf)
 
-    def _registered(self, login: Login, extras: Extras, now: int) -> dict[str, Any]:
+    def _registered(self, login: SessionClaims, options: TokenOptions, now: int) -> dict[str, Any]:
         settings = self._settings
         payload: dict[str, Any] = {
             settings.identity_claim: subject(login.uid),
@@ -140,14 +147,14 @@ class Mint:
             payload["nbf"] = now
         if settings.encode_issuer is not None:
             payload["iss"] = settings.encode_issuer
-        audience: Any = settings.encode_audience if extras.audience is None else extras.audience
+        audience: Any = settings.encode_audience if options.audience is None else options.audience
         if audience is not None:
             payload["aud"] = audience if isinstance(audience, str) else [*audience]
             if not audience or not all(isinstance(one, str) and one for one in payload["aud"]):
                 raise ValueError("the audience must be some text, or a list of texts")
             "".join(payload["aud"]).encode("utf-8")
-        if extras.scopes is not None:
-            payload["scope"] = " ".join(scope_list(extras.scopes))
+        if options.scopes is not None:
+            payload["scope"] = " ".join(scope_list(options.scopes))
         return payload
 
     def _id(self) -> str:
@@ -207,23 +214,6 @@ def subject(uid: object) -> str:
             f"or be longer than {claims.MAX_SUBJECT_LENGTH} characters"
         ) from None
     return text
-
-
-def scope_list(scopes: Iterable[str]) -> list[str]:
-    """Scopes that a token or a challenge can hold (RFC 6749 section 3.3).
-
-    :raises TypeError: if it is one text; several scopes are a list.
-    :raises ValueError: if one of them is empty or has a space, a quote or a backslash in it.
-    """
-    if isinstance(scopes, str):
-        raise TypeError("give the scopes as a list")
-    listed = list(scopes)
-    for scope in listed:
-        if not claims.SCOPE.fullmatch(scope):
-            raise ValueError(
-                f"{scope!r} can't be a scope: use printable ASCII without spaces and quotes"
-            )
-    return listed
 
 
 def _refuse(given: Mapping[Any, Any], reserved: frozenset[str], kind: str) -> None:
