@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from flask import Flask, has_app_context
 
+from flask_authx.sessions.revocations import Revocations
+from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
 from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.lookup_keys import LookupKeys
@@ -18,8 +20,6 @@ from flask_authx.stores.session_store import SessionStore
 from .callbacks import Instance
 from .enums import OnError
 from .errors import BadConfigurationError
-from .revocation import Revocations
-from .sessions import Sessions
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy

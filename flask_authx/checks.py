@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from flask import Flask
 
+from flask_authx.sessions.revocations import Revocations
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import StoreError
 
@@ -24,7 +25,6 @@ from .context import states
 from .enums import Location, OnError
 from .errors import BadConfigurationError
 from .findings import Finding, Level, Subject
-from .revocation import Revocations
 from .routes import routes_of
 
 Check: TypeAlias = Callable[[Subject], Iterator[Finding]]

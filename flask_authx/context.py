@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from flask import Flask, Request, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
 
+from flask_authx.sessions.revocations import Revocations
+from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
 from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.create import TokenCreator
@@ -25,8 +27,6 @@ from flask_authx.tokens.token import CreatedToken, Token
 
 from .callbacks import Instance
 from .errors import AuthXException, SubjectNotFoundError
-from .revocation import Revocations
-from .sessions import Sessions
 from .verifier import Demand, Memory, Verifier
 
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
 
+from flask_authx import guards, jar, logout, marks, minting, revoking, rotation
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 from flask_authx.tokens.create import TokenOptions, Uid
 from flask_authx.tokens.token import Token, TokenPair
 
-from . import guards, jar, logins, logout, marks, minting, revoking, rotation
+from . import logins
 from .callbacks import Instance
 from .context import AppState, memory_of, state_of, this_app, this_request
 from .enums import Location, TokenType

@@ -20,7 +20,6 @@ from flask_authx import (
     guards,
     implicit,
     jar,
-    logins,
     logout,
     marks,
     minting,
@@ -29,6 +28,8 @@ from flask_authx import (
 )
 from flask_authx.keys.loading import load_keys
 from flask_authx.keys.ring import KeyRing
+from flask_authx.sessions.revocations import Revocations
+from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings import parsers
 from flask_authx.settings.options import Settings
 from flask_authx.stores.blocklist import Blocklist
@@ -38,7 +39,7 @@ from flask_authx.tokens.create import Expiry, TokenCreator, TokenOptions, Uid, n
 from flask_authx.tokens.scopes import scope_list
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
-from . import backing
+from . import backing, logins
 from .callbacks import Instance, is_async, takes_claims, with_claims
 from .context import (
     AppState,
@@ -53,8 +54,6 @@ from .context import (
 )
 from .enums import MAY_GO_UNCHECKED, LocationName, OnInvalid, TokenType, TokenTypeName
 from .errors import AuthXException, BadConfigurationError
-from .revocation import Revocations
-from .sessions import Sessions
 from .settings.reading import read_settings
 from .verifier import Demand, Memory, Verifier
 

@@ -11,12 +11,13 @@ import logging
 from flask import Flask, Request, Response
 from werkzeug.exceptions import HTTPException
 
+from flask_authx import jar, minting, revoking
 from flask_authx.settings.options import Settings
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.create import TokenOptions
 from flask_authx.tokens.token import Token
 
-from . import jar, logins, minting, revoking
+from . import logins
 from .context import AppState, load_user, memory_of, this_request
 from .cookies import sets
 from .enums import Location, TokenType

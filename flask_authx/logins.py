@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from flask import Flask, has_request_context
 
+from flask_authx.sessions.client import MAX_TEXT, Client, _is_plain, check_name
+from flask_authx.sessions.rotation import Sessions
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 from flask_authx.tokens.create import Expiry, SessionClaims, TokenOptions, Uid, subject
@@ -17,18 +18,7 @@ from flask_authx.tokens.token import CreatedToken, Token, TokenPair
 from . import guards, jar, minting, revoking
 from .context import AppState, memory_of, this_request
 from .enums import Detail, TokenType
-from .errors import (
-    FreshTokenRequiredError,
-    StoreUnavailableError,
-)
-from .sessions import Client, Sessions
-
-#: Characters of a login's name, and of what a client says of itself.
-MAX_TEXT = 255
-#: Control characters, lone surrogates, and what ends a line or a paragraph.
-_BREAKING = ("Cc", "Cs", "Zl", "Zp")
-#: What changes the direction of text, so that a name reads as something else.
-_TURNING = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+from .errors import FreshTokenRequiredError, StoreUnavailableError
 
 
 def sessions_of(state: AppState) -> Sessions:
@@ -204,19 +194,6 @@ def rename(state: AppState, sid: str, name: str | None) -> bool:
         raise state.dress(StoreUnavailableError(description=what)) from None
 
 
-def check_name(name: object) -> None:
-    """Refuse what no store can hold, or no list can show."""
-    if name is None:
-        return
-    if not isinstance(name, str):
-        raise TypeError(f"the name of a login is text, not {type(name).__name__}")
-    if len(name) > MAX_TEXT or not _is_plain(name) or not _is_visible(name):
-        raise ValueError(
-            f"the name of a login has 1 to {MAX_TEXT} characters that can be seen, and none that "
-            "break the line or change its direction"
-        )
-
-
 def client_of(state: AppState) -> Client:
     """What the app allows to be kept of who sends this request."""
     details = state.settings.session_details
@@ -233,13 +210,3 @@ def client_of(state: AppState) -> Client:
         for one in (Detail.USER_AGENT, Detail.ADDRESS)
     )
     return Client(user_agent=agent or None, address=address or None)
-
-
-def _is_plain(text: str) -> bool:
-    """Whether a line of text holds nothing that breaks it, hides in it or turns it around."""
-    return not any(unicodedata.category(one) in _BREAKING or one in _TURNING for one in text)
-
-
-def _is_visible(text: str) -> bool:
-    """Whether there is more than spaces and marks of format."""
-    return any(unicodedata.category(one) not in ("Zs", "Cf") for one in text)

@@ -11,6 +11,7 @@ from typing import Any
 from blinker import Signal
 from flask import Flask, has_request_context
 
+from flask_authx.sessions.revocations import Revocations
 from flask_authx.stores.base import StoreError, UncommittedWritesError
 from flask_authx.stores.blocklist import Kind, Record
 from flask_authx.tokens import claims
@@ -21,7 +22,6 @@ from .context import AppState, memory_of, this_request
 from .enums import OnError
 from .errors import AuthXException, StoreUnavailableError
 from .guards import settle
-from .revocation import Revocations
 from .signals import announce_reuse, session_revoked, subject_revoked, token_revoked
 from .verifier import Memory, Pending
 

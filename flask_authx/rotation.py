@@ -14,6 +14,8 @@ from typing import Any, cast
 from flask import Flask, has_request_context
 from werkzeug.exceptions import MethodNotAllowed
 
+from flask_authx import guards, jar, minting, revoking
+from flask_authx.sessions.rotation import RefreshStatus, Sessions
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session, Visit
@@ -21,7 +23,7 @@ from flask_authx.tokens.create import SessionClaims, TokenOptions
 from flask_authx.tokens.scopes import grants, scope_list
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
-from . import guards, jar, logins, minting, revoking
+from . import logins
 from .context import AppState, load_user, memory_of, this_request
 from .enums import Location, TokenType
 from .errors import (
@@ -34,7 +36,6 @@ from .errors import (
     SubjectNotFoundError,
     TokenExpiredError,
 )
-from .sessions import Sessions, Standing
 from .verifier import USED_AGAIN, Demand, Memory
 
 #: How often a row is read again that another refresh has changed meanwhile. Once is enough, unless
@@ -146,18 +147,18 @@ def _narrowed(token: Token, scopes: Iterable[str] | None) -> list[str] | None:
 def _rotate(app: Flask, state: AppState, sessions: Sessions, asked: _Asked) -> TokenPair:
     token = asked.token
     for _ in range(_ATTEMPTS):
-        standing, row = sessions.judge(token.parsed)
+        status, row = sessions.status_of(token.parsed)
         if row is None:
             raise RevokedTokenError("its login is over")
-        if standing is Standing.EXPIRED:
+        if status is RefreshStatus.EXPIRED:
             raise TokenExpiredError("its login has reached its end")
-        if standing is Standing.REUSED:
+        if status is RefreshStatus.REUSED:
             # Refusing it ends the login.
             raise ReusedTokenError(USED_AGAIN)
         _check_user(app, state, asked)
         # For the predecessor the row is as it should be: the answer to it was lost, or another tab
         # was faster.
-        again = standing is Standing.PREDECESSOR
+        again = status is RefreshStatus.PREDECESSOR
         visit = row.visit if again else sessions.next_visit(row, logins.client_of(state))
         pair = _renewed(state, asked, row, visit)
         if asked.in_cookies:

@@ -17,14 +17,14 @@ import click
 from flask import Flask
 from flask.cli import with_appcontext
 
+from flask_authx.sessions.revocations import Revocations
+from flask_authx.sessions.rotation import Sessions
 from flask_authx.stores.base import StoreError, UncommittedWritesError
 from flask_authx.stores.blocklist import Kind
 
 from . import revoking
 from .context import EXTENSION, AppState, this_app
 from .errors import JWTDecodeError, StoreUnavailableError, TokenExpiredError
-from .revocation import Revocations
-from .sessions import Sessions
 
 #: The spans in which entries expire, and the seconds from now at which each ends.
 SPANS = (("expired", 0), ("in 1 hour", 3600), ("in 1 day", 86400), ("in 7 days", 604800))

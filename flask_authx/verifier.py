@@ -16,6 +16,8 @@ from typing import Any
 
 from werkzeug.wrappers import Request
 
+from flask_authx.sessions.revocations import Revocations
+from flask_authx.sessions.rotation import RefreshStatus, Sessions
 from flask_authx.settings.options import Settings
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.codec import Codec
@@ -34,8 +36,6 @@ from .errors import (
     TokenExpiredError,
 )
 from .locations import Finder
-from .revocation import Revocations
-from .sessions import Sessions, Standing
 
 _COOKIES = Location.COOKIES
 _log = logging.getLogger("flask_authx")
@@ -179,7 +179,7 @@ class Verifier:
         ):
             raise RevokedTokenError
         if self._sessions is not None and self.settings.profiles[demand.type].rotates:
-            self._check_standing(self._sessions, parsed, demand)
+            self._check_status(self._sessions, parsed, demand)
         if demand.fresh and not self._is_fresh(parsed, demand.max_age):
             raise FreshTokenRequiredError(demand.max_age)
         if demand.scopes and not grants(
@@ -188,19 +188,19 @@ class Verifier:
             raise InsufficientScopeError(demand.scopes)
         return token
 
-    def _check_standing(self, sessions: Sessions, parsed: TokenClaims, demand: Demand) -> None:
+    def _check_status(self, sessions: Sessions, parsed: TokenClaims, demand: Demand) -> None:
         """Refuse a token that has been replaced, and one whose login is over."""
         if demand.replaced:
             return
         try:
-            standing, _ = sessions.judge(parsed)
+            status, _ = sessions.status_of(parsed)
         except StoreError:
             raise StoreUnavailableError from None
-        if standing is Standing.EXPIRED:
+        if status is RefreshStatus.EXPIRED:
             raise TokenExpiredError("its login has reached its end")
-        if standing is Standing.GONE:
+        if status is RefreshStatus.GONE:
             raise RevokedTokenError("its login is over")
-        if standing is Standing.REUSED:
+        if status is RefreshStatus.REUSED:
             raise ReusedTokenError(USED_AGAIN)
 
     def _is_fresh(self, parsed: TokenClaims, max_age: int | None) -> bool:
@@ -291,7 +291,7 @@ def _plain(raw: str, token: Token, answer: object) -> bool | None:
 
 
 def _fault(raw: str, token: Token, what: str) -> bool | None:
-    # Some drivers put a parsed's parameters into the message.
+    # Some drivers put a statement's parameters into the message.
     for secret in (raw, *raw.split("."), token.csrf):
         what = what.replace(secret, "<token>") if secret else what
     _log.error("the revocation callback failed, so the request is refused: %s", what)

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from flask_authx import AuthX, Kind, current_token
-from flask_authx.revocation import MARGIN
+from flask_authx.sessions.revocations import MARGIN
 
 from .answers import MISSING, OK, REVOKED, ask, outcome
 from .spy_store import SpyStore, decoded, login, new_token, spied, store_app, works

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -20,10 +19,12 @@ from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.stores.session_store import Session, SessionStore, Visit
 from flask_authx.tokens.token import TokenClaims
 
+from .client import Client
+
 T = TypeVar("T")
 
 
-class Standing(Enum):
+class RefreshStatus(Enum):
     """What a refresh token is to its login."""
 
     #: The good one: the next refresh gives it up.
@@ -36,14 +37,6 @@ class Standing(Enum):
     EXPIRED = "expired"
     #: There is no such login any more.
     GONE = "gone"
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """What is kept about who asks, as far as the app allows."""
-
-    user_agent: str | None = None
-    address: str | None = None
 
 
 class Sessions:
@@ -92,23 +85,23 @@ class Sessions:
         session = self._breaker.call(self._got, self._index.session(sid))
         return session if session is not None and int(self._clock()) < session.expires else None
 
-    def judge(self, parsed: TokenClaims) -> tuple[Standing, Session | None]:
+    def status_of(self, parsed: TokenClaims) -> tuple[RefreshStatus, Session | None]:
         """What a refresh token is to its login, and the login's row.
 
         :raises StoreError: if the store can't say.
         """
         session = self._breaker.call(self._got, self._index.session(parsed.sid))
         if session is None or session.sub != parsed.sub:
-            return Standing.GONE, None
+            return RefreshStatus.GONE, None
         now = int(self._clock())
         if now >= session.expires:
-            return Standing.EXPIRED, session
+            return RefreshStatus.EXPIRED, session
         if parsed.gen == session.generation:
-            return Standing.CURRENT, session
+            return RefreshStatus.CURRENT, session
         in_grace = now - session.visit.rotated_at < self._settings.refresh_grace
         if parsed.gen == session.generation - 1 and in_grace:
-            return Standing.PREDECESSOR, session
-        return Standing.REUSED, session
+            return RefreshStatus.PREDECESSOR, session
+        return RefreshStatus.REUSED, session
 
     def _got(self, key: bytes) -> Session | None:
         """The row as the store has it; an app's own store must not answer anything else."""
