@@ -12,14 +12,15 @@ from typing import Any, cast
 from flask import Flask
 from flask.views import MethodView
 
+from flask_authx.http.callbacks import Callbacks
+from flask_authx.http.requirement import Requirement
+
 from . import jar
-from .callbacks import Instance
 from .context import AppState, states, this_request
 from .enums import SameSite
 from .errors import BadConfigurationError
 from .guards import check
 from .marks import Mark, chain, maker_of, marks_of, rules_for, serve, wrappers_of
-from .verifier import Demand
 
 _log = logging.getLogger("flask_authx")
 
@@ -50,7 +51,7 @@ def watch(app: Flask, state: AppState) -> None:
 def check_rules(app: Flask, state: AppState) -> None:
     """Check what the blueprint or the app asks of this request, if the view says nothing itself.
 
-    :raises AuthXException: if the demand isn't met.
+    :raises AuthXException: if the requirement isn't met.
     """
     current = this_request()
     endpoint = current.endpoint
@@ -61,14 +62,14 @@ def check_rules(app: Flask, state: AppState) -> None:
     planned, asked = state.plan.get(endpoint, (None, {}))
     if planned is not view:
         asked = {
-            method: None if who == OWN else demand
-            for method, demand, who in guards_of(app, state, endpoint)
+            method: None if who == OWN else requirement
+            for method, requirement, who in guards_of(app, state, endpoint)
         }
         state.plan[endpoint] = (view, asked)
-    demand = asked.get(current.method, asked.get(ANY_METHOD))
+    requirement = asked.get(current.method, asked.get(ANY_METHOD))
     automatic = getattr(current.url_rule, "provide_automatic_options", False)
-    if demand is not None and not (automatic and current.method == "OPTIONS"):
-        check(app, state, current, demand)
+    if requirement is not None and not (automatic and current.method == "OPTIONS"):
+        check(app, state, current, requirement)
 
 
 def problems_of(app: Flask, state: AppState) -> list[str]:
@@ -103,9 +104,9 @@ def start(app: Flask, state: AppState) -> None:
     if problems:
         raise BadConfigurationError(problems)
     owners: list[Any] = [app, *app.blueprints.values()]
-    serve(state.instance, owners)
+    serve(state.callbacks, owners)
     state.has_rules = state.settings.protect_all or any(
-        state.instance in rules_for(owner) for owner in owners
+        state.callbacks in rules_for(owner) for owner in owners
     )
     state.started = True
 
@@ -160,33 +161,33 @@ def warn_of_plain_cookies(app: Flask, state: AppState) -> None:
 
 #: Stands for all methods that a view doesn't name.
 ANY_METHOD = "*"
-#: Who makes a demand: the view itself, whose guard the hook leaves alone, or nobody.
+#: Who makes a requirement: the view itself, whose guard the hook leaves alone, or nobody.
 OWN, STATIC, BUILT_IN, NOBODY = "view", "static files", "its blueprint", "nobody"
 
 
 def guards_of(
     app: Flask, state: AppState, endpoint: str
-) -> Iterator[tuple[str, Demand | None, str]]:
-    """What is asked of a request for an endpoint: the method, the demand and who makes it.
+) -> Iterator[tuple[str, Requirement | None, str]]:
+    """What is asked of a request for an endpoint: the method, the requirement and who makes it.
 
-    A demand of ``None`` is no demand. The view's own guard wins over its blueprint's, and the
-    blueprint's, the inner one first, over the app's.
+    ``None`` asks nothing. The view's own guard wins over its blueprint's, and the blueprint's, the
+    inner one first, over the app's.
     """
     view = app.view_functions[endpoint]
     view_class = getattr(view, "view_class", None)
     dispatch = getattr(view_class, "dispatch_request", None)
-    around = [mark for one in (view, view_class, dispatch) for mark in _own(state.instance, one)]
+    around = [mark for one in (view, view_class, dispatch) for mark in _own(state.callbacks, one)]
     outer, who = _rule_for(app, state, endpoint)
     for method, handler in _handlers(view_class):
-        own = [*around, *_own(state.instance, handler)]
+        own = [*around, *_own(state.callbacks, handler)]
         if not own:
             yield method, outer, who
         for mark in own:
-            yield method, mark.demand, OWN
+            yield method, mark.requirement, OWN
 
 
-def _own(instance: Instance, view: Any) -> list[Mark]:
-    return [mark for mark in marks_of(view) if mark.instance is instance]
+def _own(callbacks: Callbacks, view: Any) -> list[Mark]:
+    return [mark for mark in marks_of(view) if mark.callbacks is callbacks]
 
 
 def _handlers(view_class: Any) -> Iterator[tuple[str, Any]]:
@@ -206,9 +207,9 @@ def _handlers(view_class: Any) -> Iterator[tuple[str, Any]]:
     yield ANY_METHOD, None
 
 
-def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Demand | None, str]:
-    """The demand of the innermost blueprint that has one, else of the app."""
-    instance = state.instance
+def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Requirement | None, str]:
+    """The requirement of the innermost blueprint that has one, else of the app."""
+    callbacks = state.callbacks
     names = endpoint.split(".")[:-1]
     owners: list[tuple[str, Any]] = [
         (f"blueprint {name}", app.blueprints[name])
@@ -222,12 +223,12 @@ def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Demand | None
     maker = next((one for one in makers if one is not None), None)
     if maker is not None:
         # It says itself what it needs, if anything.
-        return None, BUILT_IN if maker is instance else NOBODY
+        return None, BUILT_IN if maker is callbacks else NOBODY
     for who, owner in owners:
-        if instance in rules_for(owner):
-            return rules_for(owner)[instance], who
+        if callbacks in rules_for(owner):
+            return rules_for(owner)[callbacks], who
     if state.settings.protect_all:
-        return Demand(), f"{state.settings.prefix}PROTECT_ALL"
+        return Requirement(), f"{state.settings.prefix}PROTECT_ALL"
     return None, NOBODY
 
 
@@ -250,18 +251,18 @@ def collisions(app: Flask, state: AppState) -> list[str]:
     for other in states(app).values():
         if not other.codec.keys.by_kid.keys().isdisjoint(state.codec.keys.by_kid):
             problems.append(
-                f"{prefix}*: a key is also one of {other.instance.name!r}: give each AuthX "
+                f"{prefix}*: a key is also one of {other.name!r}: give each AuthX "
                 "object its own, or the tokens of one open the doors of the other."
             )
         if _shares_users(state, other):
             problems.append(
-                f"{prefix}ENCODE_ISSUER is that of {other.instance.name!r}, and so is the store: "
+                f"{prefix}ENCODE_ISSUER is that of {other.name!r}, and so is the store: "
                 "what is revoked of a user of one is revoked of the other's user of that uid. Give "
                 "each object an issuer of its own, or none."
             )
         mine, others = _cookie_names(state), _cookie_names(other)
         problems += [
-            f"{prefix}*_COOKIE_NAME: the cookie {name} is one of {other.instance.name!r}, "
+            f"{prefix}*_COOKIE_NAME: the cookie {name} is one of {other.name!r}, "
             "too: give it another name."
             for name in sorted(mine & others)
         ]
@@ -294,11 +295,11 @@ def misplaced_guards(app: Flask) -> list[str]:
     for owner, hooks in app.before_request_funcs.items():
         given += [(f"the before_request hook of {owner or app.name!r}", hook) for hook in hooks]
     reached: set[int] = {id(function) for _, taken in given for function in chain(taken)}
-    instances = [state.instance for state in states(app).values()]
+    all_callbacks = [state.callbacks for state in states(app).values()]
     problems: list[str] = []
     for what, function in given:
-        around = wrappers_of(function, instances)
-        is_open = any(mark.demand is None for mark in marks_of(function))
+        around = wrappers_of(function, all_callbacks)
+        is_open = any(mark.requirement is None for mark in marks_of(function))
         if around and not is_open and not any(id(wrapper) in reached for wrapper in around):
             name = getattr(function, "__qualname__", repr(function))
             problems.append(
@@ -311,7 +312,7 @@ def misplaced_guards(app: Flask) -> list[str]:
 
 def homeless(app: Flask, state: AppState) -> Iterator[str]:
     """What keeps a blueprint of ours from working."""
-    own = [name for name, one in app.blueprints.items() if maker_of(one) is state.instance]
+    own = [name for name, one in app.blueprints.items() if maker_of(one) is state.callbacks]
     if own and state.sessions is None:
         yield (
             f"{state.settings.prefix}SESSIONS must be True: the blueprint {own[0]!r} is about "
@@ -326,7 +327,7 @@ def homeless(app: Flask, state: AppState) -> Iterator[str]:
     for other in states(app).values():
         if other is not state and mine & _own_rules(app, other):
             yield (
-                f"the blueprint {own[0]!r} is on the path of that of {other.instance.name!r}, "
+                f"the blueprint {own[0]!r} is on the path of that of {other.name!r}, "
                 "which would answer in its place: give it another url_prefix."
             )
 
@@ -336,7 +337,7 @@ def _own_rules(app: Flask, state: AppState) -> set[tuple[str | None, str | None,
     return {
         (rule.host, rule.subdomain, rule.rule)
         for rule in app.url_map.iter_rules()
-        if maker_of(app.view_functions.get(rule.endpoint)) is state.instance
+        if maker_of(app.view_functions.get(rule.endpoint)) is state.callbacks
     }
 
 

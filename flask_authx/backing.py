@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from flask import Flask, has_app_context
 
+from flask_authx.http.callbacks import Callbacks
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
@@ -17,7 +18,6 @@ from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.stores.memory import MemoryBlocklist, MemorySessions
 from flask_authx.stores.session_store import SessionStore
 
-from .callbacks import Instance
 from .enums import OnError
 from .errors import BadConfigurationError
 
@@ -40,14 +40,14 @@ Clock: TypeAlias = Callable[[], float]
 
 
 def open_revocations(
-    app: Flask, instance: Instance, settings: Settings, clock: Clock
+    app: Flask, callbacks: Callbacks, settings: Settings, clock: Clock
 ) -> Revocations | None:
     """What the app's store knows; ``None`` if it has no store.
 
     :raises BadConfigurationError: with what is wrong, and the setting's name.
     """
     setting = f"{settings.prefix}BLOCKLIST"
-    store: Blocklist | None = instance.blocklist
+    store: Blocklist | None = callbacks.blocklist
     if store is not None and settings.blocklist is not None:
         raise BadConfigurationError(
             f"{setting}: AuthX was given a store as well (blocklist=): choose one."
@@ -63,18 +63,18 @@ def open_revocations(
                 "remove it. A callback that fails is always a 503."
             )
         return None
-    return Revocations(store, settings, LookupKeys(settings.issuer, instance.name), clock)
+    return Revocations(store, settings, LookupKeys(settings.issuer, callbacks.name), clock)
 
 
 def open_sessions(
-    app: Flask, instance: Instance, settings: Settings, clock: Clock
+    app: Flask, callbacks: Callbacks, settings: Settings, clock: Clock
 ) -> Sessions | None:
     """The logins that are kept in rows; ``None`` if the settings want none.
 
     :raises BadConfigurationError: with what is wrong, and the setting's name.
     """
     setting = f"{settings.prefix}SESSIONS"
-    store = instance.sessions
+    store = callbacks.sessions
     if store is None and not settings.sessions:
         idle = [
             f"{settings.prefix}{name} is about logins that are kept in a store: set {setting} to "
@@ -84,7 +84,7 @@ def open_sessions(
         if idle:
             raise BadConfigurationError(idle)
         return None
-    if settings.blocklist is None and instance.blocklist is None:
+    if settings.blocklist is None and callbacks.blocklist is None:
         raise BadConfigurationError(
             f"{setting}: refresh tokens are rotated, and what ends a stolen one is a revocation: "
             f"set {settings.prefix}BLOCKLIST, or give AuthX a store (blocklist=)."
@@ -98,7 +98,7 @@ def open_sessions(
         )
     else:
         store = _open_store_of_logins(app, settings.blocklist, settings, clock)
-    return Sessions(store, settings, LookupKeys(settings.issuer, instance.name), clock)
+    return Sessions(store, settings, LookupKeys(settings.issuer, callbacks.name), clock)
 
 
 def _open_store_of_logins(app: Flask, url: str, settings: Settings, clock: Clock) -> SessionStore:
@@ -127,7 +127,7 @@ def _open_store_of_logins(app: Flask, url: str, settings: Settings, clock: Clock
     )
 
 
-def open_trail(app: Flask, instance: Instance, settings: Settings) -> AuditTrail | None:
+def open_trail(app: Flask, callbacks: Callbacks, settings: Settings) -> AuditTrail | None:
     """The app's audit trail; ``None`` if the settings want none.
 
     It is in the database of the revocations, if that is one of Flask-SQLAlchemy's, else in the
@@ -138,7 +138,7 @@ def open_trail(app: Flask, instance: Instance, settings: Settings) -> AuditTrail
     if settings.audit is None:
         return None
     setting = f"{settings.prefix}AUDIT"
-    if settings.blocklist is None and instance.blocklist is None:
+    if settings.blocklist is None and callbacks.blocklist is None:
         raise BadConfigurationError(
             f"{setting} is about revocations that are written to a store, and there is none: set "
             f"{settings.prefix}BLOCKLIST, or remove it."

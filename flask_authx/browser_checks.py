@@ -65,9 +65,9 @@ def rotation(subject: Subject) -> Iterator[Finding]:
     """Whether a stolen refresh token would be noticed, and an honest one refused."""
     settings, state = subject.settings, subject.state
     asks = any(
-        demand is not None and demand.type is TokenType.REFRESH
+        requirement is not None and requirement.type is TokenType.REFRESH
         for endpoint in subject.app.view_functions
-        for _, demand, _ in audit.guards_of(subject.app, state, endpoint)
+        for _, requirement, _ in audit.guards_of(subject.app, state, endpoint)
     )
     if state.sessions is None:
         if asks:

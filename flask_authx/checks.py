@@ -158,8 +158,8 @@ def _open_store(subject: Subject) -> Iterator[Finding]:
 
 
 def _twin_signatures(subject: Subject) -> Iterator[Finding]:
-    instance = subject.state.instance
-    if instance.revoked is None or instance.revoked_takes_claims:
+    callbacks = subject.state.callbacks
+    if callbacks.revoked is None or callbacks.revoked_takes_claims:
         return
     if any(key.algorithm.startswith("ES") for key in subject.state.codec.keys.by_kid.values()):
         yield Finding(

@@ -18,6 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from flask import Flask, Request, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
 
+from flask_authx.http.callbacks import Callbacks
+from flask_authx.http.context import RequestContext
+from flask_authx.http.requirement import Requirement
+from flask_authx.http.verifier import Verifier
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
@@ -25,9 +29,7 @@ from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.create import TokenCreator
 from flask_authx.tokens.token import CreatedToken, Token
 
-from .callbacks import Instance
 from .errors import AuthXException, SubjectNotFoundError
-from .verifier import Demand, Memory, Verifier
 
 if TYPE_CHECKING:
     # It needs SQLAlchemy, which is optional.
@@ -45,7 +47,7 @@ _numbers = itertools.count()
 class AppState:
     """All that one ``AuthX`` object keeps for one app."""
 
-    instance: Instance
+    callbacks: Callbacks
     settings: Settings
     codec: Codec
     verifier: Verifier
@@ -69,15 +71,20 @@ class AppState:
     #: Whether the app has been looked over, and has anything for the before_request hook to check.
     started: bool = False
     has_rules: bool = False
-    #: What the hook asks: by endpoint the view, and by method the demand.
-    plan: dict[str, tuple[object, dict[str, Demand | None]]] = field(
-        default_factory=dict[str, "tuple[object, dict[str, Demand | None]]"]
+    #: What the hook asks: by endpoint the view, and by method the requirement.
+    plan: dict[str, tuple[object, dict[str, Requirement | None]]] = field(
+        default_factory=dict[str, "tuple[object, dict[str, Requirement | None]]"]
     )
+
+    @property
+    def name(self) -> str:
+        """That of the ``AuthX`` object."""
+        return self.callbacks.name
 
     @property
     def revocable(self) -> bool:
         """Whether anybody can say that a token is revoked."""
-        return self.revocations is not None or self.instance.revoked is not None
+        return self.revocations is not None or self.callbacks.revoked is not None
 
     @property
     def per_process(self) -> list[Revocations | Sessions]:
@@ -98,26 +105,26 @@ def states(app: Flask) -> dict[str, AppState]:
     return found
 
 
-def state_of(app: Flask, instance: Instance) -> AppState:
+def state_of(app: Flask, callbacks: Callbacks) -> AppState:
     """The state of this ``AuthX`` object on this app.
 
     :raises RuntimeError: if it has none, naming ``init_app``.
     """
     try:
-        state: AppState = app.extensions[EXTENSION][instance.name]
-        if state.instance is instance:
+        state: AppState = app.extensions[EXTENSION][callbacks.name]
+        if state.callbacks is callbacks:
             return state
     except KeyError:
         pass
     raise RuntimeError(
-        f"this AuthX object ({instance.name!r}) is not set up on the app {app.name!r}: "
+        f"this AuthX object ({callbacks.name!r}) is not set up on the app {app.name!r}: "
         "call authx.init_app(app)"
     )
 
 
-def current_state(instance: Instance) -> AppState:
+def current_state(callbacks: Callbacks) -> AppState:
     """The state on the current app."""
-    return state_of(this_app(), instance)
+    return state_of(this_app(), callbacks)
 
 
 #: The current app and the current request themselves, not their proxies.
@@ -129,11 +136,11 @@ this_request: Callable[[], Request] = cast(
 )
 
 
-def memory_of(current: Request, state: AppState) -> Memory:
+def memory_of(current: Request, state: AppState) -> RequestContext:
     """What one ``AuthX`` object knows of a request."""
-    memory: Memory | None = getattr(current, state.key, None)
+    memory: RequestContext | None = getattr(current, state.key, None)
     if memory is None:
-        memory = Memory()
+        memory = RequestContext()
         setattr(current, state.key, memory)
     return memory
 
@@ -145,7 +152,9 @@ def note_minted(minted: CreatedToken, state: AppState) -> None:
         memory.minted = {**memory.minted, minted.token: minted}
 
 
-def identify(current: Request, state: AppState, memory: Memory, token: Token, raw: str) -> None:
+def identify(
+    current: Request, state: AppState, memory: RequestContext, token: Token, raw: str
+) -> None:
     """Make this the request's token: what :data:`current_token` stands for from now on.
 
     The last one wins where a request passes the guards of several ``AuthX`` objects.
@@ -155,20 +164,20 @@ def identify(current: Request, state: AppState, memory: Memory, token: Token, ra
     setattr(current, _IDENTITY, (state, memory, token))
 
 
-def forget(current: Request, memory: Memory) -> None:
+def forget(current: Request, memory: RequestContext) -> None:
     """Make the request nobody's, whoever an earlier guard has admitted."""
     memory.token = memory.raw = memory.user = None
     setattr(current, _IDENTITY, None)
 
 
-def _identity(name: str) -> tuple[AppState, Memory, Token]:
+def _identity(name: str) -> tuple[AppState, RequestContext, Token]:
     identity = getattr(this_request(), _IDENTITY, None) if has_request_context() else None
     if identity is None:
         raise RuntimeError(
             "nobody is authenticated here: guard the view with @authx.token_required, or test "
             f"`if {name}:` first under @authx.optional_token"
         )
-    found: tuple[AppState, Memory, Token] = identity
+    found: tuple[AppState, RequestContext, Token] = identity
     return found
 
 
@@ -181,13 +190,13 @@ def _find_user() -> Any:
     return load_user(state, memory)
 
 
-def load_user(state: AppState, memory: Memory) -> Any:
+def load_user(state: AppState, memory: RequestContext) -> Any:
     """The user of the request's token, asked for at most once; ``None`` if there is no token.
 
     :raises SubjectNotFoundError: if the app knows no such user.
     :raises RuntimeError: if the app has not said how to load one.
     """
-    load = state.instance.subject
+    load = state.callbacks.subject
     if memory.token is None:
         return None
     if load is None:

@@ -14,14 +14,16 @@ from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
 
-from flask_authx import guards, jar, logout, marks, minting, revoking, rotation
+from flask_authx import jar, logout, marks, revoking, rotation
+from flask_authx.http import caching
+from flask_authx.http.callbacks import Callbacks
+from flask_authx.http.requirement import Requirement
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 from flask_authx.tokens.create import TokenOptions, Uid
 from flask_authx.tokens.token import Token, TokenPair
 
-from . import logins
-from .callbacks import Instance
+from . import guards, logins
 from .context import AppState, memory_of, state_of, this_app, this_request
 from .enums import Location, TokenType
 from .errors import (
@@ -31,13 +33,12 @@ from .errors import (
     SessionNotFoundError,
     StoreUnavailableError,
 )
-from .verifier import Demand
 
 _log = logging.getLogger("flask_authx")
 
 
 def make(
-    instance: Instance,
+    callbacks: Callbacks,
     url_prefix: str | None,
     name: str,
     authenticate: Callable[[], Uid | Awaitable[Uid | None] | None] | None,
@@ -47,18 +48,18 @@ def make(
     :param authenticate: the app's own way to tell who sends a request to log in.
     """
     made = Blueprint(name, __name__, url_prefix=url_prefix)
-    marks.made_by(instance, made)
-    views = _Views(instance)
-    own = Demand()
+    marks.made_by(callbacks, made)
+    views = _Views(callbacks)
+    own = Requirement()
     routes: list[tuple[str, str, Callable[..., Response], str]] = [
         ("/refresh", "refresh", views.refresh, "POST"),
         ("/logout", "logout", views.logout, "POST"),
-        ("/sessions", "sessions", guards.guard(instance, own, views.sessions), "GET"),
-        ("/sessions", "end_others", guards.guard(instance, own, views.end_others), "DELETE"),
+        ("/sessions", "sessions", guards.guard(callbacks, own, views.sessions), "GET"),
+        ("/sessions", "end_others", guards.guard(callbacks, own, views.end_others), "DELETE"),
         (
             "/sessions/<sid>",
             "end_session",
-            guards.guard(instance, own, views.end_session),
+            guards.guard(callbacks, own, views.end_session),
             "DELETE",
         ),
     ]
@@ -67,17 +68,17 @@ def make(
     for rule, endpoint, view, method in routes:
         # A function of this blueprint alone.
         alone = functools.wraps(view)(functools.partial(view))
-        marks.made_by(instance, alone)
+        marks.made_by(callbacks, alone)
         made.add_url_rule(rule, endpoint, alone, methods=[method])
-    made.after_request(minting.no_store)
+    made.after_request(caching.no_store)
     return made
 
 
 class _Views:
     """The views, for whichever app answers with them."""
 
-    def __init__(self, instance: Instance) -> None:
-        self._instance = instance
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
 
     def login(
         self, authenticate: Callable[[], Uid | Awaitable[Uid | None] | None]
@@ -162,7 +163,7 @@ class _Views:
         return Response(status=204)
 
     def _state(self) -> AppState:
-        return state_of(this_app(), self._instance)
+        return state_of(this_app(), self._callbacks)
 
     def _owner(self) -> Token:
         """The token of a kept login: one that was minted beside it doesn't rule over logins."""

@@ -13,19 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, ca
 from flask import Blueprint, Flask, has_request_context
 from werkzeug.wrappers import Response as BaseResponse
 
-from flask_authx import (
-    audit,
-    cookies,
-    endpoints,
-    guards,
-    implicit,
-    jar,
-    logout,
-    marks,
-    minting,
-    revoking,
-    rotation,
-)
+from flask_authx import audit, endpoints, implicit, jar, logout, marks, revoking, rotation
+from flask_authx.http import cookies
+from flask_authx.http.callbacks import Callbacks, is_async, takes_claims, with_claims
+from flask_authx.http.context import RequestContext
+from flask_authx.http.requirement import Requirement
+from flask_authx.http.verifier import Verifier
 from flask_authx.keys.loading import load_keys
 from flask_authx.keys.ring import KeyRing
 from flask_authx.sessions.revocations import Revocations
@@ -39,8 +32,7 @@ from flask_authx.tokens.create import Expiry, TokenCreator, TokenOptions, Uid, n
 from flask_authx.tokens.scopes import scope_list
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
-from . import backing, logins
-from .callbacks import Instance, is_async, takes_claims, with_claims
+from . import backing, guards, logins, minting
 from .context import (
     AppState,
     current_state,
@@ -55,7 +47,6 @@ from .context import (
 from .enums import MAY_GO_UNCHECKED, LocationName, OnInvalid, TokenType, TokenTypeName
 from .errors import AuthXException, BadConfigurationError
 from .settings.reading import read_settings
-from .verifier import Demand, Memory, Verifier
 
 if TYPE_CHECKING:
     # It needs SQLAlchemy, which is optional.
@@ -106,7 +97,7 @@ class AuthX:
                 f"the name {name[:65]!r} can't start a setting's name, or is longer than 64 "
                 "characters."
             )
-        self._instance = Instance(name, blocklist, sessions)
+        self._callbacks = Callbacks(name, blocklist, sessions)
         self._clock = clock
         self._ids = ids
         if app is not None:
@@ -119,23 +110,23 @@ class AuthX:
 
         :raises BadConfigurationError: with everything that is wrong, each with its setting's name.
         """
-        instance = self._instance
-        if instance.name in states(app):
+        callbacks = self._callbacks
+        if callbacks.name in states(app):
             raise BadConfigurationError(
-                f"the app {app.name!r} already has an AuthX object named {instance.name!r}: "
+                f"the app {app.name!r} already has an AuthX object named {callbacks.name!r}: "
                 "call init_app once, or give the second object a name of its own."
             )
-        prefix = "JWT_" if instance.name == "authx" else f"{instance.name.upper()}_JWT_"
-        settings, keys, stores = _configure(app, instance, prefix, self._clock)
+        prefix = "JWT_" if callbacks.name == "authx" else f"{callbacks.name.upper()}_JWT_"
+        settings, keys, stores = _configure(app, callbacks, prefix, self._clock)
         codec = Codec(settings, keys)
         state = AppState(
-            instance=instance,
+            callbacks=callbacks,
             settings=settings,
             codec=codec,
             verifier=Verifier(
                 settings,
                 codec,
-                instance,
+                callbacks,
                 stores.revocations,
                 sessions=stores.sessions,
                 clock=self._clock,
@@ -153,7 +144,7 @@ class AuthX:
             raise BadConfigurationError(problems)
         if settings.decode_leeway > 300:
             warnings.warn(f"{prefix}DECODE_LEEWAY is above 300 seconds", stacklevel=2)
-        states(app)[instance.name] = state
+        states(app)[callbacks.name] = state
         audit.watch(app, state)
         implicit.watch(app, state)
         _register_defaults(app)
@@ -172,8 +163,8 @@ class AuthX:
         :raises BadConfigurationError: if it can't be called that way.
         """
         revoked = with_claims(callback, "revocation")
-        self._instance.revoked_takes_claims = takes_claims(callback, "revocation")
-        self._instance.revoked = revoked
+        self._callbacks.revoked_takes_claims = takes_claims(callback, "revocation")
+        self._callbacks.revoked = revoked
         return callback
 
     #: Short for :meth:`set_callback_token_blocklist`.
@@ -188,7 +179,7 @@ class AuthX:
 
         :raises BadConfigurationError: if it can't be called that way.
         """
-        self._instance.subject = with_claims(callback, "user")
+        self._callbacks.subject = with_claims(callback, "user")
         return callback
 
     #: Short for :meth:`set_callback_get_model_instance`.
@@ -203,7 +194,7 @@ class AuthX:
         takes_claims(callback, "claims")
         if is_async(callback):
             raise BadConfigurationError("the claims callback can't be async: minting doesn't wait.")
-        self._instance.claims = callback
+        self._callbacks.claims = callback
         return callback
 
     # Minting
@@ -238,7 +229,7 @@ class AuthX:
         :raises StoreUnavailableError: if there is a store of revocations and it can't say which
             logins of the user are over: a new one must not be among them.
         """
-        state = current_state(self._instance)
+        state = current_state(self._callbacks)
         logins.refuse_bypass(state, login)
         options = TokenOptions(
             fresh=fresh,
@@ -267,7 +258,7 @@ class AuthX:
 
         :raises RuntimeError: if logins are kept in a store: :meth:`login` opens one.
         """
-        state = current_state(self._instance)
+        state = current_state(self._callbacks)
         logins.refuse_rowless(state, "create_refresh_token()")
         options = TokenOptions(
             headers=headers, expiry=expiry, data=data, audience=audience, scopes=scopes
@@ -294,7 +285,7 @@ class AuthX:
 
         :raises RuntimeError: if logins are kept in a store: :meth:`login` opens one.
         """
-        state = current_state(self._instance)
+        state = current_state(self._callbacks)
         logins.refuse_rowless(state, "create_token_pair()")
         login = revoking.new_login(state, uid, None)
         access, refresh = (
@@ -345,7 +336,7 @@ class AuthX:
         :raises ValueError: if a value is out of bounds.
         """
         options = TokenOptions(fresh=fresh, data=data, audience=audience, scopes=scopes)
-        return logins.open_login(this_app(), current_state(self._instance), uid, options, name)
+        return logins.open_login(this_app(), current_state(self._callbacks), uid, options, name)
 
     def refresh(
         self,
@@ -375,7 +366,7 @@ class AuthX:
         :raises werkzeug.exceptions.MethodNotAllowed: if the request's method is a safe one.
         :raises RuntimeError: as :meth:`login` does.
         """
-        return rotation.refresh(this_app(), current_state(self._instance), token, scopes, data)
+        return rotation.refresh(this_app(), current_state(self._callbacks), token, scopes, data)
 
     def reauthenticate(self, uid: Uid, *, expiry: Expiry | None = None) -> str:
         """A fresh access token for the current login: for a user who has proved again who they are.
@@ -388,7 +379,7 @@ class AuthX:
         :raises FreshTokenRequiredError: if the current login is another user's.
         :raises RuntimeError: if nobody is authenticated: guard the view.
         """
-        state = current_state(self._instance)
+        state = current_state(self._callbacks)
         return logins.reauthenticate(this_app(), state, uid, expiry).token
 
     def sessions(self, uid: Uid) -> list[Session]:
@@ -397,7 +388,7 @@ class AuthX:
         :raises StoreUnavailableError: if a store can't answer.
         :raises RuntimeError: if logins are not kept in a store.
         """
-        return logins.logins_of(current_state(self._instance), uid)
+        return logins.logins_of(current_state(self._callbacks), uid)
 
     def name_session(self, sid: str, name: str | None) -> bool:
         """Give a login a name for its owner to know it by, and say whether there is such a login.
@@ -409,7 +400,7 @@ class AuthX:
         :raises RuntimeError: as :meth:`login` does.
         :raises ValueError: if the sid or the name can't be one.
         """
-        return logins.rename(current_state(self._instance), sid, name)
+        return logins.rename(current_state(self._callbacks), sid, name)
 
     def blueprint(
         self,
@@ -429,7 +420,9 @@ class AuthX:
             request, and returns the ``uid`` of whoever has shown who they are, or ``None`` to
             refuse with a 401. It may be ``async``. Limiting attempts is the app's own.
         """
-        return endpoints.make(self._instance, url_prefix, name or self._instance.name, authenticate)
+        return endpoints.make(
+            self._callbacks, url_prefix, name or self._callbacks.name, authenticate
+        )
 
     # Cookies
 
@@ -445,7 +438,7 @@ class AuthX:
         :raises ValueError: if the token isn't a good access token, or longer than browsers take.
         :raises RuntimeError: if ``JWT_TOKEN_LOCATION`` has no cookies.
         """
-        state = current_state(self._instance)
+        state = current_state(self._callbacks)
         jar.put(this_app(), state, response, token, TokenType.ACCESS, max_age=max_age)
 
     def set_refresh_cookies(
@@ -456,24 +449,24 @@ class AuthX:
         :raises RuntimeError: also if ``JWT_REFRESH_COOKIE_PATH`` isn't set and no route of the app
             would see the cookie.
         """
-        state = current_state(self._instance)
+        state = current_state(self._callbacks)
         jar.put(this_app(), state, response, token, TokenType.REFRESH, max_age=max_age)
 
     def set_cookies(self, response: BaseResponse, pair: TokenPair) -> None:
         """Set the cookies of both tokens of a pair. As the two above."""
-        jar.put_pair(this_app(), current_state(self._instance), response, pair)
+        jar.put_pair(this_app(), current_state(self._callbacks), response, pair)
 
     def unset_access_cookies(self, response: BaseResponse) -> None:
         """Make the browser forget the access token: by the attributes it was set with."""
-        jar.take_back(this_app(), current_state(self._instance), response, TokenType.ACCESS)
+        jar.take_back(this_app(), current_state(self._callbacks), response, TokenType.ACCESS)
 
     def unset_refresh_cookies(self, response: BaseResponse) -> None:
         """Make the browser forget the refresh token."""
-        jar.take_back(this_app(), current_state(self._instance), response, TokenType.REFRESH)
+        jar.take_back(this_app(), current_state(self._callbacks), response, TokenType.REFRESH)
 
     def unset_cookies(self, response: BaseResponse) -> None:
         """Make the browser forget both tokens. That ends no login: :meth:`logout` does."""
-        jar.take_back(this_app(), current_state(self._instance), response, *TokenType)
+        jar.take_back(this_app(), current_state(self._callbacks), response, *TokenType)
 
     def check_origin(self) -> None:
         """Refuse a request that a page of another site has made a browser send.
@@ -483,7 +476,7 @@ class AuthX:
 
         :raises CrossOriginError: if it is refused. ``JWT_TRUSTED_ORIGINS`` are not.
         """
-        guards.check_origin(current_state(self._instance), this_request())
+        guards.check_origin(current_state(self._callbacks), this_request())
 
     # Reading
 
@@ -518,9 +511,9 @@ class AuthX:
         :raises MissingTokenError: if there is none and one is needed.
         :raises MalformedRequestError: if there are two, or half a token.
         """
-        state = current_state(self._instance)
-        demand = _demand(type=type, optional=optional, locations=locations)
-        return guards.find(state, this_request(), demand)
+        state = current_state(self._callbacks)
+        requirement = _requirement(type=type, optional=optional, locations=locations)
+        return guards.find(state, this_request(), requirement)
 
     def verify_token(
         self,
@@ -539,10 +532,10 @@ class AuthX:
 
         :raises AuthXException: if the token isn't accepted.
         """
-        state = current_state(self._instance)
-        demand = _demand(type=type, fresh=fresh, max_age=max_age, scopes=scopes)
-        found = _request_token(token, demand.type)
-        return guards.verify(this_app(), state, found, demand, Memory())
+        state = current_state(self._callbacks)
+        requirement = _requirement(type=type, fresh=fresh, max_age=max_age, scopes=scopes)
+        found = _request_token(token, requirement.type)
+        return guards.verify(this_app(), state, found, requirement, RequestContext())
 
     def decode_token(self, token: str | RequestToken) -> Token:
         """The token of whichever type, if its signature and claims are good.
@@ -551,7 +544,7 @@ class AuthX:
 
         :raises JWTDecodeError: if it isn't.
         """
-        state = current_state(self._instance)
+        state = current_state(self._callbacks)
         try:
             return state.verifier.decode(str(token))
         except AuthXException as error:
@@ -566,7 +559,7 @@ class AuthX:
         :raises SubjectNotFoundError: if the app knows no such user.
         :raises RuntimeError: if no user callback is registered.
         """
-        state = current_state(self._instance)
+        state = current_state(self._callbacks)
         if not has_request_context():
             return None
         return load_user(state, memory_of(this_request(), state))
@@ -589,7 +582,7 @@ class AuthX:
         :raises RuntimeError: if there is no current token, no store, or if the app's session holds
             uncommitted writes in the SQLite file that must be written to.
         """
-        revoking.revoke_token(this_app(), current_state(self._instance), token, reason)
+        revoking.revoke_token(this_app(), current_state(self._callbacks), token, reason)
 
     def revoke_session(self, sid: str, *, reason: str | None = None) -> None:
         """Revoke a login: its access tokens, its refresh tokens, and those being minted now.
@@ -599,7 +592,7 @@ class AuthX:
         :param sid: the claim that the tokens of a login share.
         :raises ValueError: if it can't be one.
         """
-        revoking.revoke_session(this_app(), current_state(self._instance), sid, reason)
+        revoking.revoke_session(this_app(), current_state(self._callbacks), sid, reason)
 
     def revoke_subject(
         self, uid: Uid, *, keep: str | None = None, reason: str | None = None
@@ -613,7 +606,7 @@ class AuthX:
             changed. One that has been revoked before stays so.
         :raises ValueError: if the uid or the sid can't be one.
         """
-        revoking.revoke_subject(this_app(), current_state(self._instance), uid, keep, reason)
+        revoking.revoke_subject(this_app(), current_state(self._callbacks), uid, keep, reason)
 
     def logout(self, *, reason: str | None = None) -> None:
         """Revoke the login of the request's token; do nothing if there is none.
@@ -626,7 +619,7 @@ class AuthX:
         :raises AuthXException: if the token isn't good, or the revocation could not be written.
         :raises RuntimeError: as :meth:`revoke_token` does.
         """
-        logout.logout(this_app(), current_state(self._instance), reason)
+        logout.logout(this_app(), current_state(self._callbacks), reason)
 
     def is_revoked(self, token: str | RequestToken | Token) -> bool:
         """Whether the store or the app's callback says that a token is revoked, asked anew.
@@ -638,7 +631,7 @@ class AuthX:
         :raises ValueError: if a callback is registered, which wants the token's text, and a
             :class:`Token` is given that isn't the current one.
         """
-        return revoking.is_revoked(this_app(), current_state(self._instance), token)
+        return revoking.is_revoked(this_app(), current_state(self._callbacks), token)
 
     # Guards
 
@@ -679,14 +672,14 @@ class AuthX:
         :param locations: where to look, instead of ``JWT_TOKEN_LOCATION``.
         :raises BadConfigurationError: if a refresh token is to go unchecked.
         """
-        demand = _demand(
+        requirement = _requirement(
             type=type,
             fresh=fresh,
             max_age=max_age,
             check_revocation=check_revocation,
             locations=locations,
         )
-        return self._guard(view, demand)
+        return self._guard(view, requirement)
 
     @overload
     def optional_token(self, view: F, /) -> F: ...
@@ -720,14 +713,14 @@ class AuthX:
         :param check_revocation: as for :meth:`token_required`.
         """
         on_invalid = parsers.member(OnInvalid)(on_invalid)
-        demand = _demand(
+        requirement = _requirement(
             type=type,
             optional=True,
             on_invalid=on_invalid,
             check_revocation=check_revocation,
             locations=locations,
         )
-        return self._guard(view, demand)
+        return self._guard(view, requirement)
 
     @overload
     def access_token_required(self, view: F, /) -> F: ...
@@ -746,8 +739,8 @@ class AuthX:
         locations: Locations | None = None,
     ) -> Any:
         """Guard a view with an access token."""
-        demand = _demand(check_revocation=check_revocation, locations=locations)
-        return self._guard(view, demand)
+        requirement = _requirement(check_revocation=check_revocation, locations=locations)
+        return self._guard(view, requirement)
 
     @overload
     def refresh_token_required(self, view: F, /) -> F: ...
@@ -759,7 +752,7 @@ class AuthX:
         self, view: Any = None, /, *, locations: Locations | None = None
     ) -> Any:
         """Guard a view with a refresh token."""
-        return self._guard(view, _demand(type=TokenType.REFRESH, locations=locations))
+        return self._guard(view, _requirement(type=TokenType.REFRESH, locations=locations))
 
     @overload
     def fresh_token_required(self, view: F, /) -> F: ...
@@ -787,10 +780,10 @@ class AuthX:
 
         :param max_age: as for :meth:`token_required`.
         """
-        demand = _demand(
+        requirement = _requirement(
             fresh=True, max_age=max_age, check_revocation=check_revocation, locations=locations
         )
-        return self._guard(view, demand)
+        return self._guard(view, requirement)
 
     def scopes_required(
         self,
@@ -810,13 +803,13 @@ class AuthX:
             raise TypeError("name each scope as a text: @authx.scopes_required('users:read')")
         if not scopes:
             raise ValueError("name at least one scope: @authx.scopes_required('users:read')")
-        demand = _demand(
+        requirement = _requirement(
             scopes=scopes,
             all_required=all_required,
             check_revocation=check_revocation,
             locations=locations,
         )
-        decorator: Decorator = self._guard(None, demand)
+        decorator: Decorator = self._guard(None, requirement)
         return decorator
 
     def protect(
@@ -835,7 +828,7 @@ class AuthX:
         Blueprints inside it are covered unless they are protected themselves. Static files are
         public.
         """
-        demand = _demand(
+        requirement = _requirement(
             type=type,
             fresh=fresh,
             max_age=max_age,
@@ -843,17 +836,17 @@ class AuthX:
             check_revocation=check_revocation,
             locations=locations,
         )
-        marks.rule(self._instance, target, demand)
+        marks.rule(self._callbacks, target, requirement)
 
     def public(self, target: T) -> T:
         """Open a view, a view class or a blueprint in an app that is protected as a whole."""
-        marks.open_up(self._instance, target)
+        marks.open_up(self._callbacks, target)
         return target
 
-    def _guard(self, view: Any, demand: Demand) -> Any:
+    def _guard(self, view: Any, requirement: Requirement) -> Any:
         if view is None:
-            return functools.partial(guards.guard, self._instance, demand)
-        return guards.guard(self._instance, demand, view)
+            return functools.partial(guards.guard, self._callbacks, requirement)
+        return guards.guard(self._callbacks, requirement, view)
 
 
 @dataclass(slots=True)
@@ -866,7 +859,7 @@ class _Stores:
 
 
 def _configure(
-    app: Flask, instance: Instance, prefix: str, clock: Callable[[], float]
+    app: Flask, callbacks: Callbacks, prefix: str, clock: Callable[[], float]
 ) -> tuple[Settings, KeyRing, _Stores]:
     """The settings, keys and stores of an app; what is wrong with them is reported together."""
     settings, problems = read_settings(app.config, prefix)
@@ -881,17 +874,17 @@ def _configure(
 
     keys = collect(lambda: load_keys(settings))
     stores, before = _Stores(), len(problems)
-    stores.revocations = collect(lambda: backing.open_revocations(app, instance, settings, clock))
+    stores.revocations = collect(lambda: backing.open_revocations(app, callbacks, settings, clock))
     if len(problems) == before:
         # The store of logins is found by the same setting.
-        stores.sessions = collect(lambda: backing.open_sessions(app, instance, settings, clock))
-    stores.trail = collect(lambda: backing.open_trail(app, instance, settings))
+        stores.sessions = collect(lambda: backing.open_sessions(app, callbacks, settings, clock))
+    stores.trail = collect(lambda: backing.open_trail(app, callbacks, settings))
     if problems or keys is None:
         raise BadConfigurationError(problems)
     return settings, keys, stores
 
 
-def _demand(
+def _requirement(
     *,
     check_revocation: bool = True,
     type: TokenTypeName = "access",
@@ -900,8 +893,8 @@ def _demand(
     all_required: bool = True,
     locations: Locations | None = None,
     **asked: Any,
-) -> Demand:
-    """A demand from what the public edge takes: strings for the members of closed sets."""
+) -> Requirement:
+    """A requirement from what the public edge takes: strings for the members of closed sets."""
     type = parsers.member(TokenType)(type)
     if not check_revocation and type not in MAY_GO_UNCHECKED:
         raise BadConfigurationError(
@@ -910,7 +903,7 @@ def _demand(
         )
     if max_age is not None and not asked.get("fresh"):
         raise BadConfigurationError("max_age= goes with fresh=True: it is about log-ins.")
-    return Demand(
+    return Requirement(
         type=type,
         max_age=None if max_age is None else _max_age(max_age),
         check_revocation=check_revocation,

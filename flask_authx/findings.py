@@ -58,10 +58,10 @@ class Subject:
     def locations(self) -> frozenset[Location]:
         """Where tokens are looked for: by the settings, or by a guard that names it for itself."""
         named = [
-            demand.locations or frozenset()
+            requirement.locations or frozenset()
             for endpoint in self.app.view_functions
-            for _, demand, _ in audit.guards_of(self.app, self.state, endpoint)
-            if demand is not None
+            for _, requirement, _ in audit.guards_of(self.app, self.state, endpoint)
+            if requirement is not None
         ]
         return self.settings.token_location.union(*named)
 

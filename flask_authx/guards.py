@@ -11,23 +11,26 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from flask import Flask, Request, Response, after_this_request, has_request_context
+from flask import Flask, Request, after_this_request, has_request_context
 
+from flask_authx.http import csrf
+from flask_authx.http.caching import add_cache_headers, is_in_query
+from flask_authx.http.callbacks import Callbacks
+from flask_authx.http.context import RequestContext
+from flask_authx.http.requirement import Requirement
+from flask_authx.http.verifier import Pending
 from flask_authx.tokens.token import RequestToken, Token
 
-from . import csrf
-from .callbacks import Instance
 from .context import AppState, forget, identify, memory_of, state_of, this_app, this_request, wait
 from .enums import Location, OnInvalid
 from .errors import AuthXException, MissingTokenError, ReusedTokenError
 from .marks import mark
 from .signals import announce_accepted, announce_refused, announce_unchecked, token_accepted
-from .verifier import Demand, Memory, Pending
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def guard(instance: Instance, demand: Demand, view: F) -> F:
+def guard(callbacks: Callbacks, requirement: Requirement, view: F) -> F:
     """The view with a check before it.
 
     :raises TypeError: if it is not a view function.
@@ -41,36 +44,40 @@ def guard(instance: Instance, demand: Demand, view: F) -> F:
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         app = this_app()
-        check(app, state_of(app, instance), this_request(), demand)
+        check(app, state_of(app, callbacks), this_request(), requirement)
         return view(*args, **kwargs)
 
     @functools.wraps(view)
     async def guarded_async(*args: Any, **kwargs: Any) -> Any:
         app = this_app()
-        await check_async(app, state_of(app, instance), this_request(), demand)
+        await check_async(app, state_of(app, callbacks), this_request(), requirement)
         return await view(*args, **kwargs)
 
     outer = guarded_async if inspect.iscoroutinefunction(view) else guarded
-    mark(instance, demand, outer, view)
+    mark(callbacks, requirement, outer, view)
     return cast(F, outer)
 
 
-def check(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
+def check(app: Flask, state: AppState, current: Request, requirement: Requirement) -> None:
     """Let the request pass, or raise what it is answered with.
 
-    :raises AuthXException: if the demand isn't met.
+    :raises AuthXException: if the requirement isn't met.
     """
-    while (stopped := _walk(app, state, current, demand)) is not None:
+    while (stopped := _walk(app, state, current, requirement)) is not None:
         settle(app, state, stopped)
 
 
-async def check_async(app: Flask, state: AppState, current: Request, demand: Demand) -> None:
+async def check_async(
+    app: Flask, state: AppState, current: Request, requirement: Requirement
+) -> None:
     """The same, from code that can await the revocation callback."""
-    while (stopped := _walk(app, state, current, demand)) is not None:
+    while (stopped := _walk(app, state, current, requirement)) is not None:
         await state.verifier.settle(stopped)
 
 
-def _walk(app: Flask, state: AppState, current: Request, demand: Demand) -> Pending | None:
+def _walk(
+    app: Flask, state: AppState, current: Request, requirement: Requirement
+) -> Pending | None:
     """Check all that can be checked without waiting.
 
     The request has passed if this returns ``None``; else the answer that is returned is to be
@@ -78,17 +85,21 @@ def _walk(app: Flask, state: AppState, current: Request, demand: Demand) -> Pend
     """
     memory = memory_of(current, state)
     memory.suspect = None
-    if demand.optional or demand.locations is not None or not state.settings.only_discreet:
-        _harden(state, current, demand, memory)
+    if (
+        requirement.optional
+        or requirement.locations is not None
+        or not state.settings.only_discreet
+    ):
+        _harden(state, current, requirement, memory)
     try:
-        found = state.verifier.finder.find(current, demand.type, demand.locations)
+        found = state.verifier.finder.find(current, requirement.type, requirement.locations)
         if found is None:
-            _nobody(current, demand, memory)
+            _nobody(current, requirement, memory)
             return None
-        token = state.verifier.verify(found, demand, current, memory)
+        token = state.verifier.verify(found, requirement, current, memory)
     except AuthXException as error:
         refusal = refuse(app, state, memory.suspect, error)
-        if refusal.code != 401 or demand.on_invalid is OnInvalid.ERROR:
+        if refusal.code != 401 or requirement.on_invalid is OnInvalid.ERROR:
             raise refusal from None
         forget(current, memory)
         return None
@@ -109,8 +120,8 @@ def settle(app: Flask, state: AppState, pending: Pending) -> None:
         state.verifier.give_up(pending)
 
 
-def _nobody(current: Request, demand: Demand, memory: Memory) -> None:
-    if not demand.optional:
+def _nobody(current: Request, requirement: Requirement, memory: RequestContext) -> None:
+    if not requirement.optional:
         raise MissingTokenError
     forget(current, memory)
 
@@ -127,15 +138,15 @@ def check_origin(state: AppState, current: Request) -> None:
         raise
 
 
-def find(state: AppState, current: Request, demand: Demand) -> RequestToken | None:
+def find(state: AppState, current: Request, requirement: Requirement) -> RequestToken | None:
     """The token of a request, unverified.
 
     :raises AuthXException: if there is none and one is needed, or more than one.
     """
-    _harden(state, current, demand, memory_of(current, state))
+    _harden(state, current, requirement, memory_of(current, state))
     try:
-        found = state.verifier.finder.find(current, demand.type, demand.locations)
-        if found is None and not demand.optional:
+        found = state.verifier.finder.find(current, requirement.type, requirement.locations)
+        if found is None and not requirement.optional:
             raise MissingTokenError
     except AuthXException as error:
         state.dress(error)
@@ -144,15 +155,19 @@ def find(state: AppState, current: Request, demand: Demand) -> RequestToken | No
 
 
 def verify(
-    app: Flask, state: AppState, found: RequestToken, demand: Demand, memory: Memory
+    app: Flask,
+    state: AppState,
+    found: RequestToken,
+    requirement: Requirement,
+    memory: RequestContext,
 ) -> Token:
     """The verified token, which need not come from a request.
 
-    :raises AuthXException: if the demand isn't met.
+    :raises AuthXException: if the requirement isn't met.
     """
     current = this_request() if has_request_context() else None
     try:
-        token = state.verifier.verify(found, demand, current, memory)
+        token = state.verifier.verify(found, requirement, current, memory)
     except AuthXException as error:
         raise refuse(app, state, memory.suspect, error) from None
     except Pending as pending:
@@ -161,16 +176,16 @@ def verify(
         _accept(app, state, token, memory)
         return token
     settle(app, state, stopped)
-    return verify(app, state, found, demand, memory)
+    return verify(app, state, found, requirement, memory)
 
 
-def _accept(app: Flask, state: AppState, token: Token, memory: Memory) -> None:
+def _accept(app: Flask, state: AppState, token: Token, memory: RequestContext) -> None:
     """Tell who wants to know."""
     if token_accepted.receivers:
-        announce_accepted(app, state.instance.name, token)
+        announce_accepted(app, state.name, token)
     # Not for one that a guard has refused since for another reason.
     if memory.unchecked is not None and memory.unchecked.jti == token.jti:
-        announce_unchecked(app, state.instance.name, memory.unchecked)
+        announce_unchecked(app, state.name, memory.unchecked)
         memory.unchecked = None
 
 
@@ -187,35 +202,24 @@ def refuse(
         except AuthXException as failure:
             error = failure
     state.dress(error)
-    announce_refused(app, state.instance.name, suspect, error)
+    announce_refused(app, state.name, suspect, error)
     return error
 
 
-def _harden(state: AppState, current: Request, demand: Demand, memory: Memory) -> None:
+def _harden(
+    state: AppState, current: Request, requirement: Requirement, memory: RequestContext
+) -> None:
     """Keep caches and referrers from passing the token or the page on (RFC 6750 section 5.3)."""
-    allowed = state.settings.token_location if demand.locations is None else demand.locations
+    allowed = (
+        state.settings.token_location if requirement.locations is None else requirement.locations
+    )
     vary: list[str] = []
     if Location.COOKIES in allowed:
         vary.append("Cookie")
-    if demand.optional and Location.HEADERS in allowed:
+    if requirement.optional and Location.HEADERS in allowed:
         # An answer to nobody must not be served to somebody. Without `optional` there is none.
         vary.append(state.settings.header_name)
-    in_query = Location.QUERY in allowed and _in_query(current, state.settings.query_string_name)
+    in_query = Location.QUERY in allowed and is_in_query(current, state.settings.query_string_name)
     if in_query or not memory.varied.issuperset(vary):
         memory.varied = memory.varied.union(vary)
-        after_this_request(functools.partial(_dress, vary, in_query=in_query))
-
-
-def _in_query(current: Request, name: str) -> bool:
-    try:
-        return name in current.args
-    except UnicodeDecodeError:
-        return True
-
-
-def _dress(vary: list[str], response: Response, *, in_query: bool) -> Response:
-    response.vary.update(vary)
-    if in_query:
-        response.headers["Cache-Control"] = "private, no-store"
-        response.headers["Referrer-Policy"] = "no-referrer"
-    return response
+        after_this_request(functools.partial(add_cache_headers, vary, in_query=in_query))

@@ -11,15 +11,16 @@ import logging
 from flask import Flask, Request, Response
 from werkzeug.exceptions import HTTPException
 
-from flask_authx import jar, minting, revoking
+from flask_authx import jar, revoking
+from flask_authx.http import caching
+from flask_authx.http.cookies import sets
 from flask_authx.settings.options import Settings
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.create import TokenOptions
 from flask_authx.tokens.token import Token
 
-from . import logins
+from . import logins, minting
 from .context import AppState, load_user, memory_of, this_request
-from .cookies import sets
 from .enums import Location, TokenType
 from .errors import AuthXException
 
@@ -112,7 +113,7 @@ def _may_go_on(app: Flask, state: AppState, current: Request, token: Token) -> b
     memory = memory_of(current, state)
     if state.revocable and revoking.is_revoked(app, state, memory.raw or token):
         return False
-    if state.instance.subject is not None:
+    if state.callbacks.subject is not None:
         load_user(state, memory)
     if state.sessions is None:
         return True
@@ -130,5 +131,5 @@ def _renew(app: Flask, state: AppState, token: Token, response: Response) -> Non
     login = state.creator.session(token.sub, token)
     minted = minting.create_token(state, TokenType.ACCESS, login, options)
     # Too late for what is done after this request.
-    minting.no_store(response)
+    caching.no_store(response)
     jar.put(app, state, response, minted.token, TokenType.ACCESS)

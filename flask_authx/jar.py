@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, has_request_context
 from werkzeug.wrappers import Response
 
+from flask_authx.http import cookies
 from flask_authx.tokens.token import CreatedToken, TokenPair
 
-from . import cookies
 from .context import AppState, memory_of, this_request
 from .enums import TokenType
 from .errors import BadConfigurationError, JWTDecodeError
@@ -109,7 +109,7 @@ def home(app: Flask, state: AppState) -> str | None:
     prefixes = {
         rule.rule.removesuffix("/refresh")
         for name, blueprint in app.blueprints.items()
-        if maker_of(blueprint) is state.instance
+        if maker_of(blueprint) is state.callbacks
         for rule in app.url_map.iter_rules(f"{name}.refresh")
     }
     if not prefixes:
@@ -118,7 +118,7 @@ def home(app: Flask, state: AppState) -> str | None:
     if prefixes or "<" in prefix:
         raise BadConfigurationError(
             f"{state.settings.prefix}REFRESH_COOKIE_PATH must be set: the blueprint of "
-            f"{state.instance.name!r} is on more than one path, or on one that varies."
+            f"{state.name!r} is on more than one path, or on one that varies."
         )
     return prefix or "/"
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from flask import Flask, has_request_context
 
+from flask_authx import jar, revoking
 from flask_authx.sessions.client import MAX_TEXT, Client, _is_plain, check_name
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.stores.base import StoreError
@@ -15,7 +16,7 @@ from flask_authx.stores.session_store import Session
 from flask_authx.tokens.create import Expiry, SessionClaims, TokenOptions, Uid, subject
 from flask_authx.tokens.token import CreatedToken, Token, TokenPair
 
-from . import guards, jar, minting, revoking
+from . import guards, minting
 from .context import AppState, memory_of, this_request
 from .enums import Detail, TokenType
 from .errors import FreshTokenRequiredError, StoreUnavailableError

@@ -16,71 +16,71 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 
 from flask import Blueprint, Flask, has_request_context
 
-from .callbacks import Instance
-from .verifier import Demand
+from flask_authx.http.callbacks import Callbacks
+from flask_authx.http.requirement import Requirement
 
-Rules: TypeAlias = "WeakKeyDictionary[Instance, Demand | None]"
+Rules: TypeAlias = "WeakKeyDictionary[Callbacks, Requirement | None]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mark:
-    """What an ``AuthX`` object has been told about a view: a demand, or ``None`` for public."""
+    """What an ``AuthX`` object knows of a view: its requirement, or ``None`` if it is public."""
 
-    instance: Instance
-    demand: Demand | None
+    callbacks: Callbacks
+    requirement: Requirement | None
 
 
 #: By the function or view class that carries them, innermost first.
 _marks: WeakKeyDictionary[Any, list[Mark]] = WeakKeyDictionary()
 #: By the function that was wrapped: the guards around it, which may be gone, and whose they are.
-_wrappers: WeakKeyDictionary[Any, list[tuple[ref[Any], Instance]]] = WeakKeyDictionary()
+_wrappers: WeakKeyDictionary[Any, list[tuple[ref[Any], Callbacks]]] = WeakKeyDictionary()
 #: By app or blueprint.
 _rules: WeakKeyDictionary[Any, Rules] = WeakKeyDictionary()
 #: By app or blueprint: the objects by whose rules requests have been answered.
-_serving: WeakKeyDictionary[Any, WeakSet[Instance]] = WeakKeyDictionary()
+_serving: WeakKeyDictionary[Any, WeakSet[Callbacks]] = WeakKeyDictionary()
 #: The blueprints that ``AuthX`` objects have made, and their views, and whose each is.
-_made: WeakKeyDictionary[Any, Instance] = WeakKeyDictionary()
+_made: WeakKeyDictionary[Any, Callbacks] = WeakKeyDictionary()
 
 
-def mark(instance: Instance, demand: Demand, outer: Any, view: Any) -> None:
+def mark(callbacks: Callbacks, requirement: Requirement, outer: Any, view: Any) -> None:
     """Note that a function guards what it wraps."""
-    _marks.setdefault(outer, []).append(Mark(instance, demand))
+    _marks.setdefault(outer, []).append(Mark(callbacks, requirement))
     if not has_request_context():
         # One that is made while serving can't have been routed above, and would never be forgotten.
         for inner in filter(_is_definition, chain(view)):
-            _wrappers.setdefault(inner, []).append((ref(outer), instance))
+            _wrappers.setdefault(inner, []).append((ref(outer), callbacks))
 
 
-def open_up(instance: Instance, target: Any) -> None:
+def open_up(callbacks: Callbacks, target: Any) -> None:
     """Mark a view, a view class or a blueprint as public."""
     if isinstance(target, Blueprint):
-        rule(instance, target, None)
+        rule(callbacks, target, None)
     elif _is_definition(target := getattr(target, "__func__", target)):
-        _marks.setdefault(target, []).append(Mark(instance, None))
+        _marks.setdefault(target, []).append(Mark(callbacks, None))
     else:
         raise TypeError("@authx.public goes on a view function, a view class or a blueprint")
 
 
-def rule(instance: Instance, target: object, demand: Demand | None) -> None:
+def rule(callbacks: Callbacks, target: object, requirement: Requirement | None) -> None:
     """Set what the hook asks for all views of an app or a blueprint; ``None`` is nothing."""
     if not isinstance(target, (Flask, Blueprint)):
         raise TypeError("authx.protect takes an app or a blueprint; a view gets a guard of its own")
     rules = _rules.setdefault(target, WeakKeyDictionary())
     # A factory may say the same again for each app that it makes.
-    said = instance in rules and rules[instance] == demand
-    if not said and instance in _serving.get(target, ()):
+    said = callbacks in rules and rules[callbacks] == requirement
+    if not said and callbacks in _serving.get(target, ()):
         raise RuntimeError(
             "the app has already answered a request: call authx.protect or authx.public before"
         )
-    rules[instance] = demand
+    rules[callbacks] = requirement
 
 
-def made_by(instance: Instance, made: Blueprint | Callable[..., Any]) -> None:
+def made_by(callbacks: Callbacks, made: Blueprint | Callable[..., Any]) -> None:
     """Note whose a blueprint or a view is. No object's rules are for such a view."""
-    _made[made] = instance
+    _made[made] = callbacks
 
 
-def maker_of(target: object) -> Instance | None:
+def maker_of(target: object) -> Callbacks | None:
     """Whose ``AuthX`` object's a blueprint or a view is; ``None`` for one of the app's."""
     try:
         return _made.get(target)
@@ -89,10 +89,10 @@ def maker_of(target: object) -> Instance | None:
         return None
 
 
-def serve(instance: Instance, targets: Iterable[Flask | Blueprint]) -> None:
+def serve(callbacks: Callbacks, targets: Iterable[Flask | Blueprint]) -> None:
     """Take no other rules for these: requests have been answered by those that there are."""
     for target in targets:
-        _serving.setdefault(target, WeakSet()).add(instance)
+        _serving.setdefault(target, WeakSet()).add(callbacks)
 
 
 def rules_for(target: object) -> Rules:
@@ -106,11 +106,11 @@ def marks_of(view: Any) -> Iterator[Mark]:
         yield from reversed(_marks.get(function, []))
 
 
-def wrappers_of(function: Any, instances: Iterable[Instance]) -> list[Any]:
+def wrappers_of(function: Any, all_callbacks: Iterable[Callbacks]) -> list[Any]:
     """The guards that these objects put around a function; ``None`` for one that is gone."""
     inner = next(filter(_is_definition, chain(function)), None)
     made = [] if inner is None else _wrappers.get(inner, [])
-    return [wrapper() for wrapper, instance in made if instance in instances]
+    return [wrapper() for wrapper, callbacks in made if callbacks in all_callbacks]
 
 
 def _is_definition(target: object) -> bool:

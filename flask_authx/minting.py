@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Response, after_this_request, has_request_context
+from flask import after_this_request, has_request_context
 
+from flask_authx.http.caching import no_store
 from flask_authx.settings.options import RESERVED_CLAIMS
 from flask_authx.tokens.create import SessionClaims, TokenOptions
 from flask_authx.tokens.token import CreatedToken, Token, TokenPair
@@ -20,7 +21,7 @@ def carried(state: AppState, token: Token) -> dict[str, Any] | None:
 
     None, where a callback says anew what is true of the user: what it leaves out is true no more.
     """
-    if state.instance.claims is not None:
+    if state.callbacks.claims is not None:
         return None
     fixed = RESERVED_CLAIMS | {state.settings.identity_claim}
     return {name: value for name, value in token.claims.items() if name not in fixed}
@@ -30,19 +31,13 @@ def create_token(
     state: AppState, type: TokenType, login: SessionClaims, options: TokenOptions
 ) -> CreatedToken:
     """A new token, with the claims that the app's callback adds."""
-    describe = state.instance.claims
+    describe = state.callbacks.claims
     additional: Mapping[str, Any] = {} if describe is None else describe(str(login.uid))
     if has_request_context():
         after_this_request(no_store)
     minted = state.creator.create(type, login, options, additional)
     note_minted(minted, state)
     return minted
-
-
-def no_store(response: Response) -> Response:
-    """Keep an answer that was made for one client out of all caches (RFC 6749 section 5.1)."""
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 def pair_of(access: CreatedToken, refresh: CreatedToken) -> TokenPair:

@@ -11,6 +11,8 @@ from typing import Any
 from blinker import Signal
 from flask import Flask, has_request_context
 
+from flask_authx.http.context import RequestContext
+from flask_authx.http.verifier import Pending
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.stores.base import StoreError, UncommittedWritesError
 from flask_authx.stores.blocklist import Kind, Record
@@ -23,7 +25,6 @@ from .enums import OnError
 from .errors import AuthXException, StoreUnavailableError
 from .guards import settle
 from .signals import announce_reuse, session_revoked, subject_revoked, token_revoked
-from .verifier import Memory, Pending
 
 _log = logging.getLogger("flask_authx")
 #: Characters.
@@ -192,10 +193,10 @@ def is_revoked(app: Flask, state: AppState, token: str | RequestToken | Token) -
                 return True
         except StoreError:
             raise state.dress(StoreUnavailableError()) from None
-    if state.instance.revoked is None:
+    if state.callbacks.revoked is None:
         return False
     raw = _text_of(state, token)
-    memory = Memory()
+    memory = RequestContext()
     # The store has said no, whatever would have become of a request.
     memory.cleared = raw
     while True:
@@ -256,13 +257,13 @@ def _carry_out(app: Flask, state: AppState, one: _Revocation) -> None:
     recorded = _record(state, one, actor)
     try:
         if one.signal.receivers:
-            name = state.instance.name
+            name = state.name
             one.signal.send(app, name=name, actor=actor, reason=one.reason, **one.ids)
     finally:
         # Whatever the other receivers do. Once: of several who find out at the same time one
         # removes the row. Where nobody can say who, it is better said twice than never.
         if one.reused is not None and removed is not False:
-            announce_reuse(app, state.instance.name, one.reused)
+            announce_reuse(app, state.name, one.reused)
     if not recorded:
         what = "The revocation is in force and could not be recorded"
         raise state.dress(StoreUnavailableError(description=what))
@@ -277,7 +278,7 @@ def _record(state: AppState, one: _Revocation, actor: str | None) -> bool:
         return True
     record = Record(
         at=store_of(state).now(),
-        instance=state.instance.name,
+        instance=state.name,
         actor=actor,
         kind=one.kind,
         value=one.value,
@@ -312,7 +313,7 @@ def _current(state: AppState) -> Token:
 def _text_of(state: AppState, token: str | RequestToken | Token) -> str:
     if not isinstance(token, Token):
         return str(token)
-    memory = memory_of(this_request(), state) if has_request_context() else Memory()
+    memory = memory_of(this_request(), state) if has_request_context() else RequestContext()
     if memory.raw is not None and memory.token is not None and memory.token.jti == token.jti:
         return memory.raw
     raise ValueError("the revocation callback takes the token as text: give that")

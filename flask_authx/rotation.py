@@ -14,7 +14,10 @@ from typing import Any, cast
 from flask import Flask, has_request_context
 from werkzeug.exceptions import MethodNotAllowed
 
-from flask_authx import guards, jar, minting, revoking
+from flask_authx import jar, revoking
+from flask_authx.http.context import RequestContext
+from flask_authx.http.requirement import Requirement
+from flask_authx.http.verifier import USED_AGAIN
 from flask_authx.sessions.rotation import RefreshStatus, Sessions
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import StoreError
@@ -23,7 +26,7 @@ from flask_authx.tokens.create import SessionClaims, TokenOptions
 from flask_authx.tokens.scopes import grants, scope_list
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
-from . import logins
+from . import guards, logins, minting
 from .context import AppState, load_user, memory_of, this_request
 from .enums import Location, TokenType
 from .errors import (
@@ -36,13 +39,12 @@ from .errors import (
     SubjectNotFoundError,
     TokenExpiredError,
 )
-from .verifier import USED_AGAIN, Demand, Memory
 
 #: How often a row is read again that another refresh has changed meanwhile. Once is enough, unless
 #: the store contradicts itself.
 _ATTEMPTS = 3
 _COOKIES = frozenset({Location.COOKIES})
-_REFRESH = Demand(type=TokenType.REFRESH, replaced=True)
+_REFRESH = Requirement(type=TokenType.REFRESH, replaced=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class _Asked:
     """A refresh token that a guard would let pass, and what is asked for it."""
 
     token: Token
-    memory: Memory
+    memory: RequestContext
     options: TokenOptions
     #: Whether the new tokens must fit into cookies, where it came from.
     in_cookies: bool
@@ -94,7 +96,7 @@ def refresh(
 
 def _verified(
     app: Flask, state: AppState, sent: str | RequestToken | None
-) -> tuple[Token, Memory, Location]:
+) -> tuple[Token, RequestContext, Location]:
     """The refresh token after everything that a guard checks, and where it was."""
     found: RequestToken | None
     if sent is None:
@@ -104,7 +106,7 @@ def _verified(
         found = state.verifier.finder.find(current, _REFRESH.type, None)
     else:
         found = sent if isinstance(sent, RequestToken) else RequestToken(sent, type=_REFRESH.type)
-        memory = Memory()
+        memory = RequestContext()
         memory.token = guards.verify(app, state, found, _REFRESH, memory)
     # A guard that isn't optional lets nobody pass.
     return cast(Token, memory.token), memory, cast(RequestToken, found).location
@@ -182,7 +184,7 @@ def _check_user(app: Flask, state: AppState, asked: _Asked) -> None:
 
     :raises SubjectNotFoundError: then.
     """
-    if state.instance.subject is None:
+    if state.callbacks.subject is None:
         return
     try:
         load_user(state, asked.memory)

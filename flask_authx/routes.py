@@ -10,10 +10,11 @@ from typing import Any
 from flask import Flask
 from werkzeug.routing import Rule
 
+from flask_authx.http.requirement import Requirement
+
 from .audit import ANY_METHOD, BUILT_IN, NOBODY, STATIC, guards_of
 from .context import AppState
 from .enums import OnInvalid
-from .verifier import Demand
 
 #: Columns of a terminal.
 _WIDTH = 80
@@ -22,34 +23,34 @@ _WIDTH = 80
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What one ``AuthX`` object asks, and who told it to; a demand of ``None`` is no demand."""
+    """What one ``AuthX`` object asks, and who told it to; ``None`` asks nothing."""
 
     instance: str
     by: str
-    demand: Demand | None
+    requirement: Requirement | None
 
     def __str__(self) -> str:
-        if self.demand is None:
+        if self.requirement is None:
             return self.by if self.by in (NOBODY, STATIC, BUILT_IN) else f"public ({self.by})"
-        return f"{self.by}: {', '.join(_words(self.demand))}"
+        return f"{self.by}: {', '.join(_words(self.requirement))}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The guard as JSON; without a demand only who it is that asks nothing."""
+        """The guard as JSON; without a requirement only who it is that asks nothing."""
         plain: dict[str, Any] = {"instance": self.instance, "by": self.by}
-        if self.demand is None:
+        if self.requirement is None:
             return plain
-        locations = self.demand.locations
+        locations = self.requirement.locations
         return {
             **plain,
-            "type": self.demand.type,
-            "fresh": self.demand.fresh,
-            "max_age": self.demand.max_age,
-            "scopes": list(self.demand.scopes),
-            "all_scopes": self.demand.all_scopes,
-            "optional": self.demand.optional,
-            "on_invalid": self.demand.on_invalid,
+            "type": self.requirement.type,
+            "fresh": self.requirement.fresh,
+            "max_age": self.requirement.max_age,
+            "scopes": list(self.requirement.scopes),
+            "all_scopes": self.requirement.all_scopes,
+            "optional": self.requirement.optional,
+            "on_invalid": self.requirement.on_invalid,
             "locations": None if locations is None else sorted(locations),
-            "check_revocation": self.demand.check_revocation,
+            "check_revocation": self.requirement.check_revocation,
         }
 
 
@@ -92,9 +93,9 @@ def _routes(app: Flask, looked_at: list[AppState], rule: Rule) -> Iterator[Route
     by_method = [(state, _by_method(app, state, rule.endpoint)) for state in looked_at]
     for method in sorted(_methods(rule)):
         guards = [
-            Guard(state.instance.name, who, demand)
+            Guard(state.name, who, requirement)
             for state, guards in by_method
-            for demand, who in guards.get(method) or guards.get(ANY_METHOD, [(None, NOBODY)])
+            for requirement, who in guards.get(method) or guards.get(ANY_METHOD, [(None, NOBODY)])
         ]
         groups.setdefault(tuple(_telling(guards)), []).append(method)
     host = rule.host or rule.subdomain or ""
@@ -114,17 +115,17 @@ def _methods(rule: Rule) -> set[str]:
 
 def _by_method(
     app: Flask, state: AppState, endpoint: str
-) -> dict[str, list[tuple[Demand | None, str]]]:
-    found: dict[str, list[tuple[Demand | None, str]]] = {}
-    for method, demand, who in guards_of(app, state, endpoint):
-        found.setdefault(method, []).append((demand, who))
+) -> dict[str, list[tuple[Requirement | None, str]]]:
+    found: dict[str, list[tuple[Requirement | None, str]]] = {}
+    for method, requirement, who in guards_of(app, state, endpoint):
+        found.setdefault(method, []).append((requirement, who))
     return found
 
 
 def _telling(guards: list[Guard]) -> list[Guard]:
     """Those that count: whatever is asked; else who says that nothing is; else nobody."""
     return (
-        [guard for guard in guards if guard.demand is not None]
+        [guard for guard in guards if guard.requirement is not None]
         or [guard for guard in guards if guard.by != NOBODY][:1]
         or guards[:1]
     )
@@ -157,15 +158,19 @@ def table(found: list[Route]) -> Iterator[str]:
             yield f"{'':<{first + second + 4}}{line}"
 
 
-def _words(demand: Demand) -> Iterator[str]:
-    yield f"{demand.type} token"
-    if demand.optional:
-        yield "optional" if demand.on_invalid is OnInvalid.ERROR else "optional, bad ones ignored"
-    if demand.fresh:
-        yield "fresh" if demand.max_age is None else f"fresh for {demand.max_age} s"
-    if demand.scopes:
-        yield f"scope {(' and ' if demand.all_scopes else ' or ').join(demand.scopes)}"
-    if demand.locations is not None:
-        yield f"in {' or '.join(sorted(demand.locations))}"
-    if not demand.check_revocation:
+def _words(requirement: Requirement) -> Iterator[str]:
+    yield f"{requirement.type} token"
+    if requirement.optional:
+        yield (
+            "optional"
+            if requirement.on_invalid is OnInvalid.ERROR
+            else "optional, bad ones ignored"
+        )
+    if requirement.fresh:
+        yield "fresh" if requirement.max_age is None else f"fresh for {requirement.max_age} s"
+    if requirement.scopes:
+        yield f"scope {(' and ' if requirement.all_scopes else ' or ').join(requirement.scopes)}"
+    if requirement.locations is not None:
+        yield f"in {' or '.join(sorted(requirement.locations))}"
+    if not requirement.check_revocation:
         yield "revocation not checked"

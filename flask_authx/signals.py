@@ -44,7 +44,7 @@ refresh_reuse_detected: Signal = _signals.signal("refresh-reuse-detected")
 
 
 def announce_accepted(app: Flask, name: str, token: Token) -> None:
-    """Tell the receivers of a token that passed. Ask first whether there are any."""
+    """Tell the receivers of a token that passed. RevocationCallback first whether there are any."""
     token_accepted.send(app, name=name, **_ids(token))
 
 

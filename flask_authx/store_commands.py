@@ -140,7 +140,7 @@ def prune(*, name: str | None) -> None:
                 click.echo(f"Removed {_prune(kept):,} expired {what}.")
         if state.trail is not None and state.settings.audit is not None:
             before = revocations.now() - state.settings.audit
-            records = state.trail.prune(state.instance.name, before)
+            records = state.trail.prune(state.name, before)
             click.echo(f"Removed {records:,} old audit records.")
 
 

@@ -16,7 +16,7 @@ from .ring import Key, KeyRing
 
 
 def load_keys(settings: Settings) -> KeyRing:
-    """Load every key that the settings name.
+    """UserLoader every key that the settings name.
 
     :raises BadConfigurationError: with every problem found, each naming its setting.
     """

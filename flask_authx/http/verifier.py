@@ -11,23 +11,11 @@ import inspect
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
 
 from werkzeug.wrappers import Request
 
-from flask_authx.sessions.revocations import Revocations
-from flask_authx.sessions.rotation import RefreshStatus, Sessions
-from flask_authx.settings.options import Settings
-from flask_authx.stores.base import StoreError
-from flask_authx.tokens.codec import Codec
-from flask_authx.tokens.scopes import grants
-from flask_authx.tokens.token import CreatedToken, RequestToken, Token, TokenClaims
-
-from .callbacks import Ask, Instance
-from .csrf import check_csrf, needs_csrf
-from .enums import MAY_GO_UNCHECKED, Location, OnError, OnInvalid, TokenType
-from .errors import (
+from flask_authx.enums import MAY_GO_UNCHECKED, Location, OnError
+from flask_authx.errors import (
     FreshTokenRequiredError,
     InsufficientScopeError,
     ReusedTokenError,
@@ -35,7 +23,19 @@ from .errors import (
     StoreUnavailableError,
     TokenExpiredError,
 )
+from flask_authx.sessions.revocations import Revocations
+from flask_authx.sessions.rotation import RefreshStatus, Sessions
+from flask_authx.settings.options import Settings
+from flask_authx.stores.base import StoreError
+from flask_authx.tokens.codec import Codec
+from flask_authx.tokens.scopes import grants
+from flask_authx.tokens.token import RequestToken, Token, TokenClaims
+
+from .callbacks import Callbacks, RevocationCallback
+from .context import RequestContext
+from .csrf import check_csrf, needs_csrf
 from .locations import Finder
+from .requirement import Requirement
 
 _COOKIES = Location.COOKIES
 _log = logging.getLogger("flask_authx")
@@ -45,75 +45,12 @@ _log = logging.getLogger("flask_authx")
 USED_AGAIN = "a refresh token was used again"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """What one guard asks of a request."""
-
-    type: TokenType = TokenType.ACCESS
-    #: Whether a request without a token passes.
-    optional: bool = False
-    on_invalid: OnInvalid = OnInvalid.ERROR
-    fresh: bool = False
-    #: How many seconds ago a fresh token may have been minted.
-    max_age: int | None = None
-    scopes: tuple[str, ...] = ()
-    all_scopes: bool = True
-    #: Where to look instead of where the settings say.
-    locations: frozenset[Location] | None = None
-    #: Whether it is asked if the token is revoked.
-    check_revocation: bool = True
-    #: Whether a token passes that has been replaced by the next, so that a refresh can tell why.
-    replaced: bool = False
-
-
-_NOTHING: dict[str, tuple[Token, bool | None]] = {}
-_NOTHING_MINTED: dict[str, CreatedToken] = {}
-
-
-class Memory:
-    """What has been found out during one request, so that nothing is asked twice."""
-
-    __slots__ = (
-        "cleared",
-        "known",
-        "minted",
-        "raw",
-        "suspect",
-        "token",
-        "unchecked",
-        "user",
-        "varied",
-    )
-
-    def __init__(self) -> None:
-        #: The token that the last guard accepted, and its text.
-        self.token: Token | None = None
-        self.raw: str | None = None
-        #: The verified token that is being looked at: whom a refusal is about.
-        self.suspect: Token | None = None
-        #: By the raw token: the verified one, and whether it is revoked; ``None`` if that can't be
-        #: found out.
-        self.known: dict[str, tuple[Token, bool | None]] = _NOTHING
-        #: The raw token that the store has nothing against, while the callback is still asked.
-        self.cleared: str | None = None
-        #: A token that passed though the store could not be asked, until that has been announced.
-        self.unchecked: Token | None = None
-        #: The user of :attr:`token`, once loaded, in a tuple of one.
-        self.user: tuple[Any] | None = None
-        #: What has been minted for the answer, by its text.
-        self.minted: dict[str, CreatedToken] = _NOTHING_MINTED
-        #: The request headers that the response already says it varies by.
-        self.varied: frozenset[str] = frozenset()
-
-    def remember(self, raw: str, token: Token, verdict: bool | None) -> None:  # noqa: FBT001 - an answer, not a switch
-        """Keep what has been found out about a token."""
-        self.known = {**self.known, raw: (token, verdict)}
-
-
 class Pending(Exception):  # noqa: N818 - no error: it stops the walk, as StopIteration does
     """The revocation callback has given an awaitable instead of its answer."""
 
-    def __init__(self, memory: Memory, raw: str, token: Token, answer: Awaitable[object]) -> None:
+    def __init__(
+        self, memory: RequestContext, raw: str, token: Token, answer: Awaitable[object]
+    ) -> None:
         super().__init__()
         self.memory = memory
         self.raw = raw
@@ -122,9 +59,9 @@ class Pending(Exception):  # noqa: N818 - no error: it stops the walk, as StopIt
 
 
 class Verifier:
-    """Answers demands for one app.
+    """Answers requirements for one app.
 
-    :param instance: holds the app's callbacks, which may come and change later.
+    :param callbacks: holds the app's callbacks, which may come and change later.
     :param revocations: what the store knows, if there is one.
     :param sessions: the logins that are kept in rows, if they are.
     :param clock: seconds since 1970-01-01 UTC.
@@ -134,7 +71,7 @@ class Verifier:
         self,
         settings: Settings,
         codec: Codec,
-        instance: Instance,
+        callbacks: Callbacks,
         revocations: Revocations | None,
         *,
         sessions: Sessions | None,
@@ -143,19 +80,23 @@ class Verifier:
         self.settings = settings
         self.codec = codec
         self.finder: Finder = Finder(settings)
-        self._instance = instance
+        self._callbacks = callbacks
         self._revocations = revocations
         self._sessions = sessions
         self._lenient = settings.blocklist_on_error is OnError.ACCEPT
         self._clock = clock
 
     def verify(
-        self, found: RequestToken, demand: Demand, request: Request | None, memory: Memory
+        self,
+        found: RequestToken,
+        requirement: Requirement,
+        request: Request | None,
+        memory: RequestContext,
     ) -> Token:
         """The verified token, after the whole line.
 
         :param request: the request, or ``None`` outside of one.
-        :raises AuthXException: if the demand isn't met.
+        :raises AuthXException: if the requirement isn't met.
         :raises Pending: if the revocation callback's answer must be awaited: then :meth:`settle`
             does that, and the line is walked again.
         """
@@ -167,30 +108,32 @@ class Verifier:
             token = self.decode(raw) if known is None else known[0]
         memory.suspect = token
         parsed = token.parsed
-        if parsed.type is not demand.type:
-            raise self.settings.profiles[demand.type].wrong_type()
+        if parsed.type is not requirement.type:
+            raise self.settings.profiles[requirement.type].wrong_type()
         if found.location is _COOKIES and needs_csrf(self.settings, request):
             check_csrf(self.settings, found, token, request)
         # Whether there is anybody to ask is asked here too: it spares most apps a call.
         if (
-            (self._revocations is not None or self._instance.revoked is not None)
-            and demand.check_revocation
+            (self._revocations is not None or self._callbacks.revoked is not None)
+            and requirement.check_revocation
             and self.is_revoked(raw, token, memory)
         ):
             raise RevokedTokenError
-        if self._sessions is not None and self.settings.profiles[demand.type].rotates:
-            self._check_status(self._sessions, parsed, demand)
-        if demand.fresh and not self._is_fresh(parsed, demand.max_age):
-            raise FreshTokenRequiredError(demand.max_age)
-        if demand.scopes and not grants(
-            parsed.scopes, demand.scopes, all_required=demand.all_scopes
+        if self._sessions is not None and self.settings.profiles[requirement.type].rotates:
+            self._check_status(self._sessions, parsed, requirement)
+        if requirement.fresh and not self._is_fresh(parsed, requirement.max_age):
+            raise FreshTokenRequiredError(requirement.max_age)
+        if requirement.scopes and not grants(
+            parsed.scopes, requirement.scopes, all_required=requirement.all_scopes
         ):
-            raise InsufficientScopeError(demand.scopes)
+            raise InsufficientScopeError(requirement.scopes)
         return token
 
-    def _check_status(self, sessions: Sessions, parsed: TokenClaims, demand: Demand) -> None:
+    def _check_status(
+        self, sessions: Sessions, parsed: TokenClaims, requirement: Requirement
+    ) -> None:
         """Refuse a token that has been replaced, and one whose login is over."""
-        if demand.replaced:
+        if requirement.replaced:
             return
         try:
             status, _ = sessions.status_of(parsed)
@@ -218,13 +161,13 @@ class Verifier:
         """
         return Token(self.codec.decode(raw, self._clock(), expired=expired))
 
-    def is_revoked(self, raw: str, token: Token, memory: Memory) -> bool:
+    def is_revoked(self, raw: str, token: Token, memory: RequestContext) -> bool:
         """Whether the store or the app's callback says so. Each is asked once, the store first.
 
         :raises StoreUnavailableError: if that can't be found out.
         :raises Pending: if the callback's answer must be awaited.
         """
-        ask = self._instance.revoked
+        ask = self._callbacks.revoked
         if ask is None and self._revocations is None:
             return False
         if raw not in memory.known:
@@ -240,7 +183,7 @@ class Verifier:
             raise StoreUnavailableError
         return verdict
 
-    def _stored(self, token: Token, memory: Memory) -> bool | None:
+    def _stored(self, token: Token, memory: RequestContext) -> bool | None:
         """What the store says; ``None`` if it can't say and that matters."""
         if self._revocations is None:
             return False
@@ -256,7 +199,9 @@ class Verifier:
         memory.unchecked = token
         return False
 
-    def _answer(self, ask: Ask, raw: str, token: Token, memory: Memory) -> bool | None:
+    def _answer(
+        self, ask: RevocationCallback, raw: str, token: Token, memory: RequestContext
+    ) -> bool | None:
         """What the callback says; ``None`` if that is neither yes nor no."""
         try:
             answer: object = ask(raw, token)

@@ -8,22 +8,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from flask_authx.errors import BadConfigurationError
 from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.session_store import SessionStore
 from flask_authx.tokens.token import Token
 
-from .errors import BadConfigurationError
-
 #: Whether a token is revoked: given the raw token and the verified one.
-Ask: TypeAlias = Callable[[str, Token], "bool | Awaitable[bool]"]
+RevocationCallback: TypeAlias = Callable[[str, Token], "bool | Awaitable[bool]"]
 #: The user whom a verified token is about.
-Load: TypeAlias = Callable[[str, Token], Any]
+UserLoader: TypeAlias = Callable[[str, Token], Any]
 #: Further claims for a user's new token.
-Describe: TypeAlias = Callable[[str], Mapping[str, Any]]
+ClaimsCallback: TypeAlias = Callable[[str], Mapping[str, Any]]
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
-class Instance:
+class Callbacks:
     """What an ``AuthX`` object itself holds: what it was given. All else is each app's."""
 
     name: str
@@ -31,9 +30,9 @@ class Instance:
     blocklist: Blocklist | None = None
     #: A store of logins that the program made.
     sessions: SessionStore | None = None
-    revoked: Ask | None = None
-    subject: Load | None = None
-    claims: Describe | None = None
+    revoked: RevocationCallback | None = None
+    subject: UserLoader | None = None
+    claims: ClaimsCallback | None = None
     #: Whether the revocation callback sees the claims.
     revoked_takes_claims: bool = False
 

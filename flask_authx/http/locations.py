@@ -16,12 +16,11 @@ from typing import Any, TypeAlias
 
 from werkzeug.wrappers import Request
 
+from flask_authx.enums import Location, TokenType
+from flask_authx.errors import JWTDecodeError, MalformedRequestError
 from flask_authx.settings.options import Settings
 from flask_authx.settings.profiles import TokenProfile, environ_key
 from flask_authx.tokens.token import RequestToken
-
-from .enums import Location, TokenType
-from .errors import JWTDecodeError, MalformedRequestError
 
 #: RFC 9110 section 11.2, token68.
 _TOKEN68 = r"[A-Za-z0-9\-._~+/]++=*+"

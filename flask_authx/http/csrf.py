@@ -12,11 +12,10 @@ from collections.abc import Iterable
 
 from werkzeug.wrappers import Request
 
+from flask_authx.errors import CrossOriginError, CSRFError, MissingCSRFTokenError
 from flask_authx.settings.options import SAFE_METHODS, Settings
 from flask_authx.settings.profiles import TokenProfile
 from flask_authx.tokens.token import RequestToken, Token
-
-from .errors import CrossOriginError, CSRFError, MissingCSRFTokenError
 
 #: What browsers say of a request (Fetch Metadata, section 2.3) that a page of the app itself made,
 #: or the user without any page.
