@@ -3,12 +3,12 @@
 import importlib.util
 import typing
 
+from flask_authx.app.identity import current_token, current_user
 from flask_authx.stores.base import Pruned, Risk, StoreBusyError
 from flask_authx.stores.blocklist import Blocklist, Cutoff, Entry, Kind
 from flask_authx.stores.session_store import Session, SessionStore, Visit
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
-from .context import current_token, current_user
 from .enums import Location, OnInvalid, TokenType
 from .errors import (
     AccessTokenRequiredError,

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from flask import Flask
 from flask.views import MethodView
 
+from flask_authx.app.build import snapshot
+from flask_authx.app.registry import Mark, chain, maker_of, marks_of, rules_for, serve, wrappers_of
+from flask_authx.app.state import AppState, states, this_request
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement
 
 from . import jar
-from .context import AppState, states, this_request
 from .enums import SameSite
 from .errors import BadConfigurationError
 from .guards import check
-from .marks import Mark, chain, maker_of, marks_of, rules_for, serve, wrappers_of
 
 _log = logging.getLogger("flask_authx")
 
@@ -353,13 +353,3 @@ def changed_settings(app: Flask, state: AppState) -> list[str]:
 
 
 _ABSENT = object()
-
-
-def snapshot(app: Flask, prefix: str) -> dict[str, Any]:
-    """The app's settings of that prefix, copied as far as they can be changed in place."""
-    config = cast("dict[str, Any]", app.config)
-    return {
-        key: copy.copy(value) if type(value) in (list, set, dict) else value
-        for key, value in config.items()
-        if key.startswith(prefix)
-    }

@@ -16,12 +16,12 @@ from typing import Any, TypeAlias
 
 from flask import Flask
 
+from flask_authx.app.state import states
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import StoreError
 
 from . import audit, browser_checks
-from .context import states
 from .enums import Location, OnError
 from .errors import BadConfigurationError
 from .findings import Finding, Level, Subject

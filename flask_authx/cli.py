@@ -16,10 +16,10 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, ScriptInfo
 
+from flask_authx.app.state import EXTENSION, AppState
 from flask_authx.keys.weak_secrets import problem_with
 
 from . import audit, doctor, session_commands, store_commands
-from .context import EXTENSION, AppState
 from .enums import Algorithm
 from .errors import BadConfigurationError
 from .findings import Level

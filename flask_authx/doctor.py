@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from flask import Flask
 
+from flask_authx.app.state import states
+
 from .checks import APP_CHECKS, CHECKS, broken
-from .context import states
 from .errors import BadConfigurationError
 from .findings import Finding, Level, Subject
 

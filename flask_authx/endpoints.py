@@ -14,7 +14,9 @@ from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
 
-from flask_authx import jar, logout, marks, revoking, rotation
+from flask_authx import jar, logout, revoking, rotation
+from flask_authx.app import registry
+from flask_authx.app.state import AppState, memory_of, state_of, this_app, this_request
 from flask_authx.http import caching
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement
@@ -24,7 +26,6 @@ from flask_authx.tokens.create import TokenOptions, Uid
 from flask_authx.tokens.token import Token, TokenPair
 
 from . import guards, logins
-from .context import AppState, memory_of, state_of, this_app, this_request
 from .enums import Location, TokenType
 from .errors import (
     JWTDecodeError,
@@ -48,7 +49,7 @@ def make(
     :param authenticate: the app's own way to tell who sends a request to log in.
     """
     made = Blueprint(name, __name__, url_prefix=url_prefix)
-    marks.made_by(callbacks, made)
+    registry.made_by(callbacks, made)
     views = _Views(callbacks)
     own = Requirement()
     routes: list[tuple[str, str, Callable[..., Response], str]] = [
@@ -68,7 +69,7 @@ def make(
     for rule, endpoint, view, method in routes:
         # A function of this blueprint alone.
         alone = functools.wraps(view)(functools.partial(view))
-        marks.made_by(callbacks, alone)
+        registry.made_by(callbacks, alone)
         made.add_url_rule(rule, endpoint, alone, methods=[method])
     made.after_request(caching.no_store)
     return made

@@ -6,51 +6,29 @@ import functools
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
 
 from flask import Blueprint, Flask, has_request_context
 from werkzeug.wrappers import Response as BaseResponse
 
-from flask_authx import audit, endpoints, implicit, jar, logout, marks, revoking, rotation
-from flask_authx.http import cookies
+from flask_authx.app import registry
+from flask_authx.app.build import build_state
+from flask_authx.app.identity import current_token, current_user, load_user
+from flask_authx.app.state import current_state, memory_of, states, this_app, this_request
 from flask_authx.http.callbacks import Callbacks, is_async, takes_claims, with_claims
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
-from flask_authx.http.verifier import Verifier
-from flask_authx.keys.loading import load_keys
-from flask_authx.keys.ring import KeyRing
-from flask_authx.sessions.revocations import Revocations
-from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings import parsers
-from flask_authx.settings.options import Settings
 from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.session_store import Session, SessionStore
-from flask_authx.tokens.codec import Codec
-from flask_authx.tokens.create import Expiry, TokenCreator, TokenOptions, Uid, new_id
+from flask_authx.tokens.create import Expiry, TokenOptions, Uid, new_id
 from flask_authx.tokens.scopes import scope_list
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
-from . import backing, guards, logins, minting
-from .context import (
-    AppState,
-    current_state,
-    current_token,
-    current_user,
-    load_user,
-    memory_of,
-    states,
-    this_app,
-    this_request,
-)
+from . import audit, endpoints, guards, implicit, jar, logins, logout, minting, revoking, rotation
 from .enums import MAY_GO_UNCHECKED, LocationName, OnInvalid, TokenType, TokenTypeName
 from .errors import AuthXException, BadConfigurationError
-from .settings.reading import read_settings
-
-if TYPE_CHECKING:
-    # It needs SQLAlchemy, which is optional.
-    from flask_authx.stores.sql.trail import AuditTrail
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=Callable[..., Any])
@@ -116,34 +94,14 @@ class AuthX:
                 f"the app {app.name!r} already has an AuthX object named {callbacks.name!r}: "
                 "call init_app once, or give the second object a name of its own."
             )
-        prefix = "JWT_" if callbacks.name == "authx" else f"{callbacks.name.upper()}_JWT_"
-        settings, keys, stores = _configure(app, callbacks, prefix, self._clock)
-        codec = Codec(settings, keys)
-        state = AppState(
-            callbacks=callbacks,
-            settings=settings,
-            codec=codec,
-            verifier=Verifier(
-                settings,
-                codec,
-                callbacks,
-                stores.revocations,
-                sessions=stores.sessions,
-                clock=self._clock,
-            ),
-            creator=TokenCreator(settings, codec, self._clock, self._ids),
-            revocations=stores.revocations,
-            sessions=stores.sessions,
-            trail=stores.trail,
-            end_reused=rotation.end_reused,
-            clock=self._clock,
-            seen=audit.snapshot(app, prefix),
-        )
+        state = build_state(app, callbacks, self._clock, self._ids, rotation.end_reused)
         problems = audit.collisions(app, state)
         if problems:
             raise BadConfigurationError(problems)
-        if settings.decode_leeway > 300:
-            warnings.warn(f"{prefix}DECODE_LEEWAY is above 300 seconds", stacklevel=2)
+        if state.settings.decode_leeway > 300:
+            warnings.warn(
+                f"{state.settings.prefix}DECODE_LEEWAY is above 300 seconds", stacklevel=2
+            )
         states(app)[callbacks.name] = state
         audit.watch(app, state)
         implicit.watch(app, state)
@@ -836,52 +794,17 @@ class AuthX:
             check_revocation=check_revocation,
             locations=locations,
         )
-        marks.rule(self._callbacks, target, requirement)
+        registry.rule(self._callbacks, target, requirement)
 
     def public(self, target: T) -> T:
         """Open a view, a view class or a blueprint in an app that is protected as a whole."""
-        marks.open_up(self._callbacks, target)
+        registry.open_up(self._callbacks, target)
         return target
 
     def _guard(self, view: Any, requirement: Requirement) -> Any:
         if view is None:
             return functools.partial(guards.guard, self._callbacks, requirement)
         return guards.guard(self._callbacks, requirement, view)
-
-
-@dataclass(slots=True)
-class _Stores:
-    """What an app keeps in stores, as far as it does."""
-
-    revocations: Revocations | None = None
-    sessions: Sessions | None = None
-    trail: AuditTrail | None = None
-
-
-def _configure(
-    app: Flask, callbacks: Callbacks, prefix: str, clock: Callable[[], float]
-) -> tuple[Settings, KeyRing, _Stores]:
-    """The settings, keys and stores of an app; what is wrong with them is reported together."""
-    settings, problems = read_settings(app.config, prefix)
-    problems += cookies.problems_with(settings)
-
-    def collect(make: Callable[[], T]) -> T | None:
-        try:
-            return make()
-        except BadConfigurationError as error:
-            problems.extend(one for one in error.problems if one not in problems)
-        return None
-
-    keys = collect(lambda: load_keys(settings))
-    stores, before = _Stores(), len(problems)
-    stores.revocations = collect(lambda: backing.open_revocations(app, callbacks, settings, clock))
-    if len(problems) == before:
-        # The store of logins is found by the same setting.
-        stores.sessions = collect(lambda: backing.open_sessions(app, callbacks, settings, clock))
-    stores.trail = collect(lambda: backing.open_trail(app, callbacks, settings))
-    if problems or keys is None:
-        raise BadConfigurationError(problems)
-    return settings, keys, stores
 
 
 def _requirement(

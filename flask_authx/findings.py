@@ -7,10 +7,10 @@ from enum import StrEnum
 
 from flask import Flask
 
+from flask_authx.app.state import AppState
 from flask_authx.settings.options import Settings
 
 from . import audit
-from .context import AppState
 from .enums import Location
 
 

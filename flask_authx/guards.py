@@ -13,6 +13,10 @@ from typing import Any, TypeVar, cast
 
 from flask import Flask, Request, after_this_request, has_request_context
 
+from flask_authx.app.awaiting import wait
+from flask_authx.app.identity import forget, identify
+from flask_authx.app.registry import mark
+from flask_authx.app.state import AppState, memory_of, state_of, this_app, this_request
 from flask_authx.http import csrf
 from flask_authx.http.caching import add_cache_headers, is_in_query
 from flask_authx.http.callbacks import Callbacks
@@ -21,10 +25,8 @@ from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import Pending
 from flask_authx.tokens.token import RequestToken, Token
 
-from .context import AppState, forget, identify, memory_of, state_of, this_app, this_request, wait
 from .enums import Location, OnInvalid
 from .errors import AuthXException, MissingTokenError, ReusedTokenError
-from .marks import mark
 from .signals import announce_accepted, announce_refused, announce_unchecked, token_accepted
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -12,6 +12,8 @@ from flask import Flask, Request, Response
 from werkzeug.exceptions import HTTPException
 
 from flask_authx import jar, revoking
+from flask_authx.app.identity import load_user
+from flask_authx.app.state import AppState, memory_of, this_request
 from flask_authx.http import caching
 from flask_authx.http.cookies import sets
 from flask_authx.settings.options import Settings
@@ -20,7 +22,6 @@ from flask_authx.tokens.create import TokenOptions
 from flask_authx.tokens.token import Token
 
 from . import logins, minting
-from .context import AppState, load_user, memory_of, this_request
 from .enums import Location, TokenType
 from .errors import AuthXException
 

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, has_request_context
 from werkzeug.wrappers import Response
 
+from flask_authx.app.registry import maker_of
+from flask_authx.app.state import AppState, memory_of, this_request
 from flask_authx.http import cookies
 from flask_authx.tokens.token import CreatedToken, TokenPair
 
-from .context import AppState, memory_of, this_request
 from .enums import TokenType
 from .errors import BadConfigurationError, JWTDecodeError
-from .marks import maker_of
 
 _log = logging.getLogger("flask_authx")
 

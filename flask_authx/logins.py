@@ -9,6 +9,7 @@ from dataclasses import replace
 from flask import Flask, has_request_context
 
 from flask_authx import jar, revoking
+from flask_authx.app.state import AppState, memory_of, this_request
 from flask_authx.sessions.client import MAX_TEXT, Client, _is_plain, check_name
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.stores.base import StoreError
@@ -17,7 +18,6 @@ from flask_authx.tokens.create import Expiry, SessionClaims, TokenOptions, Uid, 
 from flask_authx.tokens.token import CreatedToken, Token, TokenPair
 
 from . import guards, minting
-from .context import AppState, memory_of, this_request
 from .enums import Detail, TokenType
 from .errors import FreshTokenRequiredError, StoreUnavailableError
 

@@ -6,12 +6,12 @@ import contextlib
 
 from flask import Flask, Request
 
+from flask_authx.app.state import AppState, this_request
 from flask_authx.http.csrf import check_csrf, check_origin, needs_csrf
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.token import RequestToken, Token
 
 from . import revoking
-from .context import AppState, this_request
 from .enums import Location, TokenType
 from .errors import AuthXException, JWTDecodeError, MalformedRequestError
 

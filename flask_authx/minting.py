@@ -7,12 +7,12 @@ from typing import Any
 
 from flask import after_this_request, has_request_context
 
+from flask_authx.app.state import AppState, note_minted
 from flask_authx.http.caching import no_store
 from flask_authx.settings.options import RESERVED_CLAIMS
 from flask_authx.tokens.create import SessionClaims, TokenOptions
 from flask_authx.tokens.token import CreatedToken, Token, TokenPair
 
-from .context import AppState, note_minted
 from .enums import TokenType
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from blinker import Signal
 from flask import Flask, has_request_context
 
+from flask_authx.app.state import AppState, memory_of, this_request
 from flask_authx.http.context import RequestContext
 from flask_authx.http.verifier import Pending
 from flask_authx.sessions.revocations import Revocations
@@ -20,7 +21,6 @@ from flask_authx.tokens import claims
 from flask_authx.tokens.create import SessionClaims, Uid, subject
 from flask_authx.tokens.token import RequestToken, Token
 
-from .context import AppState, memory_of, this_request
 from .enums import OnError
 from .errors import AuthXException, StoreUnavailableError
 from .guards import settle

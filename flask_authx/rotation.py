@@ -15,6 +15,8 @@ from flask import Flask, has_request_context
 from werkzeug.exceptions import MethodNotAllowed
 
 from flask_authx import jar, revoking
+from flask_authx.app.identity import load_user
+from flask_authx.app.state import AppState, memory_of, this_request
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import USED_AGAIN
@@ -27,7 +29,6 @@ from flask_authx.tokens.scopes import grants, scope_list
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
 from . import guards, logins, minting
-from .context import AppState, load_user, memory_of, this_request
 from .enums import Location, TokenType
 from .errors import (
     AuthXException,

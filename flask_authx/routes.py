@@ -10,10 +10,10 @@ from typing import Any
 from flask import Flask
 from werkzeug.routing import Rule
 
+from flask_authx.app.state import AppState
 from flask_authx.http.requirement import Requirement
 
 from .audit import ANY_METHOD, BUILT_IN, NOBODY, STATIC, guards_of
-from .context import AppState
 from .enums import OnInvalid
 
 #: Columns of a terminal.

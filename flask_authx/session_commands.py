@@ -12,11 +12,11 @@ import click
 from flask.cli import with_appcontext
 
 from flask_authx import revoking
+from flask_authx.app.state import AppState, this_app
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 
 from . import logins
-from .context import AppState, this_app
 from .store_commands import as_json_option, chosen, failures, name_option, shared, user
 
 _COLUMNS = ("sid", "name", "created", "last seen", "expires", "user agent", "address")

@@ -17,13 +17,13 @@ import click
 from flask import Flask
 from flask.cli import with_appcontext
 
+from flask_authx.app.state import EXTENSION, AppState, this_app
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.stores.base import StoreError, UncommittedWritesError
 from flask_authx.stores.blocklist import Kind
 
 from . import revoking
-from .context import EXTENSION, AppState, this_app
 from .errors import JWTDecodeError, StoreUnavailableError, TokenExpiredError
 
 #: The spans in which entries expire, and the seconds from now at which each ends.

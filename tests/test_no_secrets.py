@@ -20,7 +20,7 @@ from flask_authx import (
     token_refused,
     token_revoked,
 )
-from flask_authx.context import this_request
+from flask_authx.app.state import this_request
 
 from .answers import ACCESS_COOKIE, ask, cookie
 from .bad_tokens import ALL, BadToken, config

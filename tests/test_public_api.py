@@ -66,7 +66,7 @@ def test_everything_that_is_exported_is_documented(name: str) -> None:
     value = getattr(flask_authx, name)
     if name in ("current_token", "current_user") or isinstance(value, Signal):
         # Data has no docstring: its `#:` comment stands above it.
-        module = "signals" if isinstance(value, Signal) else "context"
+        module = "signals" if isinstance(value, Signal) else "app/identity"
         lines = (ROOT / "flask_authx" / f"{module}.py").read_text(encoding="utf-8").splitlines()
         [at] = [number for number, line in enumerate(lines) if line.startswith(f"{name}: ")]
         assert lines[at - 1].startswith("#: ")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from flask.cli import ScriptInfo
 
-from flask_authx.backing import REDIS_SCHEMES as SCHEMES
+from flask_authx.app.stores import REDIS_SCHEMES as SCHEMES
 from flask_authx.cli import authx as group
 
 from .databases import SERVERS

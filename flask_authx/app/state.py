@@ -1,23 +1,15 @@
-"""Where things are kept: an app's state on the app, a request's identity on the request.
-
-Not in ``g``: an app context that was pushed outside of a request is shared by all requests inside
-it, and one request's identity would be the next one's.
-"""
+"""What is kept for one app; which views and blueprints are guarded, public or made here."""
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import inspect
 import itertools
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, Request, current_app, has_request_context, request
-from werkzeug.local import LocalProxy
 
+from flask_authx.errors import AuthXException
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
@@ -29,17 +21,14 @@ from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.create import TokenCreator
 from flask_authx.tokens.token import CreatedToken, Token
 
-from .errors import AuthXException, SubjectNotFoundError
-
 if TYPE_CHECKING:
-    # It needs SQLAlchemy, which is optional.
     from flask_authx.stores.sql.trail import AuditTrail
 
-T = TypeVar("T")
 
 #: The key in ``app.extensions``, and the attribute of a request that holds its identity.
 EXTENSION = "authx"
-_IDENTITY = "_flask_authx"
+
+
 _numbers = itertools.count()
 
 
@@ -150,98 +139,3 @@ def note_minted(minted: CreatedToken, state: AppState) -> None:
     if has_request_context():
         memory = memory_of(this_request(), state)
         memory.minted = {**memory.minted, minted.token: minted}
-
-
-def identify(
-    current: Request, state: AppState, memory: RequestContext, token: Token, raw: str
-) -> None:
-    """Make this the request's token: what :data:`current_token` stands for from now on.
-
-    The last one wins where a request passes the guards of several ``AuthX`` objects.
-    """
-    if memory.token is not token:
-        memory.token, memory.raw, memory.user = token, raw, None
-    setattr(current, _IDENTITY, (state, memory, token))
-
-
-def forget(current: Request, memory: RequestContext) -> None:
-    """Make the request nobody's, whoever an earlier guard has admitted."""
-    memory.token = memory.raw = memory.user = None
-    setattr(current, _IDENTITY, None)
-
-
-def _identity(name: str) -> tuple[AppState, RequestContext, Token]:
-    identity = getattr(this_request(), _IDENTITY, None) if has_request_context() else None
-    if identity is None:
-        raise RuntimeError(
-            "nobody is authenticated here: guard the view with @authx.token_required, or test "
-            f"`if {name}:` first under @authx.optional_token"
-        )
-    found: tuple[AppState, RequestContext, Token] = identity
-    return found
-
-
-def _find_token() -> Token:
-    return _identity("current_token")[2]
-
-
-def _find_user() -> Any:
-    state, memory, _ = _identity("current_user")
-    return load_user(state, memory)
-
-
-def load_user(state: AppState, memory: RequestContext) -> Any:
-    """The user of the request's token, asked for at most once; ``None`` if there is no token.
-
-    :raises SubjectNotFoundError: if the app knows no such user.
-    :raises RuntimeError: if the app has not said how to load one.
-    """
-    load = state.callbacks.subject
-    if memory.token is None:
-        return None
-    if load is None:
-        raise RuntimeError(
-            "there is no callback that loads users: "
-            "register one with @authx.set_callback_get_model_instance"
-        )
-    if memory.user is None:
-        user = load(memory.token.sub, memory.token)
-        if inspect.isawaitable(user):
-            user = wait(this_app(), _result, user)
-        memory.user = (user,)
-    if memory.user[0] is None:
-        raise state.dress(SubjectNotFoundError())
-    return memory.user[0]
-
-
-async def _result(awaitable: Any) -> Any:
-    return await awaitable
-
-
-def wait(app: Flask, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-    """The result of an ``async`` function, from code that can't await it."""
-    run = cast(Callable[..., T], app.async_to_sync(function))
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return run(*args)
-    # In an async view the thread has its loop already: this one result comes from another thread.
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(contextvars.copy_context().run, run, *args).result()
-
-
-class _UserProxy(LocalProxy[Any]):
-    """A proxy whose truth is the user's: what the user callback raises does not mean "nobody"."""
-
-    __slots__ = ()
-
-    def __bool__(self) -> bool:
-        identity = getattr(this_request(), _IDENTITY, None) if has_request_context() else None
-        # Once it has been said that there is no such user, the error's own page finds nobody.
-        return identity is not None and identity[1].user != (None,) and bool(_find_user())
-
-
-#: The token of the current request; falsy if there is none, and then its attributes are errors.
-current_token: Token = cast(Token, LocalProxy(_find_token))
-#: The user of the current request, loaded when it is first used; falsy if nobody is authenticated.
-current_user: Any = _UserProxy(_find_user)

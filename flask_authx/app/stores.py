@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from flask import Flask, has_app_context
 
+from flask_authx.enums import OnError
+from flask_authx.errors import BadConfigurationError
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
 from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.lookup_keys import LookupKeys
-from flask_authx.stores.memory import MemoryBlocklist, MemorySessions
 from flask_authx.stores.session_store import SessionStore
-
-from .enums import OnError
-from .errors import BadConfigurationError
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
@@ -105,6 +103,8 @@ def _open_store_of_logins(app: Flask, url: str, settings: Settings, clock: Clock
     """The kin of the store of revocations, which has been opened, so the URL is a good one."""
     scheme, rest = _parts(url)
     if scheme == "memory":
+        from flask_authx.stores.memory import MemorySessions
+
         return MemorySessions(clock)
     if scheme != "sqlalchemy":
         from flask_authx.stores.redis.sessions import RedisSessions
@@ -114,7 +114,6 @@ def _open_store_of_logins(app: Flask, url: str, settings: Settings, clock: Clock
     setting = f"{settings.prefix}BLOCKLIST"
     bind_key = _bind_key(rest, setting)
     db = _flask_sqlalchemy(app, setting)
-    # As in open_trail.
     from flask_authx.stores.sql.own_writes import uncommitted_writes
     from flask_authx.stores.sql.sessions import SQLAlchemySessions
 
@@ -144,7 +143,6 @@ def open_trail(app: Flask, callbacks: Callbacks, settings: Settings) -> AuditTra
             f"{settings.prefix}BLOCKLIST, or remove it."
         )
     db = _flask_sqlalchemy(app, setting)
-    # With Flask-SQLAlchemy there is SQLAlchemy; without, this module must still be importable.
     from flask_authx.stores.sql.own_writes import uncommitted_writes
     from flask_authx.stores.sql.tables import audit_table
     from flask_authx.stores.sql.trail import AuditTrail
@@ -165,6 +163,8 @@ def _open(app: Flask, url: str, settings: Settings, clock: Clock) -> Blocklist:
     if scheme == "memory":
         if rest:
             raise BadConfigurationError(f"{setting}: nothing comes after memory://.")
+        from flask_authx.stores.memory import MemoryBlocklist
+
         return MemoryBlocklist(clock)
     if scheme == "sqlalchemy":
         return _open_sqlalchemy(app, rest, settings)
@@ -221,7 +221,6 @@ def _open_sqlalchemy(app: Flask, rest: str, settings: Settings) -> Blocklist:
     setting = f"{settings.prefix}BLOCKLIST"
     bind_key = _bind_key(rest, setting)
     db = _flask_sqlalchemy(app, setting)
-    # As in open_trail.
     from flask_authx.stores.sql.own_writes import uncommitted_writes
     from flask_authx.stores.sql.revocations import SQLAlchemyBlocklist
 
