@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from flask_authx import jar
+from flask_authx.guards import rules
 from flask_authx.stores.base import Risk, StoreError
 
-from . import audit, jar
 from .enums import Location, TokenType
 from .findings import Finding, Level, Subject
 
@@ -67,7 +68,7 @@ def rotation(subject: Subject) -> Iterator[Finding]:
     asks = any(
         requirement is not None and requirement.type is TokenType.REFRESH
         for endpoint in subject.app.view_functions
-        for _, requirement, _ in audit.guards_of(subject.app, state, endpoint)
+        for _, requirement, _ in rules.guards_of(subject.app, state, endpoint)
     )
     if state.sessions is None:
         if asks:

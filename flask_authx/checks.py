@@ -16,16 +16,17 @@ from typing import Any, TypeAlias
 
 from flask import Flask
 
+from flask_authx import browser_checks
 from flask_authx.app.state import states
+from flask_authx.guards.routes import routes_of
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import StoreError
 
-from . import audit, browser_checks
+from . import startup
 from .enums import Location, OnError
 from .errors import BadConfigurationError
 from .findings import Finding, Level, Subject
-from .routes import routes_of
 
 Check: TypeAlias = Callable[[Subject], Iterator[Finding]]
 AppCheck: TypeAlias = Callable[[Flask], Iterator[Finding]]
@@ -92,7 +93,7 @@ def _counted(number: int, noun: str) -> str:
 
 def _start(subject: Subject) -> Iterator[Finding]:
     """All for which the app would refuse to serve its first request."""
-    problems = audit.problems_of(subject.app, subject.state)
+    problems = startup.problems_of(subject.app, subject.state)
     if problems:
         yield from broken(BadConfigurationError(problems))
 

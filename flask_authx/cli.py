@@ -16,14 +16,15 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, ScriptInfo
 
+from flask_authx import doctor, session_commands, store_commands
 from flask_authx.app.state import EXTENSION, AppState
+from flask_authx.guards.routes import Route, routes_of, table
 from flask_authx.keys.weak_secrets import problem_with
 
-from . import audit, doctor, session_commands, store_commands
+from . import startup
 from .enums import Algorithm
 from .errors import BadConfigurationError
 from .findings import Level
-from .routes import Route, routes_of, table
 
 authx: AppGroup = AppGroup(
     "authx", help="Keys, guarded routes, revocations, logins and a check-up for Flask-AuthX."
@@ -204,7 +205,7 @@ def _audit(app: Flask, looked_at: Iterable[AppState]) -> list[str]:
     """Why the app would not serve, each reason once."""
     problems: dict[str, None] = {}
     for state in looked_at:
-        problems.update(dict.fromkeys(audit.problems_of(app, state)))
+        problems.update(dict.fromkeys(startup.problems_of(app, state)))
     return [*problems]
 
 

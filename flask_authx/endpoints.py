@@ -14,9 +14,10 @@ from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
 
-from flask_authx import jar, logout, revoking, rotation
+from flask_authx import jar, logins, logout, revoking, rotation
 from flask_authx.app import registry
 from flask_authx.app.state import AppState, memory_of, state_of, this_app, this_request
+from flask_authx.guards import check, decorators
 from flask_authx.http import caching
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement
@@ -25,7 +26,6 @@ from flask_authx.stores.session_store import Session
 from flask_authx.tokens.create import TokenOptions, Uid
 from flask_authx.tokens.token import Token, TokenPair
 
-from . import guards, logins
 from .enums import Location, TokenType
 from .errors import (
     JWTDecodeError,
@@ -55,12 +55,12 @@ def make(
     routes: list[tuple[str, str, Callable[..., Response], str]] = [
         ("/refresh", "refresh", views.refresh, "POST"),
         ("/logout", "logout", views.logout, "POST"),
-        ("/sessions", "sessions", guards.guard(callbacks, own, views.sessions), "GET"),
-        ("/sessions", "end_others", guards.guard(callbacks, own, views.end_others), "DELETE"),
+        ("/sessions", "sessions", decorators.guard(callbacks, own, views.sessions), "GET"),
+        ("/sessions", "end_others", decorators.guard(callbacks, own, views.end_others), "DELETE"),
         (
             "/sessions/<sid>",
             "end_session",
-            guards.guard(callbacks, own, views.end_session),
+            decorators.guard(callbacks, own, views.end_session),
             "DELETE",
         ),
     ]
@@ -91,7 +91,7 @@ class _Views:
             if state.settings.uses_cookies:
                 # There is no token yet whose CSRF value could be asked for, and a user who has
                 # been logged in as somebody else tells that one's account what isn't meant for it.
-                guards.check_origin(state, current)
+                check.check_origin(state, current)
             uid: object = app.ensure_sync(authenticate)()
             if uid is None or uid is False:
                 raise state.dress(LoginFailedError())

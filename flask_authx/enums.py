@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
@@ -34,6 +35,7 @@ MAY_GO_UNCHECKED = frozenset({TokenType.ACCESS})
 #: At the public edge a member of a closed set may be given as the string that it is.
 TokenTypeName: TypeAlias = TokenType | Literal["access", "refresh"]
 LocationName: TypeAlias = Location | Literal["headers", "cookies", "query", "json"]
+Locations: TypeAlias = LocationName | Iterable[LocationName]
 
 
 class Algorithm(StrEnum):

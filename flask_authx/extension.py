@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import Any, Literal, Protocol, TypeVar, cast, overload
 
 from flask import Blueprint, Flask, has_request_context
 from werkzeug.wrappers import Response as BaseResponse
@@ -16,6 +16,8 @@ from flask_authx.app import registry
 from flask_authx.app.build import build_state
 from flask_authx.app.identity import current_token, current_user, load_user
 from flask_authx.app.state import current_state, memory_of, states, this_app, this_request
+from flask_authx.guards import check, decorators
+from flask_authx.guards.decorators import requirement_from
 from flask_authx.http.callbacks import Callbacks, is_async, takes_claims, with_claims
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
@@ -23,18 +25,15 @@ from flask_authx.settings import parsers
 from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.session_store import Session, SessionStore
 from flask_authx.tokens.create import Expiry, TokenOptions, Uid, new_id
-from flask_authx.tokens.scopes import scope_list
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
-from . import audit, endpoints, guards, implicit, jar, logins, logout, minting, revoking, rotation
-from .enums import MAY_GO_UNCHECKED, LocationName, OnInvalid, TokenType, TokenTypeName
+from . import endpoints, implicit, jar, logins, logout, minting, revoking, rotation, startup
+from .enums import Locations, OnInvalid, TokenType, TokenTypeName
 from .errors import AuthXException, BadConfigurationError
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=Callable[..., Any])
 T = TypeVar("T")
-
-Locations: TypeAlias = LocationName | Iterable[LocationName]
 
 
 class Decorator(Protocol):
@@ -95,7 +94,7 @@ class AuthX:
                 "call init_app once, or give the second object a name of its own."
             )
         state = build_state(app, callbacks, self._clock, self._ids, rotation.end_reused)
-        problems = audit.collisions(app, state)
+        problems = startup.collisions(app, state)
         if problems:
             raise BadConfigurationError(problems)
         if state.settings.decode_leeway > 300:
@@ -103,7 +102,7 @@ class AuthX:
                 f"{state.settings.prefix}DECODE_LEEWAY is above 300 seconds", stacklevel=2
             )
         states(app)[callbacks.name] = state
-        audit.watch(app, state)
+        startup.watch(app, state)
         implicit.watch(app, state)
         _register_defaults(app)
 
@@ -434,7 +433,7 @@ class AuthX:
 
         :raises CrossOriginError: if it is refused. ``JWT_TRUSTED_ORIGINS`` are not.
         """
-        guards.check_origin(current_state(self._callbacks), this_request())
+        check.check_origin(current_state(self._callbacks), this_request())
 
     # Reading
 
@@ -470,8 +469,8 @@ class AuthX:
         :raises MalformedRequestError: if there are two, or half a token.
         """
         state = current_state(self._callbacks)
-        requirement = _requirement(type=type, optional=optional, locations=locations)
-        return guards.find(state, this_request(), requirement)
+        requirement = requirement_from(type=type, optional=optional, locations=locations)
+        return check.find(state, this_request(), requirement)
 
     def verify_token(
         self,
@@ -491,9 +490,9 @@ class AuthX:
         :raises AuthXException: if the token isn't accepted.
         """
         state = current_state(self._callbacks)
-        requirement = _requirement(type=type, fresh=fresh, max_age=max_age, scopes=scopes)
+        requirement = requirement_from(type=type, fresh=fresh, max_age=max_age, scopes=scopes)
         found = _request_token(token, requirement.type)
-        return guards.verify(this_app(), state, found, requirement, RequestContext())
+        return check.verify(this_app(), state, found, requirement, RequestContext())
 
     def decode_token(self, token: str | RequestToken) -> Token:
         """The token of whichever type, if its signature and claims are good.
@@ -630,7 +629,7 @@ class AuthX:
         :param locations: where to look, instead of ``JWT_TOKEN_LOCATION``.
         :raises BadConfigurationError: if a refresh token is to go unchecked.
         """
-        requirement = _requirement(
+        requirement = requirement_from(
             type=type,
             fresh=fresh,
             max_age=max_age,
@@ -671,7 +670,7 @@ class AuthX:
         :param check_revocation: as for :meth:`token_required`.
         """
         on_invalid = parsers.member(OnInvalid)(on_invalid)
-        requirement = _requirement(
+        requirement = requirement_from(
             type=type,
             optional=True,
             on_invalid=on_invalid,
@@ -697,7 +696,7 @@ class AuthX:
         locations: Locations | None = None,
     ) -> Any:
         """Guard a view with an access token."""
-        requirement = _requirement(check_revocation=check_revocation, locations=locations)
+        requirement = requirement_from(check_revocation=check_revocation, locations=locations)
         return self._guard(view, requirement)
 
     @overload
@@ -710,7 +709,7 @@ class AuthX:
         self, view: Any = None, /, *, locations: Locations | None = None
     ) -> Any:
         """Guard a view with a refresh token."""
-        return self._guard(view, _requirement(type=TokenType.REFRESH, locations=locations))
+        return self._guard(view, requirement_from(type=TokenType.REFRESH, locations=locations))
 
     @overload
     def fresh_token_required(self, view: F, /) -> F: ...
@@ -738,7 +737,7 @@ class AuthX:
 
         :param max_age: as for :meth:`token_required`.
         """
-        requirement = _requirement(
+        requirement = requirement_from(
             fresh=True, max_age=max_age, check_revocation=check_revocation, locations=locations
         )
         return self._guard(view, requirement)
@@ -761,7 +760,7 @@ class AuthX:
             raise TypeError("name each scope as a text: @authx.scopes_required('users:read')")
         if not scopes:
             raise ValueError("name at least one scope: @authx.scopes_required('users:read')")
-        requirement = _requirement(
+        requirement = requirement_from(
             scopes=scopes,
             all_required=all_required,
             check_revocation=check_revocation,
@@ -786,7 +785,7 @@ class AuthX:
         Blueprints inside it are covered unless they are protected themselves. Static files are
         public.
         """
-        requirement = _requirement(
+        requirement = requirement_from(
             type=type,
             fresh=fresh,
             max_age=max_age,
@@ -803,45 +802,8 @@ class AuthX:
 
     def _guard(self, view: Any, requirement: Requirement) -> Any:
         if view is None:
-            return functools.partial(guards.guard, self._callbacks, requirement)
-        return guards.guard(self._callbacks, requirement, view)
-
-
-def _requirement(
-    *,
-    check_revocation: bool = True,
-    type: TokenTypeName = "access",
-    max_age: timedelta | int | None = None,
-    scopes: Iterable[str] = (),
-    all_required: bool = True,
-    locations: Locations | None = None,
-    **asked: Any,
-) -> Requirement:
-    """A requirement from what the public edge takes: strings for the members of closed sets."""
-    type = parsers.member(TokenType)(type)
-    if not check_revocation and type not in MAY_GO_UNCHECKED:
-        raise BadConfigurationError(
-            f"check_revocation=False with a {type} token: it mints others, so whether it is "
-            "revoked is always asked."
-        )
-    if max_age is not None and not asked.get("fresh"):
-        raise BadConfigurationError("max_age= goes with fresh=True: it is about log-ins.")
-    return Requirement(
-        type=type,
-        max_age=None if max_age is None else _max_age(max_age),
-        check_revocation=check_revocation,
-        scopes=tuple(scope_list(scopes)),
-        all_scopes=all_required,
-        locations=None if locations is None else parsers.locations(locations),
-        **asked,
-    )
-
-
-def _max_age(value: timedelta | int) -> int:
-    try:
-        return parsers.seconds(value)
-    except ValueError as error:
-        raise ValueError(f"max_age: {error}") from None
+            return functools.partial(decorators.guard, self._callbacks, requirement)
+        return decorators.guard(self._callbacks, requirement, view)
 
 
 def _request_token(token: str | RequestToken, type: TokenType) -> RequestToken:

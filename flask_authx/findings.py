@@ -8,9 +8,9 @@ from enum import StrEnum
 from flask import Flask
 
 from flask_authx.app.state import AppState
+from flask_authx.guards import rules
 from flask_authx.settings.options import Settings
 
-from . import audit
 from .enums import Location
 
 
@@ -60,7 +60,7 @@ class Subject:
         named = [
             requirement.locations or frozenset()
             for endpoint in self.app.view_functions
-            for _, requirement, _ in audit.guards_of(self.app, self.state, endpoint)
+            for _, requirement, _ in rules.guards_of(self.app, self.state, endpoint)
             if requirement is not None
         ]
         return self.settings.token_location.union(*named)

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from flask import Flask, has_request_context
 
-from flask_authx import jar, revoking
+from flask_authx import jar, minting, revoking
 from flask_authx.app.state import AppState, memory_of, this_request
+from flask_authx.guards import check
 from flask_authx.sessions.client import MAX_TEXT, Client, _is_plain, check_name
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.stores.base import StoreError
@@ -17,7 +18,6 @@ from flask_authx.stores.session_store import Session
 from flask_authx.tokens.create import Expiry, SessionClaims, TokenOptions, Uid, subject
 from flask_authx.tokens.token import CreatedToken, Token, TokenPair
 
-from . import guards, minting
 from .enums import Detail, TokenType
 from .errors import FreshTokenRequiredError, StoreUnavailableError
 
@@ -150,7 +150,7 @@ def reauthenticate(app: Flask, state: AppState, uid: Uid, expiry: Expiry | None)
             "one with authx.login(uid)"
         )
     if token.sub != subject(uid):
-        raise guards.refuse(app, state, token, FreshTokenRequiredError())
+        raise check.refuse(app, state, token, FreshTokenRequiredError())
     refuse_bypass(state, token)
     options = TokenOptions(
         fresh=True,

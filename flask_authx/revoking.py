@@ -12,6 +12,7 @@ from blinker import Signal
 from flask import Flask, has_request_context
 
 from flask_authx.app.state import AppState, memory_of, this_request
+from flask_authx.guards.check import settle
 from flask_authx.http.context import RequestContext
 from flask_authx.http.verifier import Pending
 from flask_authx.sessions.revocations import Revocations
@@ -23,7 +24,6 @@ from flask_authx.tokens.token import RequestToken, Token
 
 from .enums import OnError
 from .errors import AuthXException, StoreUnavailableError
-from .guards import settle
 from .signals import announce_reuse, session_revoked, subject_revoked, token_revoked
 
 _log = logging.getLogger("flask_authx")

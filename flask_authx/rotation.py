@@ -14,9 +14,10 @@ from typing import Any, cast
 from flask import Flask, has_request_context
 from werkzeug.exceptions import MethodNotAllowed
 
-from flask_authx import jar, revoking
+from flask_authx import jar, logins, minting, revoking
 from flask_authx.app.identity import load_user
 from flask_authx.app.state import AppState, memory_of, this_request
+from flask_authx.guards import check
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import USED_AGAIN
@@ -28,7 +29,6 @@ from flask_authx.tokens.create import SessionClaims, TokenOptions
 from flask_authx.tokens.scopes import grants, scope_list
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
-from . import guards, logins, minting
 from .enums import Location, TokenType
 from .errors import (
     AuthXException,
@@ -92,7 +92,7 @@ def refresh(
         refusal: AuthXException = StoreUnavailableError(description=what)
     except AuthXException as error:
         refusal = error
-    raise guards.refuse(app, state, token, refusal)
+    raise check.refuse(app, state, token, refusal)
 
 
 def _verified(
@@ -102,13 +102,13 @@ def _verified(
     found: RequestToken | None
     if sent is None:
         current = this_request()
-        guards.check(app, state, current, _REFRESH)
+        check.check(app, state, current, _REFRESH)
         memory = memory_of(current, state)
         found = state.verifier.finder.find(current, _REFRESH.type, None)
     else:
         found = sent if isinstance(sent, RequestToken) else RequestToken(sent, type=_REFRESH.type)
         memory = RequestContext()
-        memory.token = guards.verify(app, state, found, _REFRESH, memory)
+        memory.token = check.verify(app, state, found, _REFRESH, memory)
     # A guard that isn't optional lets nobody pass.
     return cast(Token, memory.token), memory, cast(RequestToken, found).location
 

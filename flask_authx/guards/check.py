@@ -1,63 +1,28 @@
-"""Guards: the decorators' inside, and the check that they and the hook make.
-
-A check is written once. Where an async callback has to be waited for, it stops, the answer is
-awaited by an async view or on behalf of a sync one, and the same check starts again, knowing it.
-"""
+"""The check of a request, which the decorators and the before_request hook make alike."""
 
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
 
 from flask import Flask, Request, after_this_request, has_request_context
 
 from flask_authx.app.awaiting import wait
 from flask_authx.app.identity import forget, identify
-from flask_authx.app.registry import mark
-from flask_authx.app.state import AppState, memory_of, state_of, this_app, this_request
+from flask_authx.app.state import AppState, memory_of, this_request
+from flask_authx.enums import Location, OnInvalid
+from flask_authx.errors import AuthXException, MissingTokenError, ReusedTokenError
 from flask_authx.http import csrf
 from flask_authx.http.caching import add_cache_headers, is_in_query
-from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import Pending
+from flask_authx.signals import (
+    announce_accepted,
+    announce_refused,
+    announce_unchecked,
+    token_accepted,
+)
 from flask_authx.tokens.token import RequestToken, Token
-
-from .enums import Location, OnInvalid
-from .errors import AuthXException, MissingTokenError, ReusedTokenError
-from .signals import announce_accepted, announce_refused, announce_unchecked, token_accepted
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def guard(callbacks: Callbacks, requirement: Requirement, view: F) -> F:
-    """The view with a check before it.
-
-    :raises TypeError: if it is not a view function.
-    """
-    if inspect.isclass(view) or not callable(view):
-        raise TypeError(
-            "a guard goes on a function: for a class-based view use its `decorators` list or its "
-            "methods, and give options by keyword, as in @authx.token_required(type='refresh')"
-        )
-
-    @functools.wraps(view)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        app = this_app()
-        check(app, state_of(app, callbacks), this_request(), requirement)
-        return view(*args, **kwargs)
-
-    @functools.wraps(view)
-    async def guarded_async(*args: Any, **kwargs: Any) -> Any:
-        app = this_app()
-        await check_async(app, state_of(app, callbacks), this_request(), requirement)
-        return await view(*args, **kwargs)
-
-    outer = guarded_async if inspect.iscoroutinefunction(view) else guarded
-    mark(callbacks, requirement, outer, view)
-    return cast(F, outer)
 
 
 def check(app: Flask, state: AppState, current: Request, requirement: Requirement) -> None:

@@ -11,10 +11,10 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from flask_authx.app.state import AppState
+from flask_authx.enums import OnInvalid
 from flask_authx.http.requirement import Requirement
 
-from .audit import ANY_METHOD, BUILT_IN, NOBODY, STATIC, guards_of
-from .enums import OnInvalid
+from .rules import ANY_METHOD, BUILT_IN, NOBODY, STATIC, guards_of
 
 #: Columns of a terminal.
 _WIDTH = 80
