@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flask_authx import jar
+from flask_authx.actions import set_cookies
 from flask_authx.guards import rules
 from flask_authx.stores.base import Risk, StoreError
 
@@ -121,10 +121,10 @@ def refresh_path(subject: Subject) -> Iterator[Finding]:
     if not settings.uses_cookies or subject.state.sessions is None:
         return
     path = settings.refresh_cookie_path
-    if path is None and jar.home(app, subject.state) is not None:
+    if path is None and set_cookies.home(app, subject.state) is not None:
         return
-    path = jar.DEFAULT_HOME if path is None else path
-    if not jar.is_seen(app, path):
+    path = set_cookies.DEFAULT_HOME if path is None else path
+    if not set_cookies.is_seen(app, path):
         yield Finding(
             Level.HINT if settings.refresh_cookie_path else Level.WARNING,
             subject.setting("REFRESH_COOKIE_PATH"),

@@ -12,6 +12,17 @@ from typing import Any, Literal, Protocol, TypeVar, cast, overload
 from flask import Blueprint, Flask, has_request_context
 from werkzeug.wrappers import Response as BaseResponse
 
+from flask_authx import startup
+from flask_authx.actions import (
+    create,
+    list_sessions,
+    login,
+    logout,
+    refresh,
+    renewal,
+    revoke,
+    set_cookies,
+)
 from flask_authx.app import registry
 from flask_authx.app.build import build_state
 from flask_authx.app.identity import current_token, current_user, load_user
@@ -27,7 +38,7 @@ from flask_authx.stores.session_store import Session, SessionStore
 from flask_authx.tokens.create import Expiry, TokenOptions, Uid, new_id
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
-from . import endpoints, implicit, jar, logins, logout, minting, revoking, rotation, startup
+from . import blueprint
 from .enums import Locations, OnInvalid, TokenType, TokenTypeName
 from .errors import AuthXException, BadConfigurationError
 
@@ -93,7 +104,7 @@ class AuthX:
                 f"the app {app.name!r} already has an AuthX object named {callbacks.name!r}: "
                 "call init_app once, or give the second object a name of its own."
             )
-        state = build_state(app, callbacks, self._clock, self._ids, rotation.end_reused)
+        state = build_state(app, callbacks, self._clock, self._ids, refresh.end_reused)
         problems = startup.collisions(app, state)
         if problems:
             raise BadConfigurationError(problems)
@@ -103,7 +114,7 @@ class AuthX:
             )
         states(app)[callbacks.name] = state
         startup.watch(app, state)
-        implicit.watch(app, state)
+        renewal.watch(app, state)
         _register_defaults(app)
 
     # Callbacks
@@ -187,7 +198,7 @@ class AuthX:
             logins of the user are over: a new one must not be among them.
         """
         state = current_state(self._callbacks)
-        logins.refuse_bypass(state, login)
+        create.refuse_bypass(state, login)
         options = TokenOptions(
             fresh=fresh,
             headers=headers,
@@ -195,10 +206,10 @@ class AuthX:
             data=data,
             audience=audience,
             scopes=scopes,
-            until=minting.last_second(state, login),
+            until=create.last_second(state, login),
         )
-        opened = revoking.new_login(state, uid, login)
-        return minting.create_token(state, TokenType.ACCESS, opened, options).token
+        opened = create.new_login(state, uid, login)
+        return create.create_token(state, TokenType.ACCESS, opened, options).token
 
     def create_refresh_token(
         self,
@@ -216,12 +227,12 @@ class AuthX:
         :raises RuntimeError: if logins are kept in a store: :meth:`login` opens one.
         """
         state = current_state(self._callbacks)
-        logins.refuse_rowless(state, "create_refresh_token()")
+        create.refuse_rowless(state, "create_refresh_token()")
         options = TokenOptions(
             headers=headers, expiry=expiry, data=data, audience=audience, scopes=scopes
         )
-        opened = revoking.new_login(state, uid, login)
-        return minting.create_token(state, TokenType.REFRESH, opened, options).token
+        opened = create.new_login(state, uid, login)
+        return create.create_token(state, TokenType.REFRESH, opened, options).token
 
     def create_token_pair(
         self,
@@ -243,8 +254,8 @@ class AuthX:
         :raises RuntimeError: if logins are kept in a store: :meth:`login` opens one.
         """
         state = current_state(self._callbacks)
-        logins.refuse_rowless(state, "create_token_pair()")
-        login = revoking.new_login(state, uid, None)
+        create.refuse_rowless(state, "create_token_pair()")
+        login = create.new_login(state, uid, None)
         access, refresh = (
             TokenOptions(
                 fresh=fresh and type is TokenType.ACCESS,
@@ -259,9 +270,9 @@ class AuthX:
                 (TokenType.REFRESH, refresh_expiry, refresh_scopes),
             )
         )
-        return minting.pair_of(
-            minting.create_token(state, TokenType.ACCESS, login, access),
-            minting.create_token(state, TokenType.REFRESH, login, refresh),
+        return create.pair_of(
+            create.create_token(state, TokenType.ACCESS, login, access),
+            create.create_token(state, TokenType.REFRESH, login, refresh),
         )
 
     # Logins that are kept in a store
@@ -293,7 +304,7 @@ class AuthX:
         :raises ValueError: if a value is out of bounds.
         """
         options = TokenOptions(fresh=fresh, data=data, audience=audience, scopes=scopes)
-        return logins.open_login(this_app(), current_state(self._callbacks), uid, options, name)
+        return login.open_login(this_app(), current_state(self._callbacks), uid, options, name)
 
     def refresh(
         self,
@@ -323,7 +334,7 @@ class AuthX:
         :raises werkzeug.exceptions.MethodNotAllowed: if the request's method is a safe one.
         :raises RuntimeError: as :meth:`login` does.
         """
-        return rotation.refresh(this_app(), current_state(self._callbacks), token, scopes, data)
+        return refresh.refresh(this_app(), current_state(self._callbacks), token, scopes, data)
 
     def reauthenticate(self, uid: Uid, *, expiry: Expiry | None = None) -> str:
         """A fresh access token for the current login: for a user who has proved again who they are.
@@ -337,7 +348,7 @@ class AuthX:
         :raises RuntimeError: if nobody is authenticated: guard the view.
         """
         state = current_state(self._callbacks)
-        return logins.reauthenticate(this_app(), state, uid, expiry).token
+        return login.reauthenticate(this_app(), state, uid, expiry).token
 
     def sessions(self, uid: Uid) -> list[Session]:
         """A user's logins that go on, the latest seen first.
@@ -345,7 +356,7 @@ class AuthX:
         :raises StoreUnavailableError: if a store can't answer.
         :raises RuntimeError: if logins are not kept in a store.
         """
-        return logins.logins_of(current_state(self._callbacks), uid)
+        return list_sessions.logins_of(current_state(self._callbacks), uid)
 
     def name_session(self, sid: str, name: str | None) -> bool:
         """Give a login a name for its owner to know it by, and say whether there is such a login.
@@ -357,7 +368,7 @@ class AuthX:
         :raises RuntimeError: as :meth:`login` does.
         :raises ValueError: if the sid or the name can't be one.
         """
-        return logins.rename(current_state(self._callbacks), sid, name)
+        return list_sessions.rename(current_state(self._callbacks), sid, name)
 
     def blueprint(
         self,
@@ -377,7 +388,7 @@ class AuthX:
             request, and returns the ``uid`` of whoever has shown who they are, or ``None`` to
             refuse with a 401. It may be ``async``. Limiting attempts is the app's own.
         """
-        return endpoints.make(
+        return blueprint.make(
             self._callbacks, url_prefix, name or self._callbacks.name, authenticate
         )
 
@@ -396,7 +407,7 @@ class AuthX:
         :raises RuntimeError: if ``JWT_TOKEN_LOCATION`` has no cookies.
         """
         state = current_state(self._callbacks)
-        jar.put(this_app(), state, response, token, TokenType.ACCESS, max_age=max_age)
+        set_cookies.put(this_app(), state, response, token, TokenType.ACCESS, max_age=max_age)
 
     def set_refresh_cookies(
         self, response: BaseResponse, token: str, max_age: int | None = None
@@ -407,23 +418,27 @@ class AuthX:
             would see the cookie.
         """
         state = current_state(self._callbacks)
-        jar.put(this_app(), state, response, token, TokenType.REFRESH, max_age=max_age)
+        set_cookies.put(this_app(), state, response, token, TokenType.REFRESH, max_age=max_age)
 
     def set_cookies(self, response: BaseResponse, pair: TokenPair) -> None:
         """Set the cookies of both tokens of a pair. As the two above."""
-        jar.put_pair(this_app(), current_state(self._callbacks), response, pair)
+        set_cookies.put_pair(this_app(), current_state(self._callbacks), response, pair)
 
     def unset_access_cookies(self, response: BaseResponse) -> None:
         """Make the browser forget the access token: by the attributes it was set with."""
-        jar.take_back(this_app(), current_state(self._callbacks), response, TokenType.ACCESS)
+        set_cookies.take_back(
+            this_app(), current_state(self._callbacks), response, TokenType.ACCESS
+        )
 
     def unset_refresh_cookies(self, response: BaseResponse) -> None:
         """Make the browser forget the refresh token."""
-        jar.take_back(this_app(), current_state(self._callbacks), response, TokenType.REFRESH)
+        set_cookies.take_back(
+            this_app(), current_state(self._callbacks), response, TokenType.REFRESH
+        )
 
     def unset_cookies(self, response: BaseResponse) -> None:
         """Make the browser forget both tokens. That ends no login: :meth:`logout` does."""
-        jar.take_back(this_app(), current_state(self._callbacks), response, *TokenType)
+        set_cookies.take_back(this_app(), current_state(self._callbacks), response, *TokenType)
 
     def check_origin(self) -> None:
         """Refuse a request that a page of another site has made a browser send.
@@ -539,7 +554,7 @@ class AuthX:
         :raises RuntimeError: if there is no current token, no store, or if the app's session holds
             uncommitted writes in the SQLite file that must be written to.
         """
-        revoking.revoke_token(this_app(), current_state(self._callbacks), token, reason)
+        revoke.revoke_token(this_app(), current_state(self._callbacks), token, reason)
 
     def revoke_session(self, sid: str, *, reason: str | None = None) -> None:
         """Revoke a login: its access tokens, its refresh tokens, and those being minted now.
@@ -549,7 +564,7 @@ class AuthX:
         :param sid: the claim that the tokens of a login share.
         :raises ValueError: if it can't be one.
         """
-        revoking.revoke_session(this_app(), current_state(self._callbacks), sid, reason)
+        revoke.revoke_session(this_app(), current_state(self._callbacks), sid, reason)
 
     def revoke_subject(
         self, uid: Uid, *, keep: str | None = None, reason: str | None = None
@@ -563,7 +578,7 @@ class AuthX:
             changed. One that has been revoked before stays so.
         :raises ValueError: if the uid or the sid can't be one.
         """
-        revoking.revoke_subject(this_app(), current_state(self._callbacks), uid, keep, reason)
+        revoke.revoke_subject(this_app(), current_state(self._callbacks), uid, keep, reason)
 
     def logout(self, *, reason: str | None = None) -> None:
         """Revoke the login of the request's token; do nothing if there is none.
@@ -588,7 +603,7 @@ class AuthX:
         :raises ValueError: if a callback is registered, which wants the token's text, and a
             :class:`Token` is given that isn't the current one.
         """
-        return revoking.is_revoked(this_app(), current_state(self._callbacks), token)
+        return revoke.is_revoked(this_app(), current_state(self._callbacks), token)
 
     # Guards
 

@@ -11,12 +11,13 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from flask_authx import revoking
+from flask_authx.actions.list_sessions import logins_of
+from flask_authx.actions.login import sessions_of
+from flask_authx.actions.revoke import check_sid, revoke_session, revoke_subject
 from flask_authx.app.state import AppState, this_app
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 
-from . import logins
 from .store_commands import as_json_option, chosen, failures, name_option, shared, user
 
 _COLUMNS = ("sid", "name", "created", "last seen", "expires", "user agent", "address")
@@ -51,7 +52,7 @@ def list_sessions(*, uid: str, as_json: bool, name: str | None) -> None:
     """List a user's logins that go on, the latest seen first."""
     state = shared(chosen(name))
     with failures():
-        listed = logins.logins_of(state, uid)
+        listed = logins_of(state, uid)
     if as_json:
         click.echo(json.dumps([one.to_dict() for one in listed], indent=2))
         return
@@ -104,24 +105,24 @@ def revoke_sessions(
         raise click.UsageError("--keep goes with --subject.")
     state = shared(chosen(name))
     with failures():
-        logins.sessions_of(state)
+        sessions_of(state)
         if subject is None:
             _revoke_each(state, sids, reason)
         else:
             actor = f"cli:{user()}"
-            revoking.revoke_subject(this_app(), state, subject, keep, reason, actor=actor)
+            revoke_subject(this_app(), state, subject, keep, reason, actor=actor)
             kept = "" if keep is None else f", but for the login {keep}"
             click.echo(f"Revoked all logins of {subject} that have begun so far{kept}.")
 
 
 def _revoke_each(state: AppState, sids: Sequence[str], reason: str | None) -> None:
     for sid in sids:
-        revoking.check_sid(sid)
+        check_sid(sid)
     for sid in sids:
         said = f"Revoked the login {sid}."
         # If the store fails, the revocation says so.
         with contextlib.suppress(StoreError):
-            if logins.sessions_of(state).find(sid) is None:
+            if sessions_of(state).find(sid) is None:
                 said = f"No login {sid} is kept. If there are tokens of it, they are revoked."
-        revoking.revoke_session(this_app(), state, sid, reason, actor=f"cli:{user()}")
+        revoke_session(this_app(), state, sid, reason, actor=f"cli:{user()}")
         click.echo(said)

@@ -9,12 +9,12 @@ from typing import Any
 
 from flask import Flask
 
+from flask_authx.actions import set_cookies
 from flask_authx.app.build import snapshot
 from flask_authx.app.registry import chain, maker_of, marks_of, rules_for, serve, wrappers_of
 from flask_authx.app.state import AppState, states, this_request
 from flask_authx.guards.rules import check_rules
 
-from . import jar
 from .enums import SameSite
 from .errors import BadConfigurationError
 
@@ -207,7 +207,7 @@ def homeless(app: Flask, state: AppState) -> Iterator[str]:
         )
     if state.settings.uses_cookies and state.settings.refresh_cookie_path is None:
         try:
-            jar.home(app, state)
+            set_cookies.home(app, state)
         except BadConfigurationError as error:
             yield from error.problems
     mine = _own_rules(app, state)

@@ -17,13 +17,13 @@ import click
 from flask import Flask
 from flask.cli import with_appcontext
 
+from flask_authx.actions.revoke import revoke_session, revoke_subject, revoke_token, store_of
 from flask_authx.app.state import EXTENSION, AppState, this_app
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.stores.base import StoreError, UncommittedWritesError
 from flask_authx.stores.blocklist import Kind
 
-from . import revoking
 from .errors import JWTDecodeError, StoreUnavailableError, TokenExpiredError
 
 #: The spans in which entries expire, and the seconds from now at which each ends.
@@ -63,10 +63,10 @@ def revoke(*, name: str | None, reason: str | None, **what: Any) -> None:
     actor = f"cli:{user()}"
     with failures():
         if session is not None:
-            revoking.revoke_session(app, state, session, reason, actor=actor)
+            revoke_session(app, state, session, reason, actor=actor)
             click.echo(f"Revoked the login {session}.")
         elif subject is not None:
-            revoking.revoke_subject(app, state, subject, keep, reason, actor=actor)
+            revoke_subject(app, state, subject, keep, reason, actor=actor)
             kept = "" if keep is None else f", but for the login {keep}"
             click.echo(f"Revoked all logins of {subject} that have begun so far{kept}.")
         else:
@@ -79,7 +79,7 @@ def _revoke_token(app: Flask, state: AppState, raw: str, reason: str | None, act
     except TokenExpiredError:
         click.echo("The token has expired by itself: there was nothing to revoke.")
         return
-    revoking.revoke_token(app, state, token, reason, actor=actor)
+    revoke_token(app, state, token, reason, actor=actor)
     click.echo(f"Revoked the {token.type} token {token.jti} of {token.sub}.")
 
 
@@ -94,7 +94,7 @@ def blocklist(*, as_json: bool, name: str | None) -> None:
     fails.
     """
     with failures():
-        revocations = revoking.store_of(shared(chosen(name)))
+        revocations = store_of(shared(chosen(name)))
         now = revocations.now()
         bounds = [now + seconds for _, seconds in SPANS]
         counts = revocations.ask_store(revocations.store.count, bounds)
@@ -130,7 +130,7 @@ def prune(*, name: str | None) -> None:
     if state.trail is None:
         shared(state)
     with failures():
-        revocations = revoking.store_of(state)
+        revocations = store_of(state)
         for what, kept in (("revocations", revocations), ("logins", state.sessions)):
             if kept is None or kept.store.per_process:
                 continue

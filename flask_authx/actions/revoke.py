@@ -12,19 +12,17 @@ from blinker import Signal
 from flask import Flask, has_request_context
 
 from flask_authx.app.state import AppState, memory_of, this_request
+from flask_authx.errors import AuthXException, StoreUnavailableError
 from flask_authx.guards.check import settle
 from flask_authx.http.context import RequestContext
 from flask_authx.http.verifier import Pending
 from flask_authx.sessions.revocations import Revocations
+from flask_authx.signals import announce_reuse, session_revoked, subject_revoked, token_revoked
 from flask_authx.stores.base import StoreError, UncommittedWritesError
 from flask_authx.stores.blocklist import Kind, Record
 from flask_authx.tokens import claims
-from flask_authx.tokens.create import SessionClaims, Uid, subject
+from flask_authx.tokens.create import Uid, subject
 from flask_authx.tokens.token import RequestToken, Token
-
-from .enums import OnError
-from .errors import AuthXException, StoreUnavailableError
-from .signals import announce_reuse, session_revoked, subject_revoked, token_revoked
 
 _log = logging.getLogger("flask_authx")
 #: Characters.
@@ -208,22 +206,6 @@ def is_revoked(app: Flask, state: AppState, token: str | RequestToken | Token) -
         except Pending as pending:
             stopped = pending
         settle(app, state, stopped)
-
-
-def new_login(state: AppState, uid: Uid, continued: Token | None) -> SessionClaims:
-    """A new login that no revocation so far ends, or the one that a verified token belongs to.
-
-    :raises StoreUnavailableError: if the store can't say which logins of the user are over.
-    """
-    earliest = 0
-    if continued is None and state.revocations is not None:
-        try:
-            earliest = state.revocations.earliest_login(subject(uid))
-        except StoreError:
-            if state.settings.blocklist_on_error is OnError.REFUSE:
-                raise state.dress(StoreUnavailableError()) from None
-            _log.warning("a login was opened without knowing which are revoked")
-    return state.creator.session(uid, continued, earliest)
 
 
 def store_of(state: AppState) -> Revocations:

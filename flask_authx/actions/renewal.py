@@ -11,9 +11,10 @@ import logging
 from flask import Flask, Request, Response
 from werkzeug.exceptions import HTTPException
 
-from flask_authx import jar, revoking
 from flask_authx.app.identity import load_user
 from flask_authx.app.state import AppState, memory_of, this_request
+from flask_authx.enums import Location, TokenType
+from flask_authx.errors import AuthXException
 from flask_authx.http import caching
 from flask_authx.http.cookies import sets
 from flask_authx.settings.options import Settings
@@ -21,9 +22,7 @@ from flask_authx.stores.base import StoreError
 from flask_authx.tokens.create import TokenOptions
 from flask_authx.tokens.token import Token
 
-from . import logins, minting
-from .enums import Location, TokenType
-from .errors import AuthXException
+from . import create, login, revoke, set_cookies
 
 _log = logging.getLogger("flask_authx")
 _COOKIES = frozenset({Location.COOKIES})
@@ -79,7 +78,7 @@ def _last_part(settings: Settings, token: Token) -> int:
 
 def _end(state: AppState, token: Token, now: int) -> int:
     """When the next token ends: it lives no longer than this one, and not beyond the login."""
-    return min(now + token.exp - token.iat, minting.end_of(state, token))
+    return min(now + token.exp - token.iat, create.end_of(state, token))
 
 
 def _is_wanted(settings: Settings, current: Request) -> bool:
@@ -112,25 +111,25 @@ def _may_go_on(app: Flask, state: AppState, current: Request, token: Token) -> b
     :raises StoreError: if the store of logins can't say.
     """
     memory = memory_of(current, state)
-    if state.revocable and revoking.is_revoked(app, state, memory.raw or token):
+    if state.revocable and revoke.is_revoked(app, state, memory.raw or token):
         return False
     if state.callbacks.subject is not None:
         load_user(state, memory)
     if state.sessions is None:
         return True
     session = state.sessions.find(token.sid)
-    return session is not None and state.sessions.touch(session, logins.client_of(state))
+    return session is not None and state.sessions.touch(session, login.client_of(state))
 
 
 def _renew(app: Flask, state: AppState, token: Token, response: Response) -> None:
     options = TokenOptions(
         scopes=sorted(token.scopes) or None,
         audience=token.aud or None,
-        data=minting.carried(state, token),
+        data=create.carried(state, token),
         until=_end(state, token, int(state.clock())),
     )
     login = state.creator.session(token.sub, token)
-    minted = minting.create_token(state, TokenType.ACCESS, login, options)
+    minted = create.create_token(state, TokenType.ACCESS, login, options)
     # Too late for what is done after this request.
     caching.no_store(response)
-    jar.put(app, state, response, minted.token, TokenType.ACCESS)
+    set_cookies.put(app, state, response, minted.token, TokenType.ACCESS)

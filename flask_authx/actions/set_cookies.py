@@ -11,11 +11,10 @@ from werkzeug.wrappers import Response
 
 from flask_authx.app.registry import maker_of
 from flask_authx.app.state import AppState, memory_of, this_request
+from flask_authx.enums import TokenType
+from flask_authx.errors import BadConfigurationError, JWTDecodeError
 from flask_authx.http import cookies
 from flask_authx.tokens.token import CreatedToken, TokenPair
-
-from .enums import TokenType
-from .errors import BadConfigurationError, JWTDecodeError
 
 _log = logging.getLogger("flask_authx")
 

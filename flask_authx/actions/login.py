@@ -1,4 +1,4 @@
-"""Logins, as the app asks for them: open one, prove it again, list those of a user."""
+"""Logging in: a session is opened, and proved again."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from dataclasses import replace
 
 from flask import Flask, has_request_context
 
-from flask_authx import jar, minting, revoking
 from flask_authx.app.state import AppState, memory_of, this_request
+from flask_authx.enums import Detail, TokenType
+from flask_authx.errors import FreshTokenRequiredError, StoreUnavailableError
 from flask_authx.guards import check
 from flask_authx.sessions.client import MAX_TEXT, Client, _is_plain, check_name
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 from flask_authx.tokens.create import Expiry, SessionClaims, TokenOptions, Uid, subject
-from flask_authx.tokens.token import CreatedToken, Token, TokenPair
+from flask_authx.tokens.token import CreatedToken, TokenPair
 
-from .enums import Detail, TokenType
-from .errors import FreshTokenRequiredError, StoreUnavailableError
+from . import create, revoke, set_cookies
+from .create import refuse_bypass
 
 
 def sessions_of(state: AppState) -> Sessions:
@@ -34,32 +35,6 @@ def sessions_of(state: AppState) -> Sessions:
             f"{prefix}BLOCKLIST before authx.init_app(app)"
         )
     return state.sessions
-
-
-def refuse_rowless(state: AppState, what: str) -> None:
-    """Refuse to mint a refresh token that no row knows.
-
-    :raises RuntimeError: if logins are kept in rows, naming what opens one.
-    """
-    if state.sessions is not None:
-        raise RuntimeError(
-            f"{what} would make a refresh token that belongs to no kept login, and "
-            f"{state.settings.prefix}SESSIONS is on: use authx.login(uid), which opens one"
-        )
-
-
-def refuse_bypass(state: AppState, token: Token | None) -> None:
-    """Refuse to mint beside the rotation.
-
-    :raises RuntimeError: if the token is one that is replaced when others are minted for it.
-    """
-    if state.sessions is None or token is None:
-        return
-    if state.settings.profiles[token.type].rotates:
-        raise RuntimeError(
-            "an access token for a refresh token is what authx.refresh() mints, which also "
-            f"replaces the refresh token; {state.settings.prefix}SESSIONS is on"
-        )
 
 
 # Opening
@@ -83,11 +58,11 @@ def open_login(  # noqa: PLR0913 - a user, a name, and what the tokens say and w
     """
     sessions = sessions_of(state)
     check_name(name)
-    login = replace(revoking.new_login(state, uid, None), generation=0)
+    login = replace(create.new_login(state, uid, None), generation=0)
     # What is wrong with a claim comes out before anything is written.
     pair = _first_pair(state, login, options)
     if in_cookies:
-        jar.check(state, pair)
+        set_cookies.check(state, pair)
     sub = subject(uid)
     going_on: Sequence[Session] = ()
     over: Sequence[Session] = ()
@@ -111,15 +86,15 @@ def _first_pair(state: AppState, login: SessionClaims, options: TokenOptions) ->
     settings = state.settings
     idle = int(state.clock()) + settings.refresh_token_expires
     ends = min(login.auth_time + settings.session_lifetime, idle)
-    access = minting.create_token(state, TokenType.ACCESS, login, replace(options, until=ends))
+    access = create.create_token(state, TokenType.ACCESS, login, replace(options, until=ends))
     lasting = replace(options, fresh=False, until=ends)
-    refresh = minting.create_token(state, TokenType.REFRESH, login, lasting)
-    return minting.pair_of(access, refresh)
+    refresh = create.create_token(state, TokenType.REFRESH, login, lasting)
+    return create.pair_of(access, refresh)
 
 
 def _logins(state: AppState, sub: str) -> tuple[list[Session], list[Session]]:
     """The logins of a subject that go on, and those that a cut-off has ended."""
-    return sessions_of(state).of(sub, revoking.store_of(state).cutoffs(sub))
+    return sessions_of(state).of(sub, revoke.store_of(state).cutoffs(sub))
 
 
 def _make_room(
@@ -131,7 +106,7 @@ def _make_room(
         sessions.end(session.sid)
     reason = f"{state.settings.prefix}MAX_SESSIONS: the oldest gives way"
     for session in sessions.surplus(going_on):
-        revoking.revoke_session(app, state, session.sid, reason, actor=session.sub)
+        revoke.revoke_session(app, state, session.sid, reason, actor=session.sub)
 
 
 # Proving it again
@@ -157,42 +132,10 @@ def reauthenticate(app: Flask, state: AppState, uid: Uid, expiry: Expiry | None)
         expiry=expiry,
         scopes=sorted(token.scopes) or None,
         audience=token.aud or None,
-        data=minting.carried(state, token),
-        until=minting.last_second(state, token),
+        data=create.carried(state, token),
+        until=create.last_second(state, token),
     )
-    return minting.create_token(state, TokenType.ACCESS, state.creator.session(uid, token), options)
-
-
-# Listing
-
-
-def logins_of(state: AppState, uid: Uid) -> list[Session]:
-    """A user's logins that go on, the latest first.
-
-    :raises StoreUnavailableError: if a store can't answer.
-    """
-    sub = subject(uid)
-    sessions_of(state)
-    try:
-        return _logins(state, sub)[0]
-    except StoreError:
-        what = "The logins can't be listed right now"
-        raise state.dress(StoreUnavailableError(description=what)) from None
-
-
-def rename(state: AppState, sid: str, name: str | None) -> bool:
-    """Give a login a name, and say whether there is such a login.
-
-    :raises StoreUnavailableError: if it could not be written.
-    """
-    sessions = sessions_of(state)
-    revoking.check_sid(sid)
-    check_name(name)
-    try:
-        return sessions.rename(sid, name)
-    except StoreError:
-        what = "The name may not have been written"
-        raise state.dress(StoreUnavailableError(description=what)) from None
+    return create.create_token(state, TokenType.ACCESS, state.creator.session(uid, token), options)
 
 
 def client_of(state: AppState) -> Client:

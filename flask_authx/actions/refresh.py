@@ -14,9 +14,19 @@ from typing import Any, cast
 from flask import Flask, has_request_context
 from werkzeug.exceptions import MethodNotAllowed
 
-from flask_authx import jar, logins, minting, revoking
 from flask_authx.app.identity import load_user
 from flask_authx.app.state import AppState, memory_of, this_request
+from flask_authx.enums import Location, TokenType
+from flask_authx.errors import (
+    AuthXException,
+    InsufficientScopeError,
+    JWTDecodeError,
+    ReusedTokenError,
+    RevokedTokenError,
+    StoreUnavailableError,
+    SubjectNotFoundError,
+    TokenExpiredError,
+)
 from flask_authx.guards import check
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
@@ -29,17 +39,7 @@ from flask_authx.tokens.create import SessionClaims, TokenOptions
 from flask_authx.tokens.scopes import grants, scope_list
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
-from .enums import Location, TokenType
-from .errors import (
-    AuthXException,
-    InsufficientScopeError,
-    JWTDecodeError,
-    ReusedTokenError,
-    RevokedTokenError,
-    StoreUnavailableError,
-    SubjectNotFoundError,
-    TokenExpiredError,
-)
+from . import create, login, revoke, set_cookies
 
 #: How often a row is read again that another refresh has changed meanwhile. Once is enough, unless
 #: the store contradicts itself.
@@ -71,7 +71,7 @@ def refresh(
     :raises AuthXException: if it isn't accepted.
     :raises MethodNotAllowed: during a request with a safe method.
     """
-    sessions = logins.sessions_of(state)
+    sessions = login.sessions_of(state)
     if has_request_context() and this_request().method in SAFE_METHODS:
         # Any page can make a browser send one, and caches may answer it.
         raise MethodNotAllowed(["POST"])
@@ -80,7 +80,7 @@ def refresh(
         options = TokenOptions(
             scopes=_narrowed(token, scopes),
             audience=token.aud or None,
-            data=minting.carried(state, token) if data is None else data,
+            data=create.carried(state, token) if data is None else data,
         )
         in_cookies = location is Location.COOKIES
         if in_cookies and has_request_context():
@@ -162,10 +162,10 @@ def _rotate(app: Flask, state: AppState, sessions: Sessions, asked: _Asked) -> T
         # For the predecessor the row is as it should be: the answer to it was lost, or another tab
         # was faster.
         again = status is RefreshStatus.PREDECESSOR
-        visit = row.visit if again else sessions.next_visit(row, logins.client_of(state))
+        visit = row.visit if again else sessions.next_visit(row, login.client_of(state))
         pair = _renewed(state, asked, row, visit)
         if asked.in_cookies:
-            jar.check(state, pair)
+            set_cookies.check(state, pair)
         if again or sessions.move(row, visit):
             return pair
         # Another refresh, or the end of the login, came between reading and writing.
@@ -177,7 +177,7 @@ def end_reused(app: Flask, state: AppState, token: Token) -> None:
 
     :raises StoreUnavailableError: if that could not be written.
     """
-    revoking.revoke_session(app, state, token.sid, USED_AGAIN, actor=token.sub, reused=token)
+    revoke.revoke_session(app, state, token.sid, USED_AGAIN, actor=token.sub, reused=token)
 
 
 def _check_user(app: Flask, state: AppState, asked: _Asked) -> None:
@@ -192,7 +192,7 @@ def _check_user(app: Flask, state: AppState, asked: _Asked) -> None:
     except SubjectNotFoundError:
         why = "the app does not know the user any more"
         token = asked.token
-        revoking.revoke_session(app, state, token.sid, why, actor=token.sub)
+        revoke.revoke_session(app, state, token.sid, why, actor=token.sub)
         raise
 
 
@@ -203,6 +203,6 @@ def _renewed(state: AppState, asked: _Asked, row: Session, visit: Visit) -> Toke
         uid=row.sub, sid=row.sid, auth_time=token.auth_time, generation=visit.generation
     )
     options = replace(asked.options, until=visit.expires)
-    access = minting.create_token(state, TokenType.ACCESS, login, options)
+    access = create.create_token(state, TokenType.ACCESS, login, options)
     lasting = replace(options, scopes=sorted(token.scopes) or None)
-    return minting.pair_of(access, minting.create_token(state, TokenType.REFRESH, login, lasting))
+    return create.pair_of(access, create.create_token(state, TokenType.REFRESH, login, lasting))

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
 
-from flask_authx import jar, logins, logout, revoking, rotation
+from flask_authx.actions import list_sessions, login, logout, refresh, revoke, set_cookies
 from flask_authx.app import registry
 from flask_authx.app.state import AppState, memory_of, state_of, this_app, this_request
 from flask_authx.guards import check, decorators
@@ -102,7 +102,7 @@ class _Views:
                 )
             in_cookies = _from_browser(state, current)
             former = logout.in_cookies(state, current) if in_cookies else []
-            pair = logins.open_login(
+            pair = login.open_login(
                 app,
                 state,
                 uid,
@@ -128,7 +128,7 @@ class _Views:
     def refresh(self) -> Response:
         """New tokens for a refresh token, which they replace."""
         app, state = this_app(), self._state()
-        pair = rotation.refresh(app, state, None, None, None)
+        pair = refresh.refresh(app, state, None, None, None)
         in_cookies = self._came_in_cookie(state, TokenType.REFRESH)
         return self._answer(state, pair, in_cookies=in_cookies)
 
@@ -140,7 +140,7 @@ class _Views:
     def sessions(self) -> Response:
         """The user's logins, the latest first, and which of them this is."""
         state, token = self._state(), self._owner()
-        listed = logins.logins_of(state, token.sub)
+        listed = list_sessions.logins_of(state, token.sub)
         return jsonify(sessions=[_shown(session, token) for session in listed])
 
     def end_session(self, sid: str) -> Response:
@@ -149,18 +149,18 @@ class _Views:
         self._check_kept(state, sid, token)
         if sid == token.sid:
             return self._ended(state, functools.partial(self._end_own, state, token))
-        revoking.revoke_session(app, state, sid, None)
+        revoke.revoke_session(app, state, sid, None)
         return Response(status=204)
 
     def _end_own(self, state: AppState, token: Token) -> bool:
         """End the request's own login, and say whether its token came in a cookie."""
-        revoking.revoke_session(this_app(), state, token.sid, None)
+        revoke.revoke_session(this_app(), state, token.sid, None)
         return self._came_in_cookie(state, token.type)
 
     def end_others(self) -> Response:
         """End all of the user's logins but this one."""
         app, state, token = this_app(), self._state(), self._owner()
-        revoking.revoke_subject(app, state, token.sub, token.sid, None)
+        revoke.revoke_subject(app, state, token.sub, token.sid, None)
         return Response(status=204)
 
     def _state(self) -> AppState:
@@ -178,7 +178,7 @@ class _Views:
     def _check_kept(self, state: AppState, sid: str, token: Token) -> None:
         """Refuse a login that isn't kept, or that is another user's."""
         try:
-            session = logins.sessions_of(state).find(sid)
+            session = login.sessions_of(state).find(sid)
         except StoreError:
             raise state.dress(StoreUnavailableError()) from None
         if session is None or session.sub != token.sub:
@@ -192,7 +192,7 @@ class _Views:
         if not in_cookies:
             return jsonify(pair.to_dict())
         response = jsonify(expires_in=pair.expires_in, refresh_expires_in=pair.refresh_expires_in)
-        jar.put_pair(this_app(), state, response, pair)
+        set_cookies.put_pair(this_app(), state, response, pair)
         return response
 
     def _ended(self, state: AppState, end: Callable[[], bool]) -> Response:
@@ -210,7 +210,7 @@ class _Views:
         except (StoreUnavailableError, JWTDecodeError, MalformedRequestError) as error:
             response = app.make_response(app.handle_user_exception(error))
         if over and state.settings.uses_cookies:
-            jar.take_back(app, state, response, *TokenType)
+            set_cookies.take_back(app, state, response, *TokenType)
         return response
 
 

@@ -7,13 +7,13 @@ import contextlib
 from flask import Flask, Request
 
 from flask_authx.app.state import AppState, this_request
+from flask_authx.enums import Location, TokenType
+from flask_authx.errors import AuthXException, JWTDecodeError, MalformedRequestError
 from flask_authx.http.csrf import check_csrf, check_origin, needs_csrf
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.token import RequestToken, Token
 
-from . import revoking
-from .enums import Location, TokenType
-from .errors import AuthXException, JWTDecodeError, MalformedRequestError
+from . import revoke
 
 _COOKIES = frozenset({Location.COOKIES})
 
@@ -29,7 +29,7 @@ def logout(app: Flask, state: AppState, reason: str | None) -> bool:
     :raises AuthXException: if the token isn't good, or the revocation could not be written.
     """
     # That there is none is said before anything else.
-    revoking.store_of(state)
+    revoke.store_of(state)
     try:
         sent = _sent(state, this_request())
     except AuthXException as error:
@@ -45,13 +45,13 @@ def end(app: Flask, state: AppState, token: Token, reason: str | None) -> None:
 
     :raises StoreUnavailableError: if it could not be written.
     """
-    revocations = revoking.store_of(state)
+    revocations = revoke.store_of(state)
     if token.sid != token.jti:
         if not _is_over(state, token):
-            revoking.revoke_session(app, state, token.sid, reason, actor=token.sub)
+            revoke.revoke_session(app, state, token.sid, reason, actor=token.sub)
     elif revocations.now() < token.exp + state.settings.decode_leeway:
         # Another library's token, which has no login beside itself.
-        revoking.revoke_token(app, state, token, reason, actor=token.sub)
+        revoke.revoke_token(app, state, token, reason, actor=token.sub)
 
 
 def in_cookies(state: AppState, current: Request) -> list[Token]:
@@ -70,13 +70,13 @@ def in_cookies(state: AppState, current: Request) -> list[Token]:
 def _is_over(state: AppState, token: Token) -> bool:
     """Whether a login has been ended before, so that nothing is written again."""
     try:
-        over = revoking.store_of(state).is_login_over(token)
+        over = revoke.store_of(state).is_login_over(token)
     except StoreError:
         # Writing says what there is to say.
         return False
     if over:
         # If whoever ended it was killed meanwhile, its row is still there.
-        revoking.remove_row(state, token.sid)
+        revoke.remove_row(state, token.sid)
     return over
 
 

@@ -1,0 +1,1 @@
+"""What ``AuthX`` does, one file for each of its verbs."""
