@@ -16,15 +16,16 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, ScriptInfo
 
-from flask_authx import doctor, session_commands, store_commands
+from flask_authx import session_commands, store_commands
 from flask_authx.app.state import EXTENSION, AppState
+from flask_authx.doctor import report
+from flask_authx.doctor.findings import Level
 from flask_authx.guards.routes import Route, routes_of, table
 from flask_authx.keys.weak_secrets import problem_with
 
 from . import startup
 from .enums import Algorithm
 from .errors import BadConfigurationError
-from .findings import Level
 
 authx: AppGroup = AppGroup(
     "authx", help="Keys, guarded routes, revocations, logins and a check-up for Flask-AuthX."
@@ -223,13 +224,13 @@ def check_up(ctx: click.Context, *, as_json: bool) -> None:
     try:
         app = _load_app(ctx)
         _chosen(app, None)
-        entries = doctor.examine(app)
+        entries = report.examine(app)
     except BadConfigurationError as error:
-        entries = doctor.refused(error)
+        entries = report.refused(error)
     if as_json:
         _echo_json([entry.to_dict() for entry in entries])
     else:
-        for line in doctor.report(entries):
+        for line in report.report(entries):
             click.echo(line)
     ctx.exit(1 if any(entry.level is Level.ERROR for entry in entries) else 0)
 

@@ -11,7 +11,7 @@ from flask import Blueprint, Flask, request
 from flask.views import View
 
 from flask_authx import AuthX, BadConfigurationError, InsufficientScopeError, RevokedTokenError
-from flask_authx.doctor import examine
+from flask_authx.doctor.report import examine
 
 from .support import SECRET, Clock, access_token, bearer, make_app
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flask_authx.actions import set_cookies
+from flask_authx.enums import Location, TokenType
 from flask_authx.guards import rules
 from flask_authx.stores.base import Risk, StoreError
 
-from .enums import Location, TokenType
 from .findings import Finding, Level, Subject
 
 

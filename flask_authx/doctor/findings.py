@@ -8,10 +8,9 @@ from enum import StrEnum
 from flask import Flask
 
 from flask_authx.app.state import AppState
+from flask_authx.enums import Location
 from flask_authx.guards import rules
 from flask_authx.settings.options import Settings
-
-from .enums import Location
 
 
 class Level(StrEnum):

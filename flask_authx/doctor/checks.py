@@ -7,7 +7,6 @@ Every check is a small function that yields its findings, and an entry in :data:
 from __future__ import annotations
 
 import hmac
-import importlib.metadata
 import importlib.util
 import inspect
 import re
@@ -16,16 +15,16 @@ from typing import Any, TypeAlias
 
 from flask import Flask
 
-from flask_authx import browser_checks
+from flask_authx import startup
 from flask_authx.app.state import states
+from flask_authx.enums import Location, OnError
+from flask_authx.errors import BadConfigurationError
 from flask_authx.guards.routes import routes_of
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import StoreError
 
-from . import startup
-from .enums import Location, OnError
-from .errors import BadConfigurationError
+from . import cookie_checks
 from .findings import Finding, Level, Subject
 
 Check: TypeAlias = Callable[[Subject], Iterator[Finding]]
@@ -321,10 +320,10 @@ CHECKS: dict[str, Check] = {
     "cache": _cache,
     "headers": _headers,
     "query": _query,
-    "CSRF": browser_checks.csrf,
-    "cookie names": browser_checks.names,
-    "plain http": browser_checks.secure,
-    "rotation": browser_checks.rotation,
-    "store of logins": browser_checks.session_store,
-    "refresh path": browser_checks.refresh_path,
+    "CSRF": cookie_checks.csrf,
+    "cookie names": cookie_checks.names,
+    "plain http": cookie_checks.secure,
+    "rotation": cookie_checks.rotation,
+    "store of logins": cookie_checks.session_store,
+    "refresh path": cookie_checks.refresh_path,
 }

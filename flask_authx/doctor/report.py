@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from flask import Flask
 
 from flask_authx.app.state import states
+from flask_authx.errors import BadConfigurationError
 
 from .checks import APP_CHECKS, CHECKS, broken
-from .errors import BadConfigurationError
 from .findings import Finding, Level, Subject
 
 #: Columns of a terminal, and of what stands to the left of the text.
