@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,6 @@ from flask_authx.http.requirement import Requirement
 
 from .rules import ANY_METHOD, BUILT_IN, NOBODY, STATIC, guards_of
 
-#: Columns of a terminal.
-_WIDTH = 80
 #: Who guards what no guard, rule or setting speaks of.
 
 
@@ -129,33 +126,6 @@ def _telling(guards: list[Guard]) -> list[Guard]:
         or [guard for guard in guards if guard.by != NOBODY][:1]
         or guards[:1]
     )
-
-
-def table(found: list[Route]) -> Iterator[str]:
-    """The lines of a table, 80 columns wide as far as that can be."""
-    several = len({guard.instance for route in found for guard in route.guards}) > 1
-    cells = [
-        (
-            route.rule,
-            " ".join(route.methods),
-            "; ".join(
-                f"{guard} [{guard.instance}]" if several else str(guard) for guard in route.guards
-            ),
-        )
-        for route in found
-    ]
-    rows = [("Rule", "Methods", "Guarded by"), *cells]
-    # A longer rule stands on a line of its own, so that one doesn't push all others to the right.
-    first = min(max(len(row[0]) for row in rows), _WIDTH // 3)
-    second = min(max(len(row[1]) for row in rows), _WIDTH // 3)
-    for rule, methods, guards in rows:
-        if len(rule) > first:
-            yield rule
-        lines = textwrap.wrap(guards, _WIDTH - first - second - 4, break_long_words=False)
-        shown = "" if len(rule) > first else rule
-        yield f"{shown:<{first}}  {methods:<{second}}  {lines[0]}"
-        for line in lines[1:]:
-            yield f"{'':<{first + second + 4}}{line}"
 
 
 def _words(requirement: Requirement) -> Iterator[str]:

@@ -6,47 +6,35 @@ the store fails and it may help to try again.
 
 from __future__ import annotations
 
-import contextlib
-import getpass
 import json
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import click
 from flask import Flask
-from flask.cli import with_appcontext
 
 from flask_authx.actions.revoke import revoke_session, revoke_subject, revoke_token, store_of
-from flask_authx.app.state import EXTENSION, AppState, this_app
+from flask_authx.app.state import AppState, this_app
+from flask_authx.errors import TokenExpiredError
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.sessions.rotation import Sessions
-from flask_authx.stores.base import StoreError, UncommittedWritesError
 from flask_authx.stores.blocklist import Kind
 
-from .errors import JWTDecodeError, StoreUnavailableError, TokenExpiredError
+from .group import as_json_option, authx, chosen, failures, name_option, shared, user
 
 #: The spans in which entries expire, and the seconds from now at which each ends.
 SPANS = (("expired", 0), ("in 1 hour", 3600), ("in 1 day", 86400), ("in 7 days", 604800))
 LATER = "later"
 
-#: What ``click.option`` makes.
-Option: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-name_option: Option = click.option("--name", help="The AuthX object, if the app has several.")
-as_json_option: Option = click.option(
-    "--json", "as_json", is_flag=True, help="Write JSON, for scripts."
-)
-
-
-@click.command("revoke")
+@authx.command("revoke")
 @click.option("--token-stdin", is_flag=True, help="A token, which is read from standard input.")
 @click.option("--session", metavar="SID", help="A login: all its tokens.")
 @click.option("--subject", metavar="UID", help="A user: all logins that have begun so far.")
 @click.option("--keep", metavar="SID", help="With --subject: a login that goes on.")
 @click.option("--reason", metavar="TEXT", help="Why, for signals and the audit trail.")
 @name_option
-@with_appcontext
 def revoke(*, name: str | None, reason: str | None, **what: Any) -> None:
     """Revoke a token, a login or all logins of a user.
 
@@ -83,10 +71,9 @@ def _revoke_token(app: Flask, state: AppState, raw: str, reason: str | None, act
     click.echo(f"Revoked the {token.type} token {token.jti} of {token.sub}.")
 
 
-@click.command("blocklist")
+@authx.command("blocklist")
 @as_json_option
 @name_option
-@with_appcontext
 def blocklist(*, as_json: bool, name: str | None) -> None:
     """Count revocations, by kind and by expiry.
 
@@ -117,9 +104,8 @@ def table(counts: Mapping[Kind, Sequence[int]]) -> Iterator[str]:
         yield f"{kind:8}" + "".join(f"{number:>12,}" for number in numbers)
 
 
-@click.command("prune")
+@authx.command("prune")
 @name_option
-@with_appcontext
 def prune(*, name: str | None) -> None:
     """Remove expired revocations, expired logins and old audit records.
 
@@ -155,61 +141,3 @@ def _prune(kept: Revocations | Sessions) -> int:
             bar.update(max(0, int(batch.share * 1000) - done))
             done = max(done, int(batch.share * 1000))
     return total
-
-
-def chosen(name: str | None) -> AppState:
-    """The ``AuthX`` object of that name, or the app's only one."""
-    known: dict[str, AppState] = this_app().extensions.get(EXTENSION, {})
-    if not known:
-        raise click.ClickException(
-            "the app has no AuthX object: call authx.init_app(app) in its set-up"
-        )
-    if name is None and len(known) == 1:
-        return next(iter(known.values()))
-    if name not in known:
-        problem = "the app has several AuthX objects" if name is None else "there is none so named"
-        raise click.BadParameter(f"{problem}: choose from {', '.join(known)}.", param_hint="--name")
-    return known[name]
-
-
-def shared(state: AppState) -> AppState:
-    """Refuse to work on a store that ends with this command."""
-    if state.per_process:
-        what = "BLOCKLIST keeps revocations"
-        if state.per_process[0] is not state.revocations:
-            what = "SESSIONS keeps logins"
-        raise click.ClickException(
-            f"{state.settings.prefix}{what} in the memory of each process: "
-            "this command has a memory of its own, and no server sees it. Name a store that they "
-            "share"
-        )
-    return state
-
-
-class _UnavailableError(click.ClickException):
-    """The store fails; perhaps not the next time."""
-
-    exit_code = 3
-
-
-@contextlib.contextmanager
-def failures() -> Generator[None]:
-    """Say what went wrong in a line, and end with the code for it."""
-    try:
-        yield
-    except (StoreError, StoreUnavailableError) as error:
-        what = getattr(error, "description", None) or str(error)
-        what = f"{what[:1].upper()}{what[1:]}. See the line above, and try again."
-        raise _UnavailableError(what) from None
-    except JWTDecodeError as error:
-        raise click.ClickException(f"that is no good token: {error.reason}") from None
-    except (UncommittedWritesError, RuntimeError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
-
-
-def user() -> str:
-    """Who runs the command, as far as the system knows."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"

@@ -1,43 +1,18 @@
-"""``flask authx``: make keys, see who guards what, revoke, and be told what is risky.
-
-Flask finds the group through the entry point ``flask.commands``; nothing imports this module.
-"""
+"""``flask authx generate-key``."""
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
-from flask import Flask
-from flask.cli import AppGroup, ScriptInfo
 
-from flask_authx import session_commands, store_commands
-from flask_authx.app.state import EXTENSION, AppState
-from flask_authx.doctor import report
-from flask_authx.doctor.findings import Level
-from flask_authx.guards.routes import Route, routes_of, table
+from flask_authx.enums import Algorithm
 from flask_authx.keys.weak_secrets import problem_with
 
-from . import startup
-from .enums import Algorithm
-from .errors import BadConfigurationError
-
-authx: AppGroup = AppGroup(
-    "authx", help="Keys, guarded routes, revocations, logins and a check-up for Flask-AuthX."
-)
-for _command in (
-    store_commands.revoke,
-    store_commands.blocklist,
-    store_commands.prune,
-    session_commands.sessions,
-):
-    authx.add_command(_command)
-
+from .group import authx
 
 # generate-key
 
@@ -141,99 +116,3 @@ def _hints(algorithm: Algorithm, out: Path | None) -> Iterator[str]:
     if not algorithm.symmetric:
         half = "openssl pkey -pubout" if out is None else f"{out}.pub"
         yield f"Services that only verify tokens take JWT_PUBLIC_KEY instead ({half})."
-
-
-# routes
-
-
-@authx.command("routes", with_appcontext=False)
-@click.option("--json", "as_json", is_flag=True, help="Write JSON, for scripts.")
-@click.option("--name", help="Show the guards of this AuthX object only.")
-@click.option(
-    "--unguarded", is_flag=True, help="Show only what nobody guards; fails if there is any."
-)
-@click.pass_context
-def routes(ctx: click.Context, *, as_json: bool, name: str | None, unguarded: bool) -> None:
-    """Show every route and who guards it.
-
-    Fails if a guard protects nothing, or if the app would not serve for another reason.
-    """
-    found: list[Route] = []
-    problems: list[str] = []
-    try:
-        app = _load_app(ctx)
-        looked_at = _chosen(app, name)
-        found = routes_of(app, looked_at)
-        problems = _audit(app, looked_at)
-    except BadConfigurationError as error:
-        problems = [*error.problems]
-    if unguarded:
-        found = [route for route in found if route.unguarded]
-    if as_json:
-        _echo_json({"problems": problems, "routes": [route.to_dict() for route in found]})
-    else:
-        for line in table(found):
-            click.echo(line)
-        for problem in problems:
-            click.echo(f"Error: {problem}", err=True)
-    ctx.exit(1 if problems or (unguarded and found) else 0)
-
-
-def _load_app(ctx: click.Context) -> Flask:
-    """The app.
-
-    :raises BadConfigurationError: if its set-up fails with that.
-    """
-    return ctx.ensure_object(ScriptInfo).load_app()
-
-
-def _chosen(app: Flask, name: str | None) -> list[AppState]:
-    """The app's ``AuthX`` objects, or the one of that name."""
-    known: dict[str, AppState] = app.extensions.get(EXTENSION, {})
-    if not known:
-        raise BadConfigurationError(
-            f"the app {app.name!r} has no AuthX object: call authx.init_app(app) in its set-up."
-        )
-    if name is not None and name not in known:
-        raise click.BadParameter(
-            f"the app has no AuthX object of that name; it has {', '.join(known)}.",
-            param_hint="--name",
-        )
-    return [state for key, state in known.items() if name in (None, key)]
-
-
-def _audit(app: Flask, looked_at: Iterable[AppState]) -> list[str]:
-    """Why the app would not serve, each reason once."""
-    problems: dict[str, None] = {}
-    for state in looked_at:
-        problems.update(dict.fromkeys(startup.problems_of(app, state)))
-    return [*problems]
-
-
-# doctor
-
-
-@authx.command("doctor", with_appcontext=False)
-@click.option("--json", "as_json", is_flag=True, help="Write JSON, for scripts.")
-@click.pass_context
-def check_up(ctx: click.Context, *, as_json: bool) -> None:
-    """Look for what is risky, missing or left over in the app's settings.
-
-    Fails if there is an error. Warnings and hints are for you to weigh.
-    """
-    try:
-        app = _load_app(ctx)
-        _chosen(app, None)
-        entries = report.examine(app)
-    except BadConfigurationError as error:
-        entries = report.refused(error)
-    if as_json:
-        _echo_json([entry.to_dict() for entry in entries])
-    else:
-        for line in report.report(entries):
-            click.echo(line)
-    ctx.exit(1 if any(entry.level is Level.ERROR for entry in entries) else 0)
-
-
-def _echo_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))

@@ -18,7 +18,7 @@ from flask_authx.app.state import AppState, this_app
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 
-from .store_commands import as_json_option, chosen, failures, name_option, shared, user
+from .group import as_json_option, authx, chosen, failures, name_option, shared, user
 
 _COLUMNS = ("sid", "name", "created", "last seen", "expires", "user agent", "address")
 #: Characters of a user agent that are shown.
@@ -35,7 +35,7 @@ class _Sessions(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group("sessions", cls=_Sessions, subcommand_metavar="UID | revoke ...")
+@authx.group("sessions", cls=_Sessions, subcommand_metavar="UID | revoke ...")
 def sessions() -> None:
     """List a user's logins, or end some.
 
