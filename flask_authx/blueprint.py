@@ -87,12 +87,12 @@ class _Views:
         """The view that opens a login for whom the app says it is."""
 
         def view() -> Response:
-            app, state, current = this_app(), self._state(), this_request()
+            state, current = self._state(), this_request()
             if state.settings.uses_cookies:
                 # There is no token yet whose CSRF value could be asked for, and a user who has
                 # been logged in as somebody else tells that one's account what isn't meant for it.
                 check.check_origin(state, current)
-            uid: object = app.ensure_sync(authenticate)()
+            uid: object = state.app.ensure_sync(authenticate)()
             if uid is None or uid is False:
                 raise state.dress(LoginFailedError())
             if not isinstance(uid, (str, int, UUID)) or isinstance(uid, bool):
@@ -103,7 +103,6 @@ class _Views:
             in_cookies = _from_browser(state, current)
             former = logout.in_cookies(state, current) if in_cookies else []
             pair = login.open_login(
-                app,
                 state,
                 uid,
                 TokenOptions(fresh=True),
@@ -121,21 +120,21 @@ class _Views:
         """End a login whose cookies are overwritten (ASVS 7.2.4): nobody could do that later."""
         why = "another log-in in its browser"
         try:
-            logout.end(this_app(), state, token, why)
+            logout.end(state, token, why)
         except Exception:  # noqa: BLE001 - the store, or a receiver: the new login is open
             _log.exception("the login that another one replaces was not ended: sid=%s", token.sid)
 
     def refresh(self) -> Response:
         """New tokens for a refresh token, which they replace."""
-        app, state = this_app(), self._state()
-        pair = refresh.refresh(app, state, None, None, None)
+        state = self._state()
+        pair = refresh.refresh(state, None, None, None)
         in_cookies = self._came_in_cookie(state, TokenType.REFRESH)
         return self._answer(state, pair, in_cookies=in_cookies)
 
     def logout(self) -> Response:
         """End the login of whichever token there is, even if it has expired."""
-        app, state = this_app(), self._state()
-        return self._ended(state, lambda: logout.logout(app, state, None))
+        state = self._state()
+        return self._ended(state, lambda: logout.logout(state, None))
 
     def sessions(self) -> Response:
         """The user's logins, the latest first, and which of them this is."""
@@ -145,22 +144,22 @@ class _Views:
 
     def end_session(self, sid: str) -> Response:
         """End one of the user's logins."""
-        app, state, token = this_app(), self._state(), self._owner()
+        state, token = self._state(), self._owner()
         self._check_kept(state, sid, token)
         if sid == token.sid:
             return self._ended(state, functools.partial(self._end_own, state, token))
-        revoke.revoke_session(app, state, sid, None)
+        revoke.revoke_session(state, sid, None)
         return Response(status=204)
 
     def _end_own(self, state: AppState, token: Token) -> bool:
         """End the request's own login, and say whether its token came in a cookie."""
-        revoke.revoke_session(this_app(), state, token.sid, None)
+        revoke.revoke_session(state, token.sid, None)
         return self._came_in_cookie(state, token.type)
 
     def end_others(self) -> Response:
         """End all of the user's logins but this one."""
-        app, state, token = this_app(), self._state(), self._owner()
-        revoke.revoke_subject(app, state, token.sub, token.sid, None)
+        state, token = self._state(), self._owner()
+        revoke.revoke_subject(state, token.sub, token.sid, None)
         return Response(status=204)
 
     def _state(self) -> AppState:
@@ -192,7 +191,7 @@ class _Views:
         if not in_cookies:
             return jsonify(pair.to_dict())
         response = jsonify(expires_in=pair.expires_in, refresh_expires_in=pair.refresh_expires_in)
-        set_cookies.put_pair(this_app(), state, response, pair)
+        set_cookies.put_pair(state, response, pair)
         return response
 
     def _ended(self, state: AppState, end: Callable[[], bool]) -> Response:
@@ -203,14 +202,14 @@ class _Views:
         Also if the store fails, or if the token is none that anybody could use. The CSRF value was
         right, or there was nothing to protect. A client that keeps its token can try again.
         """
-        app, response = this_app(), Response(status=204)
+        app, response = state.app, Response(status=204)
         over = True
         try:
             over = end()
         except (StoreUnavailableError, JWTDecodeError, MalformedRequestError) as error:
             response = app.make_response(app.handle_user_exception(error))
         if over and state.settings.uses_cookies:
-            set_cookies.take_back(app, state, response, *TokenType)
+            set_cookies.take_back(state, response, *TokenType)
         return response
 
 

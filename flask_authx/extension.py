@@ -105,7 +105,7 @@ class AuthX:
                 "call init_app once, or give the second object a name of its own."
             )
         state = build_state(app, callbacks, self._clock, self._ids, refresh.end_reused)
-        problems = startup.collisions(app, state)
+        problems = startup.collisions(state)
         if problems:
             raise BadConfigurationError(problems)
         if state.settings.decode_leeway > 300:
@@ -113,8 +113,8 @@ class AuthX:
                 f"{state.settings.prefix}DECODE_LEEWAY is above 300 seconds", stacklevel=2
             )
         states(app)[callbacks.name] = state
-        startup.watch(app, state)
-        renewal.watch(app, state)
+        startup.register_hook(state)
+        renewal.watch(state)
         _register_defaults(app)
 
     # Callbacks
@@ -304,7 +304,7 @@ class AuthX:
         :raises ValueError: if a value is out of bounds.
         """
         options = TokenOptions(fresh=fresh, data=data, audience=audience, scopes=scopes)
-        return login.open_login(this_app(), current_state(self._callbacks), uid, options, name)
+        return login.open_login(current_state(self._callbacks), uid, options, name)
 
     def refresh(
         self,
@@ -334,7 +334,7 @@ class AuthX:
         :raises werkzeug.exceptions.MethodNotAllowed: if the request's method is a safe one.
         :raises RuntimeError: as :meth:`login` does.
         """
-        return refresh.refresh(this_app(), current_state(self._callbacks), token, scopes, data)
+        return refresh.refresh(current_state(self._callbacks), token, scopes, data)
 
     def reauthenticate(self, uid: Uid, *, expiry: Expiry | None = None) -> str:
         """A fresh access token for the current login: for a user who has proved again who they are.
@@ -348,7 +348,7 @@ class AuthX:
         :raises RuntimeError: if nobody is authenticated: guard the view.
         """
         state = current_state(self._callbacks)
-        return login.reauthenticate(this_app(), state, uid, expiry).token
+        return login.reauthenticate(state, uid, expiry).token
 
     def sessions(self, uid: Uid) -> list[Session]:
         """A user's logins that go on, the latest seen first.
@@ -407,7 +407,7 @@ class AuthX:
         :raises RuntimeError: if ``JWT_TOKEN_LOCATION`` has no cookies.
         """
         state = current_state(self._callbacks)
-        set_cookies.put(this_app(), state, response, token, TokenType.ACCESS, max_age=max_age)
+        set_cookies.put(state, response, token, TokenType.ACCESS, max_age=max_age)
 
     def set_refresh_cookies(
         self, response: BaseResponse, token: str, max_age: int | None = None
@@ -418,27 +418,23 @@ class AuthX:
             would see the cookie.
         """
         state = current_state(self._callbacks)
-        set_cookies.put(this_app(), state, response, token, TokenType.REFRESH, max_age=max_age)
+        set_cookies.put(state, response, token, TokenType.REFRESH, max_age=max_age)
 
     def set_cookies(self, response: BaseResponse, pair: TokenPair) -> None:
         """Set the cookies of both tokens of a pair. As the two above."""
-        set_cookies.put_pair(this_app(), current_state(self._callbacks), response, pair)
+        set_cookies.put_pair(current_state(self._callbacks), response, pair)
 
     def unset_access_cookies(self, response: BaseResponse) -> None:
         """Make the browser forget the access token: by the attributes it was set with."""
-        set_cookies.take_back(
-            this_app(), current_state(self._callbacks), response, TokenType.ACCESS
-        )
+        set_cookies.take_back(current_state(self._callbacks), response, TokenType.ACCESS)
 
     def unset_refresh_cookies(self, response: BaseResponse) -> None:
         """Make the browser forget the refresh token."""
-        set_cookies.take_back(
-            this_app(), current_state(self._callbacks), response, TokenType.REFRESH
-        )
+        set_cookies.take_back(current_state(self._callbacks), response, TokenType.REFRESH)
 
     def unset_cookies(self, response: BaseResponse) -> None:
         """Make the browser forget both tokens. That ends no login: :meth:`logout` does."""
-        set_cookies.take_back(this_app(), current_state(self._callbacks), response, *TokenType)
+        set_cookies.take_back(current_state(self._callbacks), response, *TokenType)
 
     def check_origin(self) -> None:
         """Refuse a request that a page of another site has made a browser send.
@@ -507,7 +503,7 @@ class AuthX:
         state = current_state(self._callbacks)
         requirement = requirement_from(type=type, fresh=fresh, max_age=max_age, scopes=scopes)
         found = _request_token(token, requirement.type)
-        return check.verify(this_app(), state, found, requirement, RequestContext())
+        return check.verify(state, found, requirement, RequestContext())
 
     def decode_token(self, token: str | RequestToken) -> Token:
         """The token of whichever type, if its signature and claims are good.
@@ -554,7 +550,7 @@ class AuthX:
         :raises RuntimeError: if there is no current token, no store, or if the app's session holds
             uncommitted writes in the SQLite file that must be written to.
         """
-        revoke.revoke_token(this_app(), current_state(self._callbacks), token, reason)
+        revoke.revoke_token(current_state(self._callbacks), token, reason)
 
     def revoke_session(self, sid: str, *, reason: str | None = None) -> None:
         """Revoke a login: its access tokens, its refresh tokens, and those being minted now.
@@ -564,7 +560,7 @@ class AuthX:
         :param sid: the claim that the tokens of a login share.
         :raises ValueError: if it can't be one.
         """
-        revoke.revoke_session(this_app(), current_state(self._callbacks), sid, reason)
+        revoke.revoke_session(current_state(self._callbacks), sid, reason)
 
     def revoke_subject(
         self, uid: Uid, *, keep: str | None = None, reason: str | None = None
@@ -578,7 +574,7 @@ class AuthX:
             changed. One that has been revoked before stays so.
         :raises ValueError: if the uid or the sid can't be one.
         """
-        revoke.revoke_subject(this_app(), current_state(self._callbacks), uid, keep, reason)
+        revoke.revoke_subject(current_state(self._callbacks), uid, keep, reason)
 
     def logout(self, *, reason: str | None = None) -> None:
         """Revoke the login of the request's token; do nothing if there is none.
@@ -591,7 +587,7 @@ class AuthX:
         :raises AuthXException: if the token isn't good, or the revocation could not be written.
         :raises RuntimeError: as :meth:`revoke_token` does.
         """
-        logout.logout(this_app(), current_state(self._callbacks), reason)
+        logout.logout(current_state(self._callbacks), reason)
 
     def is_revoked(self, token: str | RequestToken | Token) -> bool:
         """Whether the store or the app's callback says that a token is revoked, asked anew.
@@ -603,7 +599,7 @@ class AuthX:
         :raises ValueError: if a callback is registered, which wants the token's text, and a
             :class:`Token` is given that isn't the current one.
         """
-        return revoke.is_revoked(this_app(), current_state(self._callbacks), token)
+        return revoke.is_revoked(current_state(self._callbacks), token)
 
     # Guards
 

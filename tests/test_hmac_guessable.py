@@ -161,8 +161,8 @@ HOSTILE = {
 
 JUDGE = """
 import sys
-from flask_authx.hmac_secrets import problem_with
-from flask_authx.settings import Algorithm
+from flask_authx.keys.weak_secrets import problem_with
+from flask_authx.enums import Algorithm
 print(problem_with(sys.stdin.buffer.read(), Algorithm.HS256))
 """
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from flask import Flask, has_request_context
+from flask import has_request_context
 
 from flask_authx.app.state import AppState, memory_of, this_request
 from flask_authx.enums import Detail, TokenType
@@ -41,7 +41,6 @@ def sessions_of(state: AppState) -> Sessions:
 
 
 def open_login(  # noqa: PLR0913 - a user, a name, and what the tokens say and where they go
-    app: Flask,
     state: AppState,
     uid: Uid,
     options: TokenOptions,
@@ -77,7 +76,7 @@ def open_login(  # noqa: PLR0913 - a user, a name, and what the tokens say and w
         raise state.dress(StoreUnavailableError(description=what)) from None
     # The login is open. If this fails that has been logged, and the next one does it.
     with contextlib.suppress(StoreError, StoreUnavailableError):
-        _make_room(app, state, [one for one in going_on if one.sid not in replaces], over)
+        _make_room(state, [one for one in going_on if one.sid not in replaces], over)
     return pair
 
 
@@ -97,22 +96,20 @@ def _logins(state: AppState, sub: str) -> tuple[list[Session], list[Session]]:
     return sessions_of(state).of(sub, revoke.store_of(state).cutoffs(sub))
 
 
-def _make_room(
-    app: Flask, state: AppState, going_on: Sequence[Session], over: Sequence[Session]
-) -> None:
+def _make_room(state: AppState, going_on: Sequence[Session], over: Sequence[Session]) -> None:
     """End the oldest logins of a subject that are too many; remove rows of those that are over."""
     sessions = sessions_of(state)
     for session in over:
         sessions.end(session.sid)
     reason = f"{state.settings.prefix}MAX_SESSIONS: the oldest gives way"
     for session in sessions.surplus(going_on):
-        revoke.revoke_session(app, state, session.sid, reason, actor=session.sub)
+        revoke.revoke_session(state, session.sid, reason, actor=session.sub)
 
 
 # Proving it again
 
 
-def reauthenticate(app: Flask, state: AppState, uid: Uid, expiry: Expiry | None) -> CreatedToken:
+def reauthenticate(state: AppState, uid: Uid, expiry: Expiry | None) -> CreatedToken:
     """A fresh access token for the login of the request's token.
 
     :raises FreshTokenRequiredError: if that is another user's.
@@ -125,7 +122,7 @@ def reauthenticate(app: Flask, state: AppState, uid: Uid, expiry: Expiry | None)
             "one with authx.login(uid)"
         )
     if token.sub != subject(uid):
-        raise check.refuse(app, state, token, FreshTokenRequiredError())
+        raise check.refuse(state, token, FreshTokenRequiredError())
     refuse_bypass(state, token)
     options = TokenOptions(
         fresh=True,

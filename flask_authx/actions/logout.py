@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from flask import Flask, Request
+from flask import Request
 
 from flask_authx.app.state import AppState, this_request
 from flask_authx.enums import Location, TokenType
@@ -18,7 +18,7 @@ from . import revoke
 _COOKIES = frozenset({Location.COOKIES})
 
 
-def logout(app: Flask, state: AppState, reason: str | None) -> bool:
+def logout(state: AppState, reason: str | None) -> bool:
     """Revoke the login that the request's token belongs to, if there is a token.
 
     An expired one will do: its login may live on in a refresh token. A forged one is refused, and
@@ -36,11 +36,11 @@ def logout(app: Flask, state: AppState, reason: str | None) -> bool:
         state.dress(error)
         raise
     for _, token in sent:
-        end(app, state, token, reason)
+        end(state, token, reason)
     return not sent or any(location is Location.COOKIES for location, _ in sent)
 
 
-def end(app: Flask, state: AppState, token: Token, reason: str | None) -> None:
+def end(state: AppState, token: Token, reason: str | None) -> None:
     """Revoke the login of a token, unless it is over already.
 
     :raises StoreUnavailableError: if it could not be written.
@@ -48,10 +48,10 @@ def end(app: Flask, state: AppState, token: Token, reason: str | None) -> None:
     revocations = revoke.store_of(state)
     if token.sid != token.jti:
         if not _is_over(state, token):
-            revoke.revoke_session(app, state, token.sid, reason, actor=token.sub)
+            revoke.revoke_session(state, token.sid, reason, actor=token.sub)
     elif revocations.now() < token.exp + state.settings.decode_leeway:
         # Another library's token, which has no login beside itself.
-        revoke.revoke_token(app, state, token, reason, actor=token.sub)
+        revoke.revoke_token(state, token, reason, actor=token.sub)
 
 
 def in_cookies(state: AppState, current: Request) -> list[Token]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from flask import Flask, has_request_context
+from flask import has_request_context
 from werkzeug.exceptions import MethodNotAllowed
 
 from flask_authx.app.identity import load_user
@@ -60,7 +60,6 @@ class _Asked:
 
 
 def refresh(
-    app: Flask,
     state: AppState,
     sent: str | RequestToken | None,
     scopes: Iterable[str] | None,
@@ -75,7 +74,7 @@ def refresh(
     if has_request_context() and this_request().method in SAFE_METHODS:
         # Any page can make a browser send one, and caches may answer it.
         raise MethodNotAllowed(["POST"])
-    token, memory, location = _verified(app, state, sent)
+    token, memory, location = _verified(state, sent)
     try:
         options = TokenOptions(
             scopes=_narrowed(token, scopes),
@@ -86,29 +85,29 @@ def refresh(
         if in_cookies and has_request_context():
             _check_companion(state, token)
         asked = _Asked(token, memory, options, in_cookies=in_cookies)
-        return _rotate(app, state, sessions, asked)
+        return _rotate(state, sessions, asked)
     except StoreError:
         what = "The token could not be refreshed right now: keep it and try again"
         refusal: AuthXException = StoreUnavailableError(description=what)
     except AuthXException as error:
         refusal = error
-    raise check.refuse(app, state, token, refusal)
+    raise check.refuse(state, token, refusal)
 
 
 def _verified(
-    app: Flask, state: AppState, sent: str | RequestToken | None
+    state: AppState, sent: str | RequestToken | None
 ) -> tuple[Token, RequestContext, Location]:
     """The refresh token after everything that a guard checks, and where it was."""
     found: RequestToken | None
     if sent is None:
         current = this_request()
-        check.check(app, state, current, _REFRESH)
+        check.check_request(state, current, _REFRESH)
         memory = memory_of(current, state)
         found = state.verifier.finder.find(current, _REFRESH.type, None)
     else:
         found = sent if isinstance(sent, RequestToken) else RequestToken(sent, type=_REFRESH.type)
         memory = RequestContext()
-        memory.token = check.verify(app, state, found, _REFRESH, memory)
+        memory.token = check.verify(state, found, _REFRESH, memory)
     # A guard that isn't optional lets nobody pass.
     return cast(Token, memory.token), memory, cast(RequestToken, found).location
 
@@ -147,7 +146,7 @@ def _narrowed(token: Token, scopes: Iterable[str] | None) -> list[str] | None:
     return asked
 
 
-def _rotate(app: Flask, state: AppState, sessions: Sessions, asked: _Asked) -> TokenPair:
+def _rotate(state: AppState, sessions: Sessions, asked: _Asked) -> TokenPair:
     token = asked.token
     for _ in range(_ATTEMPTS):
         status, row = sessions.status_of(token.parsed)
@@ -158,7 +157,7 @@ def _rotate(app: Flask, state: AppState, sessions: Sessions, asked: _Asked) -> T
         if status is RefreshStatus.REUSED:
             # Refusing it ends the login.
             raise ReusedTokenError(USED_AGAIN)
-        _check_user(app, state, asked)
+        _check_user(state, asked)
         # For the predecessor the row is as it should be: the answer to it was lost, or another tab
         # was faster.
         again = status is RefreshStatus.PREDECESSOR
@@ -172,15 +171,15 @@ def _rotate(app: Flask, state: AppState, sessions: Sessions, asked: _Asked) -> T
     raise StoreError("the store of logins contradicts itself")
 
 
-def end_reused(app: Flask, state: AppState, token: Token) -> None:
+def end_reused(state: AppState, token: Token) -> None:
     """End the login of a refresh token that was used after its successor.
 
     :raises StoreUnavailableError: if that could not be written.
     """
-    revoke.revoke_session(app, state, token.sid, USED_AGAIN, actor=token.sub, reused=token)
+    revoke.revoke_session(state, token.sid, USED_AGAIN, actor=token.sub, reused=token)
 
 
-def _check_user(app: Flask, state: AppState, asked: _Asked) -> None:
+def _check_user(state: AppState, asked: _Asked) -> None:
     """Refuse a user whom the app doesn't know any more, and end the login.
 
     :raises SubjectNotFoundError: then.
@@ -192,7 +191,7 @@ def _check_user(app: Flask, state: AppState, asked: _Asked) -> None:
     except SubjectNotFoundError:
         why = "the app does not know the user any more"
         token = asked.token
-        revoke.revoke_session(app, state, token.sid, why, actor=token.sub)
+        revoke.revoke_session(state, token.sid, why, actor=token.sub)
         raise
 
 

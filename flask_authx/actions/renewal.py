@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from flask import Flask, Request, Response
+from flask import Request, Response
 from werkzeug.exceptions import HTTPException
 
 from flask_authx.app.identity import load_user
@@ -28,7 +28,7 @@ _log = logging.getLogger("flask_authx")
 _COOKIES = frozenset({Location.COOKIES})
 
 
-def watch(app: Flask, state: AppState) -> None:
+def watch(state: AppState) -> None:
     """Register the after_request hook, if the settings want any token renewed."""
     if state.settings.implicit_refresh_deltatime is None:
         return
@@ -39,8 +39,8 @@ def watch(app: Flask, state: AppState) -> None:
         if token is None or not _is_due(state, current, token, response):
             return response
         try:
-            if _may_go_on(app, state, current, token):
-                _renew(app, state, token, response)
+            if _may_go_on(state, current, token):
+                _renew(state, token, response)
         except (AuthXException, StoreError):
             # The answer is a good one without. The next request asks again, or is refused.
             _log.info("a token was not renewed: sid=%s", token.sid)
@@ -48,7 +48,7 @@ def watch(app: Flask, state: AppState) -> None:
             _log.exception("a token could not be renewed: sid=%s", token.sid)
         return response
 
-    app.after_request(authx_renewal)
+    state.app.after_request(authx_renewal)
 
 
 def _is_due(state: AppState, current: Request, token: Token, response: Response) -> bool:
@@ -104,14 +104,14 @@ def _came_in_cookie(state: AppState, current: Request) -> bool:
     return found is not None and found.token == memory_of(current, state).raw
 
 
-def _may_go_on(app: Flask, state: AppState, current: Request, token: Token) -> bool:
+def _may_go_on(state: AppState, current: Request, token: Token) -> bool:
     """Whether the login still goes on, asked now: much may have happened since the guard asked.
 
     :raises AuthXException: if that can't be found out, or if the app knows no such user.
     :raises StoreError: if the store of logins can't say.
     """
     memory = memory_of(current, state)
-    if state.revocable and revoke.is_revoked(app, state, memory.raw or token):
+    if state.revocable and revoke.is_revoked(state, memory.raw or token):
         return False
     if state.callbacks.subject is not None:
         load_user(state, memory)
@@ -121,7 +121,7 @@ def _may_go_on(app: Flask, state: AppState, current: Request, token: Token) -> b
     return session is not None and state.sessions.touch(session, login.client_of(state))
 
 
-def _renew(app: Flask, state: AppState, token: Token, response: Response) -> None:
+def _renew(state: AppState, token: Token, response: Response) -> None:
     options = TokenOptions(
         scopes=sorted(token.scopes) or None,
         audience=token.aud or None,
@@ -132,4 +132,4 @@ def _renew(app: Flask, state: AppState, token: Token, response: Response) -> Non
     minted = create.create_token(state, TokenType.ACCESS, login, options)
     # Too late for what is done after this request.
     caching.no_store(response)
-    set_cookies.put(app, state, response, minted.token, TokenType.ACCESS)
+    set_cookies.put(state, response, minted.token, TokenType.ACCESS)

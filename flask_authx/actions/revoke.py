@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blinker import Signal
-from flask import Flask, has_request_context
+from flask import has_request_context
 
 from flask_authx.app.state import AppState, memory_of, this_request
 from flask_authx.errors import AuthXException, StoreUnavailableError
@@ -57,7 +57,6 @@ class _Revocation:
 
 
 def revoke_token(
-    app: Flask,
     state: AppState,
     token: str | RequestToken | Token | None,
     reason: str | None,
@@ -77,7 +76,7 @@ def revoke_token(
     if state.sessions is not None and state.settings.profiles[verified.type].rotates:
         # Its successor and its predecessor are as good as itself (RFC 7009 section 2.1), and may
         # live longer.
-        revoke_session(app, state, verified.sid, reason, actor=actor)
+        revoke_session(state, verified.sid, reason, actor=actor)
         return
     if not isinstance(token, Token) and _has_expired(state, verified):
         return
@@ -90,11 +89,10 @@ def revoke_token(
         ids={"jti": verified.jti, "sid": verified.sid, "sub": verified.sub},
         write=lambda: revocations.revoke_token(verified),
     )
-    _carry_out(app, state, one)
+    _carry_out(state, one)
 
 
-def revoke_session(  # noqa: PLR0913 - a login, and who did what to it
-    app: Flask,
+def revoke_session(
     state: AppState,
     sid: str,
     reason: str | None,
@@ -120,7 +118,7 @@ def revoke_session(  # noqa: PLR0913 - a login, and who did what to it
         tidy=lambda: remove_row(state, sid),
         reused=reused,
     )
-    _carry_out(app, state, one)
+    _carry_out(state, one)
 
 
 def remove_row(state: AppState, sid: str) -> bool | None:
@@ -144,8 +142,7 @@ def _remove_rows(state: AppState, sub: str) -> bool:
     return False
 
 
-def revoke_subject(  # noqa: PLR0913 - a user, and two conditions beside what all three take
-    app: Flask,
+def revoke_subject(
     state: AppState,
     uid: Uid,
     keep: str | None,
@@ -174,10 +171,10 @@ def revoke_subject(  # noqa: PLR0913 - a user, and two conditions beside what al
         write=lambda: revocations.revoke_subject(sub, keep),
         tidy=lambda: _remove_rows(state, sub),
     )
-    _carry_out(app, state, one)
+    _carry_out(state, one)
 
 
-def is_revoked(app: Flask, state: AppState, token: str | RequestToken | Token) -> bool:
+def is_revoked(state: AppState, token: str | RequestToken | Token) -> bool:
     """Whether the store or the app's callback says so, asked now and not remembered.
 
     :raises JWTDecodeError: if a text isn't a good token.
@@ -205,7 +202,7 @@ def is_revoked(app: Flask, state: AppState, token: str | RequestToken | Token) -
             raise
         except Pending as pending:
             stopped = pending
-        settle(app, state, stopped)
+        settle(state, stopped)
 
 
 def store_of(state: AppState) -> Revocations:
@@ -222,7 +219,7 @@ def store_of(state: AppState) -> Revocations:
     return state.revocations
 
 
-def _carry_out(app: Flask, state: AppState, one: _Revocation) -> None:
+def _carry_out(state: AppState, one: _Revocation) -> None:
     _check_reason(one.reason)
     if state.trail is not None:
         # Before the first write: what could not be recorded for this reason is not done either.
@@ -240,12 +237,12 @@ def _carry_out(app: Flask, state: AppState, one: _Revocation) -> None:
     try:
         if one.signal.receivers:
             name = state.name
-            one.signal.send(app, name=name, actor=actor, reason=one.reason, **one.ids)
+            one.signal.send(state.app, name=name, actor=actor, reason=one.reason, **one.ids)
     finally:
         # Whatever the other receivers do. Once: of several who find out at the same time one
         # removes the row. Where nobody can say who, it is better said twice than never.
         if one.reused is not None and removed is not False:
-            announce_reuse(app, state.name, one.reused)
+            announce_reuse(state.app, state.name, one.reused)
     if not recorded:
         what = "The revocation is in force and could not be recorded"
         raise state.dress(StoreUnavailableError(description=what))

@@ -24,8 +24,7 @@ DEFAULT_HOME = "/auth"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
-def put(  # noqa: PLR0913 - an answer, a token, and where and how long it is kept
-    app: Flask,
+def put(
     state: AppState,
     response: Response,
     token: str,
@@ -50,7 +49,7 @@ def put(  # noqa: PLR0913 - an answer, a token, and where and how long it is kep
         raise ValueError(f"this is the {minted.type} token, and goes into the other cookie")
     if max_age is None and not settings.session_cookie:
         max_age = minted.lifetime if settings.cookie_max_age is None else settings.cookie_max_age
-    path = _path(app, state, type)
+    path = _path(state, type)
     if path is None:
         raise RuntimeError(
             f"browsers would send the {type} token to {DEFAULT_HOME} alone, where the app has no "
@@ -73,7 +72,7 @@ def check(state: AppState, pair: TokenPair) -> None:
     cookies.check_size(profiles[TokenType.REFRESH], pair.refresh_token)
 
 
-def put_pair(app: Flask, state: AppState, response: Response, pair: TokenPair) -> None:
+def put_pair(state: AppState, response: Response, pair: TokenPair) -> None:
     """Set the cookies of both tokens of a login.
 
     :raises ValueError: if one of them is too long. Then none is set.
@@ -83,33 +82,33 @@ def put_pair(app: Flask, state: AppState, response: Response, pair: TokenPair) -
         raise TypeError(f"a pair is what authx.login() returns, not {type(pair).__name__}")
     before = response.headers.getlist("Set-Cookie")
     try:
-        put(app, state, response, pair.access_token, TokenType.ACCESS)
-        put(app, state, response, pair.refresh_token, TokenType.REFRESH)
+        put(state, response, pair.access_token, TokenType.ACCESS)
+        put(state, response, pair.refresh_token, TokenType.REFRESH)
     except Exception:
         response.headers.setlist("Set-Cookie", before)
         raise
 
 
-def take_back(app: Flask, state: AppState, response: Response, *types: TokenType) -> None:
+def take_back(state: AppState, response: Response, *types: TokenType) -> None:
     """Make browsers forget the tokens of these types."""
     _check_response(response)
     for type in types:
-        path = _path(app, state, type)
+        path = _path(state, type)
         # Without one, none can have been set.
         if path is not None:
             cookies.take_back(response, state.settings, state.settings.profiles[type], path=path)
 
 
-def home(app: Flask, state: AppState) -> str | None:
+def blueprint_path(state: AppState) -> str | None:
     """The path below which the app's blueprint of ours has its routes; ``None`` without one.
 
     :raises BadConfigurationError: if there are several, or if it isn't the same for all requests.
     """
     prefixes = {
         rule.rule.removesuffix("/refresh")
-        for name, blueprint in app.blueprints.items()
+        for name, blueprint in state.app.blueprints.items()
         if maker_of(blueprint) is state.callbacks
-        for rule in app.url_map.iter_rules(f"{name}.refresh")
+        for rule in state.app.url_map.iter_rules(f"{name}.refresh")
     }
     if not prefixes:
         return None
@@ -122,18 +121,18 @@ def home(app: Flask, state: AppState) -> str | None:
     return prefix or "/"
 
 
-def _path(app: Flask, state: AppState, type: TokenType) -> str | None:
+def _path(state: AppState, type: TokenType) -> str | None:
     """The path of a token's cookie; ``None`` if no route of the app would ever see it."""
     path = state.settings.profiles[type].cookie_path
     if path is not None:
         # As browsers see it, whatever a proxy makes of that.
         return path
-    path = home(app, state)
+    path = blueprint_path(state)
     if path is None:
         path = DEFAULT_HOME
-        if not is_seen(app, path):
+        if not is_seen(state.app, path):
             return None
-    return f"{_root(app)}{path}"
+    return f"{_root(state.app)}{path}"
 
 
 def is_seen(app: Flask, path: str) -> bool:

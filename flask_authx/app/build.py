@@ -29,7 +29,7 @@ def build_state(
     callbacks: Callbacks,
     clock: Callable[[], float],
     ids: Callable[[], str],
-    end_reused: Callable[[Flask, AppState, Token], None],
+    end_reused: Callable[[AppState, Token], None],
 ) -> AppState:
     """The state of one ``AuthX`` object on one app, from the app's settings.
 
@@ -58,6 +58,7 @@ def build_state(
         raise BadConfigurationError(problems)
     codec = Codec(settings, keys)
     return AppState(
+        app=app,
         callbacks=callbacks,
         settings=settings,
         codec=codec,

@@ -36,6 +36,7 @@ _numbers = itertools.count()
 class AppState:
     """All that one ``AuthX`` object keeps for one app."""
 
+    app: Flask
     callbacks: Callbacks
     settings: Settings
     codec: Codec
@@ -48,7 +49,7 @@ class AppState:
     #: Where revocations are written down for people; ``None`` if they are not.
     trail: AuditTrail | None
     #: Ends the login of a refresh token that was used after its successor.
-    end_reused: Callable[[Flask, AppState, Token], None]
+    end_reused: Callable[[AppState, Token], None]
     #: Seconds since 1970-01-01 UTC.
     clock: Callable[[], float]
     #: The app's settings as they were read, to notice later changes.

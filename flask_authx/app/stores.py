@@ -204,15 +204,15 @@ def _check(store: object, parameter: str, protocol: str, members: tuple[str, ...
 
 def _open_redis(url: str, settings: Settings) -> Blocklist:
     setting = f"{settings.prefix}BLOCKLIST"
-    try:
-        from flask_authx.stores.redis.revocations import RedisBlocklist
-        from flask_authx.stores.redis.urls import client_for
-
-        return RedisBlocklist(client_for(url, settings.store_timeout))
-    except ModuleNotFoundError:
+    if importlib.util.find_spec("redis") is None:
         raise BadConfigurationError(
             f"{setting} needs the package redis: pip install flask-authx[redis]"
-        ) from None
+        )
+    from flask_authx.stores.redis.revocations import RedisBlocklist
+    from flask_authx.stores.redis.urls import client_for
+
+    try:
+        return RedisBlocklist(client_for(url, settings.store_timeout))
     except ValueError as error:
         raise BadConfigurationError(f"{setting}: {error}.") from None
 

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 import click
-from flask import Flask
 
 from flask_authx import startup
 from flask_authx.app.state import AppState
@@ -38,7 +37,7 @@ def routes(ctx: click.Context, *, as_json: bool, name: str | None, unguarded: bo
         app = load_app(ctx)
         looked_at = chosen_states(app, name)
         found = routes_of(app, looked_at)
-        problems = _audit(app, looked_at)
+        problems = _audit(looked_at)
     except BadConfigurationError as error:
         problems = [*error.problems]
     if unguarded:
@@ -53,11 +52,11 @@ def routes(ctx: click.Context, *, as_json: bool, name: str | None, unguarded: bo
     ctx.exit(1 if problems or (unguarded and found) else 0)
 
 
-def _audit(app: Flask, looked_at: Iterable[AppState]) -> list[str]:
+def _audit(looked_at: Iterable[AppState]) -> list[str]:
     """Why the app would not serve, each reason once."""
     problems: dict[str, None] = {}
     for state in looked_at:
-        problems.update(dict.fromkeys(startup.problems_of(app, state)))
+        problems.update(dict.fromkeys(startup.problems_of(state)))
     return [*problems]
 
 

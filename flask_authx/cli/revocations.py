@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
-from flask import Flask
 
 from flask_authx.actions.revoke import revoke_session, revoke_subject, revoke_token, store_of
-from flask_authx.app.state import AppState, this_app
+from flask_authx.app.state import AppState
 from flask_authx.errors import TokenExpiredError
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.sessions.rotation import Sessions
@@ -47,27 +46,27 @@ def revoke(*, name: str | None, reason: str | None, **what: Any) -> None:
         raise click.UsageError("Give one of --token-stdin, --session and --subject.")
     if keep is not None and subject is None:
         raise click.UsageError("--keep goes with --subject.")
-    app, state = this_app(), shared(chosen(name))
+    state = shared(chosen(name))
     actor = f"cli:{user()}"
     with failures():
         if session is not None:
-            revoke_session(app, state, session, reason, actor=actor)
+            revoke_session(state, session, reason, actor=actor)
             click.echo(f"Revoked the login {session}.")
         elif subject is not None:
-            revoke_subject(app, state, subject, keep, reason, actor=actor)
+            revoke_subject(state, subject, keep, reason, actor=actor)
             kept = "" if keep is None else f", but for the login {keep}"
             click.echo(f"Revoked all logins of {subject} that have begun so far{kept}.")
         else:
-            _revoke_token(app, state, sys.stdin.read().strip(), reason, actor)
+            _revoke_token(state, sys.stdin.read().strip(), reason, actor)
 
 
-def _revoke_token(app: Flask, state: AppState, raw: str, reason: str | None, actor: str) -> None:
+def _revoke_token(state: AppState, raw: str, reason: str | None, actor: str) -> None:
     try:
         token = state.verifier.decode(raw)
     except TokenExpiredError:
         click.echo("The token has expired by itself: there was nothing to revoke.")
         return
-    revoke_token(app, state, token, reason, actor=actor)
+    revoke_token(state, token, reason, actor=actor)
     click.echo(f"Revoked the {token.type} token {token.jti} of {token.sub}.")
 
 

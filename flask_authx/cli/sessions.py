@@ -14,7 +14,7 @@ from flask.cli import with_appcontext
 from flask_authx.actions.list_sessions import logins_of
 from flask_authx.actions.login import sessions_of
 from flask_authx.actions.revoke import check_sid, revoke_session, revoke_subject
-from flask_authx.app.state import AppState, this_app
+from flask_authx.app.state import AppState
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 
@@ -110,7 +110,7 @@ def revoke_sessions(
             _revoke_each(state, sids, reason)
         else:
             actor = f"cli:{user()}"
-            revoke_subject(this_app(), state, subject, keep, reason, actor=actor)
+            revoke_subject(state, subject, keep, reason, actor=actor)
             kept = "" if keep is None else f", but for the login {keep}"
             click.echo(f"Revoked all logins of {subject} that have begun so far{kept}.")
 
@@ -124,5 +124,5 @@ def _revoke_each(state: AppState, sids: Sequence[str], reason: str | None) -> No
         with contextlib.suppress(StoreError):
             if sessions_of(state).find(sid) is None:
                 said = f"No login {sid} is kept. If there are tokens of it, they are revoked."
-        revoke_session(this_app(), state, sid, reason, actor=f"cli:{user()}")
+        revoke_session(state, sid, reason, actor=f"cli:{user()}")
         click.echo(said)

@@ -92,7 +92,7 @@ def _counted(number: int, noun: str) -> str:
 
 def _start(subject: Subject) -> Iterator[Finding]:
     """All for which the app would refuse to serve its first request."""
-    problems = startup.problems_of(subject.app, subject.state)
+    problems = startup.problems_of(subject.state)
     if problems:
         yield from broken(BadConfigurationError(problems))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flask_authx.actions import set_cookies
+from flask_authx.actions.set_cookies import DEFAULT_HOME, blueprint_path, is_seen
 from flask_authx.enums import Location, TokenType
 from flask_authx.guards import rules
 from flask_authx.stores.base import Risk, StoreError
@@ -68,7 +68,7 @@ def rotation(subject: Subject) -> Iterator[Finding]:
     asks = any(
         requirement is not None and requirement.type is TokenType.REFRESH
         for endpoint in subject.app.view_functions
-        for _, requirement, _ in rules.guards_of(subject.app, state, endpoint)
+        for _, requirement, _ in rules.guards_of(state, endpoint)
     )
     if state.sessions is None:
         if asks:
@@ -121,10 +121,10 @@ def refresh_path(subject: Subject) -> Iterator[Finding]:
     if not settings.uses_cookies or subject.state.sessions is None:
         return
     path = settings.refresh_cookie_path
-    if path is None and set_cookies.home(app, subject.state) is not None:
+    if path is None and blueprint_path(subject.state) is not None:
         return
-    path = set_cookies.DEFAULT_HOME if path is None else path
-    if not set_cookies.is_seen(app, path):
+    path = DEFAULT_HOME if path is None else path
+    if not is_seen(app, path):
         yield Finding(
             Level.HINT if settings.refresh_cookie_path else Level.WARNING,
             subject.setting("REFRESH_COOKIE_PATH"),

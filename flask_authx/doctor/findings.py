@@ -59,7 +59,7 @@ class Subject:
         named = [
             requirement.locations or frozenset()
             for endpoint in self.app.view_functions
-            for _, requirement, _ in rules.guards_of(self.app, self.state, endpoint)
+            for _, requirement, _ in rules.guards_of(self.state, endpoint)
             if requirement is not None
         ]
         return self.settings.token_location.union(*named)

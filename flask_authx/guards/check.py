@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from flask import Flask, Request, after_this_request, has_request_context
+from flask import Request, after_this_request, has_request_context
 
 from flask_authx.app.awaiting import wait
 from flask_authx.app.identity import forget, identify
@@ -25,26 +25,22 @@ from flask_authx.signals import (
 from flask_authx.tokens.token import RequestToken, Token
 
 
-def check(app: Flask, state: AppState, current: Request, requirement: Requirement) -> None:
+def check_request(state: AppState, current: Request, requirement: Requirement) -> None:
     """Let the request pass, or raise what it is answered with.
 
     :raises AuthXException: if the requirement isn't met.
     """
-    while (stopped := _walk(app, state, current, requirement)) is not None:
-        settle(app, state, stopped)
+    while (stopped := _walk(state, current, requirement)) is not None:
+        settle(state, stopped)
 
 
-async def check_async(
-    app: Flask, state: AppState, current: Request, requirement: Requirement
-) -> None:
+async def check_request_async(state: AppState, current: Request, requirement: Requirement) -> None:
     """The same, from code that can await the revocation callback."""
-    while (stopped := _walk(app, state, current, requirement)) is not None:
+    while (stopped := _walk(state, current, requirement)) is not None:
         await state.verifier.settle(stopped)
 
 
-def _walk(
-    app: Flask, state: AppState, current: Request, requirement: Requirement
-) -> Pending | None:
+def _walk(state: AppState, current: Request, requirement: Requirement) -> Pending | None:
     """Check all that can be checked without waiting.
 
     The request has passed if this returns ``None``; else the answer that is returned is to be
@@ -65,7 +61,7 @@ def _walk(
             return None
         token = state.verifier.verify(found, requirement, current, memory)
     except AuthXException as error:
-        refusal = refuse(app, state, memory.suspect, error)
+        refusal = refuse(state, memory.suspect, error)
         if refusal.code != 401 or requirement.on_invalid is OnInvalid.ERROR:
             raise refusal from None
         forget(current, memory)
@@ -75,14 +71,14 @@ def _walk(
         return pending
     identify(current, state, memory, token, found.token)
     if token_accepted.receivers or memory.unchecked is not None:
-        _accept(app, state, token, memory)
+        _accept(state, token, memory)
     return None
 
 
-def settle(app: Flask, state: AppState, pending: Pending) -> None:
+def settle(state: AppState, pending: Pending) -> None:
     """Wait for a callback's answer, from code that can't await it."""
     try:
-        wait(app, state.verifier.settle, pending)
+        wait(state.app, state.verifier.settle, pending)
     except Exception:  # noqa: BLE001 - Flask without its extra "async", or an app that overrides it
         state.verifier.give_up(pending)
 
@@ -122,7 +118,6 @@ def find(state: AppState, current: Request, requirement: Requirement) -> Request
 
 
 def verify(
-    app: Flask,
     state: AppState,
     found: RequestToken,
     requirement: Requirement,
@@ -136,40 +131,38 @@ def verify(
     try:
         token = state.verifier.verify(found, requirement, current, memory)
     except AuthXException as error:
-        raise refuse(app, state, memory.suspect, error) from None
+        raise refuse(state, memory.suspect, error) from None
     except Pending as pending:
         stopped = pending
     else:
-        _accept(app, state, token, memory)
+        _accept(state, token, memory)
         return token
-    settle(app, state, stopped)
-    return verify(app, state, found, requirement, memory)
+    settle(state, stopped)
+    return verify(state, found, requirement, memory)
 
 
-def _accept(app: Flask, state: AppState, token: Token, memory: RequestContext) -> None:
+def _accept(state: AppState, token: Token, memory: RequestContext) -> None:
     """Tell who wants to know."""
     if token_accepted.receivers:
-        announce_accepted(app, state.name, token)
+        announce_accepted(state.app, state.name, token)
     # Not for one that a guard has refused since for another reason.
     if memory.unchecked is not None and memory.unchecked.jti == token.jti:
-        announce_unchecked(app, state.name, memory.unchecked)
+        announce_unchecked(state.app, state.name, memory.unchecked)
         memory.unchecked = None
 
 
-def refuse(
-    app: Flask, state: AppState, suspect: Token | None, error: AuthXException
-) -> AuthXException:
+def refuse(state: AppState, suspect: Token | None, error: AuthXException) -> AuthXException:
     """The error with which a request is refused, in the app's words; who wants to know is told.
 
     A refresh token that was used again ends its login. If that can't be done the error says so.
     """
     if suspect is not None and isinstance(error, ReusedTokenError):
         try:
-            state.end_reused(app, state, suspect)
+            state.end_reused(state, suspect)
         except AuthXException as failure:
             error = failure
     state.dress(error)
-    announce_refused(app, state.name, suspect, error)
+    announce_refused(state.app, state.name, suspect, error)
     return error
 
 

@@ -17,7 +17,7 @@ from flask_authx.http.requirement import Requirement
 from flask_authx.settings import parsers
 from flask_authx.tokens.scopes import scope_list
 
-from .check import check, check_async
+from .check import check_request, check_request_async
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,14 +35,12 @@ def guard(callbacks: Callbacks, requirement: Requirement, view: F) -> F:
 
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        app = this_app()
-        check(app, state_of(app, callbacks), this_request(), requirement)
+        check_request(state_of(this_app(), callbacks), this_request(), requirement)
         return view(*args, **kwargs)
 
     @functools.wraps(view)
     async def guarded_async(*args: Any, **kwargs: Any) -> Any:
-        app = this_app()
-        await check_async(app, state_of(app, callbacks), this_request(), requirement)
+        await check_request_async(state_of(this_app(), callbacks), this_request(), requirement)
         return await view(*args, **kwargs)
 
     outer = guarded_async if inspect.iscoroutinefunction(view) else guarded

@@ -81,13 +81,13 @@ def routes_of(app: Flask, looked_at: Iterable[AppState]) -> list[Route]:
     # Others than Flask itself can put rules on the map; one without a view serves nothing.
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint in app.view_functions]
     looked_at = [*looked_at]
-    found = [route for rule in rules for route in _routes(app, looked_at, rule)]
+    found = [route for rule in rules for route in _routes(looked_at, rule)]
     return sorted(found, key=lambda route: (route.rule, route.methods))
 
 
-def _routes(app: Flask, looked_at: list[AppState], rule: Rule) -> Iterator[Route]:
+def _routes(looked_at: list[AppState], rule: Rule) -> Iterator[Route]:
     groups: dict[tuple[Guard, ...], list[str]] = {}
-    by_method = [(state, _by_method(app, state, rule.endpoint)) for state in looked_at]
+    by_method = [(state, _by_method(state, rule.endpoint)) for state in looked_at]
     for method in sorted(_methods(rule)):
         guards = [
             Guard(state.name, who, requirement)
@@ -110,11 +110,9 @@ def _methods(rule: Rule) -> set[str]:
     return methods
 
 
-def _by_method(
-    app: Flask, state: AppState, endpoint: str
-) -> dict[str, list[tuple[Requirement | None, str]]]:
+def _by_method(state: AppState, endpoint: str) -> dict[str, list[tuple[Requirement | None, str]]]:
     found: dict[str, list[tuple[Requirement | None, str]]] = {}
-    for method, requirement, who in guards_of(app, state, endpoint):
+    for method, requirement, who in guards_of(state, endpoint):
         found.setdefault(method, []).append((requirement, who))
     return found
 

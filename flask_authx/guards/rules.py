@@ -14,56 +14,53 @@ from flask_authx.app.state import AppState, this_request
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement
 
-from .check import check
+from .check import check_request
 
-
-def check_rules(app: Flask, state: AppState) -> None:
-    """Check what the blueprint or the app asks of this request, if the view says nothing itself.
-
-    :raises AuthXException: if the requirement isn't met.
-    """
-    current = this_request()
-    endpoint = current.endpoint
-    # Unmatched URLs have no endpoint, and Flask answers OPTIONS by itself where no view does.
-    if endpoint is None or endpoint not in app.view_functions:
-        return
-    view = app.view_functions[endpoint]
-    planned, asked = state.plan.get(endpoint, (None, {}))
-    if planned is not view:
-        asked = {
-            method: None if who == OWN else requirement
-            for method, requirement, who in guards_of(app, state, endpoint)
-        }
-        state.plan[endpoint] = (view, asked)
-    requirement = asked.get(current.method, asked.get(ANY_METHOD))
-    automatic = getattr(current.url_rule, "provide_automatic_options", False)
-    if requirement is not None and not (automatic and current.method == "OPTIONS"):
-        check(app, state, current, requirement)
-
-
-#: Stands for all methods that a view doesn't name.
+#: Stands for all methods that a view does not name.
 ANY_METHOD = "*"
-#: Who makes a requirement: the view itself, whose guard the hook leaves alone, or nobody.
+#: Where a requirement comes from: the view's own guard (then the hook does nothing), or no guard.
 OWN, STATIC, BUILT_IN, NOBODY = "view", "static files", "its blueprint", "nobody"
 
 
-def guards_of(
-    app: Flask, state: AppState, endpoint: str
-) -> Iterator[tuple[str, Requirement | None, str]]:
-    """What is asked of a request for an endpoint: the method, the requirement and who makes it.
+def check_rules(state: AppState) -> None:
+    """Check what the blueprint or the app requires of this request, if its view has no guard.
 
-    ``None`` asks nothing. The view's own guard wins over its blueprint's, and the blueprint's, the
-    inner one first, over the app's.
+    :raises AuthXException: if the requirement is not met.
     """
+    app, current = state.app, this_request()
+    endpoint = current.endpoint
+    # Unmatched URLs have no endpoint, and Flask itself answers OPTIONS where no view does.
+    if endpoint is None or endpoint not in app.view_functions:
+        return
     view = app.view_functions[endpoint]
+    planned, requirements = state.plan.get(endpoint, (None, {}))
+    if planned is not view:
+        requirements = {
+            method: None if source == OWN else requirement
+            for method, requirement, source in guards_of(state, endpoint)
+        }
+        state.plan[endpoint] = (view, requirements)
+    requirement = requirements.get(current.method, requirements.get(ANY_METHOD))
+    automatic = getattr(current.url_rule, "provide_automatic_options", False)
+    if requirement is not None and not (automatic and current.method == "OPTIONS"):
+        check_request(state, current, requirement)
+
+
+def guards_of(state: AppState, endpoint: str) -> Iterator[tuple[str, Requirement | None, str]]:
+    """The requirements of an endpoint: for each method, the requirement and where it comes from.
+
+    ``None`` requires nothing. The view's own guard wins over its blueprint's, an inner blueprint's
+    over an outer one's, and a blueprint's over the app's.
+    """
+    view = state.app.view_functions[endpoint]
     view_class = getattr(view, "view_class", None)
     dispatch = getattr(view_class, "dispatch_request", None)
     around = [mark for one in (view, view_class, dispatch) for mark in _own(state.callbacks, one)]
-    outer, who = _rule_for(app, state, endpoint)
+    outer, source = _rule_for(state, endpoint)
     for method, handler in _handlers(view_class):
         own = [*around, *_own(state.callbacks, handler)]
         if not own:
-            yield method, outer, who
+            yield method, outer, source
         for mark in own:
             yield method, mark.requirement, OWN
 
@@ -75,8 +72,8 @@ def _own(callbacks: Callbacks, view: Any) -> list[Mark]:
 def _handlers(view_class: Any) -> Iterator[tuple[str, Any]]:
     """The methods that a class-based view has functions for, and the function for all others."""
     named: dict[str, Any] = {}
+    # Only MethodView chooses a function by the method's name.
     if inspect.isclass(view_class) and issubclass(view_class, MethodView):
-        # Any other class answers as it likes, whatever its functions are called.
         named = {
             name: getattr(view_class, name.lower())
             for name in view_class.methods or ()
@@ -89,33 +86,37 @@ def _handlers(view_class: Any) -> Iterator[tuple[str, Any]]:
     yield ANY_METHOD, None
 
 
-def _rule_for(app: Flask, state: AppState, endpoint: str) -> tuple[Requirement | None, str]:
+def _rule_for(state: AppState, endpoint: str) -> tuple[Requirement | None, str]:
     """The requirement of the innermost blueprint that has one, else of the app."""
-    callbacks = state.callbacks
-    names = endpoint.split(".")[:-1]
-    owners: list[tuple[str, Any]] = [
-        (f"blueprint {name}", app.blueprints[name])
-        for name in (".".join(names[:end]) for end in range(len(names), 0, -1))
-        if name in app.blueprints
-    ]
-    owners.append(("app", app))
+    app, callbacks = state.app, state.callbacks
     if _is_static(app, endpoint):
         return None, STATIC
     makers = map(maker_of, chain(app.view_functions[endpoint]))
     maker = next((one for one in makers if one is not None), None)
     if maker is not None:
-        # It says itself what it needs, if anything.
+        # The views of ``authx.blueprint()`` have their own guards, or need none.
         return None, BUILT_IN if maker is callbacks else NOBODY
-    for who, owner in owners:
-        if callbacks in rules_for(owner):
-            return rules_for(owner)[callbacks], who
+    for source, owner in _owners(app, endpoint):
+        rules = rules_for(owner)
+        if callbacks in rules:
+            return rules[callbacks], source
     if state.settings.protect_all:
         return Requirement(), f"{state.settings.prefix}PROTECT_ALL"
     return None, NOBODY
 
 
+def _owners(app: Flask, endpoint: str) -> Iterator[tuple[str, Any]]:
+    """The blueprints that an endpoint is in, the innermost first, and the app."""
+    names = endpoint.split(".")[:-1]
+    for end in range(len(names), 0, -1):
+        name = ".".join(names[:end])
+        if name in app.blueprints:
+            yield f"blueprint {name}", app.blueprints[name]
+    yield "app", app
+
+
 def _is_static(app: Flask, endpoint: str) -> bool:
-    """Whether Flask itself answers this endpoint with a file, and not a view of that name."""
+    """Whether Flask itself serves files for this endpoint, rather than a view of that name."""
     name, _, last = endpoint.rpartition(".")
     view: Any = app.view_functions[endpoint]
     if last != "static":
