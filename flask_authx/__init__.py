@@ -1,4 +1,4 @@
-"""Token authentication for Flask whose tokens can be taken back."""
+"""JWT authentication for Flask with tokens that can be revoked."""
 
 import importlib.util
 import typing
@@ -121,18 +121,21 @@ __all__ = [
 #: Stores are imported when they are first used: an app has one kind at most, and most of them need
 #: an optional package.
 _STORES = {
-    "MemoryBlocklist": ("memory", None),
-    "MemorySessions": ("memory", None),
-    "RedisBlocklist": ("redis.revocations", "redis"),
-    "RedisSessions": ("redis.sessions", "redis"),
-    "SQLAlchemyBlocklist": ("sql.revocations", "sqlalchemy"),
-    "SQLAlchemySessions": ("sql.sessions", "sqlalchemy"),
+    "MemoryBlocklist": "memory",
+    "MemorySessions": "memory",
+    "RedisBlocklist": "redis.revocations",
+    "RedisSessions": "redis.sessions",
+    "SQLAlchemyBlocklist": "sql.revocations",
+    "SQLAlchemySessions": "sql.sessions",
 }
 
 # ``from flask_authx import *`` works without the optional packages.
-for _name, (_, _needs) in _STORES.items():
-    if _needs is not None and importlib.util.find_spec(_needs) is None:
-        __all__.remove(_name)
+if importlib.util.find_spec("redis") is None:
+    __all__.remove("RedisBlocklist")
+    __all__.remove("RedisSessions")
+if importlib.util.find_spec("sqlalchemy") is None:
+    __all__.remove("SQLAlchemyBlocklist")
+    __all__.remove("SQLAlchemySessions")
 
 
 def __dir__() -> list[str]:
@@ -141,7 +144,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> object:
     if name in _STORES:
-        module = importlib.import_module(f"{__name__}.stores.{_STORES[name][0]}")
+        module = importlib.import_module(f"{__name__}.stores.{_STORES[name]}")
         store: object = getattr(module, name)
         return store
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

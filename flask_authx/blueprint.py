@@ -1,7 +1,7 @@
-"""The blueprint: refresh, log-out and the list of a user's logins, ready to be registered.
+"""The blueprint: refresh, log-out and the list of a user's sessions, ready to be registered.
 
-It answers in kind. A token that came in a cookie is answered with cookies, and any other with JSON;
-a script never sees what it isn't meant to hold.
+A token that came in a cookie is answered with cookies, and any other with JSON: a script never gets
+a token that it is not meant to hold.
 """
 
 from __future__ import annotations
@@ -9,19 +9,25 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
 
-from flask_authx.actions import list_sessions, login, logout, refresh, revoke, set_cookies
-from flask_authx.app import registry
-from flask_authx.app.state import AppState, memory_of, state_of, this_app, this_request
-from flask_authx.guards import check, decorators
-from flask_authx.http import caching
+from flask_authx.actions.list_sessions import find_session, list_sessions
+from flask_authx.actions.login import open_session
+from flask_authx.actions.logout import log_out, revoke_session_of, tokens_in_cookies
+from flask_authx.actions.refresh import refresh
+from flask_authx.actions.revoke import revoke_session, revoke_subject
+from flask_authx.actions.set_cookies import set_pair_cookies, unset_cookies
+from flask_authx.app.identity import accepted_token
+from flask_authx.app.registry import made_by
+from flask_authx.app.state import AppState, state_of, this_app, this_request
+from flask_authx.guards.check import check_origin
+from flask_authx.guards.decorators import guard
+from flask_authx.http.caching import no_store
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement
-from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 from flask_authx.tokens.create import TokenOptions, Uid
 from flask_authx.tokens.token import Token, TokenPair
@@ -37,180 +43,182 @@ from .errors import (
 
 _log = logging.getLogger("flask_authx")
 
+#: The app's own check of who sends a request to log in.
+Authenticate: TypeAlias = Callable[[], Uid | Awaitable[Uid | None] | None]
 
-def make(
-    callbacks: Callbacks,
-    url_prefix: str | None,
-    name: str,
-    authenticate: Callable[[], Uid | Awaitable[Uid | None] | None] | None,
+
+def make_blueprint(
+    callbacks: Callbacks, url_prefix: str | None, name: str, authenticate: Authenticate | None
 ) -> Blueprint:
-    """A new blueprint of an ``AuthX`` object.
-
-    :param authenticate: the app's own way to tell who sends a request to log in.
-    """
+    """A new blueprint of an ``AuthX`` object."""
     made = Blueprint(name, __name__, url_prefix=url_prefix)
-    registry.made_by(callbacks, made)
+    made_by(callbacks, made)
     views = _Views(callbacks)
-    own = Requirement()
+    guarded = functools.partial(guard, callbacks, Requirement())
     routes: list[tuple[str, str, Callable[..., Response], str]] = [
         ("/refresh", "refresh", views.refresh, "POST"),
         ("/logout", "logout", views.logout, "POST"),
-        ("/sessions", "sessions", decorators.guard(callbacks, own, views.sessions), "GET"),
-        ("/sessions", "end_others", decorators.guard(callbacks, own, views.end_others), "DELETE"),
-        (
-            "/sessions/<sid>",
-            "end_session",
-            decorators.guard(callbacks, own, views.end_session),
-            "DELETE",
-        ),
+        ("/sessions", "sessions", guarded(views.sessions), "GET"),
+        ("/sessions", "end_others", guarded(views.end_others), "DELETE"),
+        ("/sessions/<sid>", "end_session", guarded(views.end_session), "DELETE"),
     ]
     if authenticate is not None:
         routes.append(("/login", "login", views.login(authenticate), "POST"))
     for rule, endpoint, view, method in routes:
-        # A function of this blueprint alone.
-        alone = functools.wraps(view)(functools.partial(view))
-        registry.made_by(callbacks, alone)
-        made.add_url_rule(rule, endpoint, alone, methods=[method])
-    made.after_request(caching.no_store)
+        worded = _worded(callbacks, view)
+        made_by(callbacks, worded)
+        made.add_url_rule(rule, endpoint, worded, methods=[method])
+    made.after_request(no_store)
     return made
 
 
+def _worded(callbacks: Callbacks, view: Callable[..., Response]) -> Callable[..., Response]:
+    """A view of this blueprint, whose errors have the app's realm and message key."""
+
+    @functools.wraps(view)
+    def worded(**values: Any) -> Response:
+        with state_of(this_app(), callbacks).worded:
+            return view(**values)
+
+    return worded
+
+
 class _Views:
-    """The views, for whichever app answers with them."""
+    """The views, for every app that the blueprint is registered on."""
 
     def __init__(self, callbacks: Callbacks) -> None:
         self._callbacks = callbacks
 
-    def login(
-        self, authenticate: Callable[[], Uid | Awaitable[Uid | None] | None]
-    ) -> Callable[[], Response]:
-        """The view that opens a login for whom the app says it is."""
+    def login(self, authenticate: Authenticate) -> Callable[[], Response]:
+        """The view that opens a session for the user whom the app's check returns."""
 
         def view() -> Response:
             state, current = self._state(), this_request()
             if state.settings.uses_cookies:
-                # There is no token yet whose CSRF value could be asked for, and a user who has
-                # been logged in as somebody else tells that one's account what isn't meant for it.
-                check.check_origin(state, current)
+                # There is no token yet whose CSRF value could be checked. An attacker who logs a
+                # user in as somebody else gets what the user enters (login CSRF).
+                check_origin(state, current)
             uid: object = state.app.ensure_sync(authenticate)()
             if uid is None or uid is False:
-                raise state.dress(LoginFailedError())
+                raise LoginFailedError
             if not isinstance(uid, (str, int, UUID)) or isinstance(uid, bool):
                 raise TypeError(
-                    "authenticate= must return the uid of whoever logs in, or None to refuse, not "
-                    f"{type(uid).__name__}"
+                    "authenticate= must return the uid of the user who logs in, or None to refuse, "
+                    f"not {type(uid).__name__}"
                 )
             in_cookies = _from_browser(state, current)
-            former = logout.in_cookies(state, current) if in_cookies else []
-            pair = login.open_login(
-                state,
-                uid,
-                TokenOptions(fresh=True),
-                None,
-                in_cookies=in_cookies,
-                replaces={token.sid for token in former},
-            )
+            former = tokens_in_cookies(state, current) if in_cookies else []
+            replaces = {token.sid for token in former}
+            options = TokenOptions(fresh=True)
+            pair = open_session(state, uid, options, None, in_cookies=in_cookies, replaces=replaces)
             for token in former:
-                self._end_former(state, token)
-            return self._answer(state, pair, in_cookies=in_cookies)
+                _revoke_former(state, token)
+            return _pair_response(state, pair, in_cookies=in_cookies)
 
         return view
-
-    def _end_former(self, state: AppState, token: Token) -> None:
-        """End a login whose cookies are overwritten (ASVS 7.2.4): nobody could do that later."""
-        why = "another log-in in its browser"
-        try:
-            logout.end(state, token, why)
-        except Exception:  # noqa: BLE001 - the store, or a receiver: the new login is open
-            _log.exception("the login that another one replaces was not ended: sid=%s", token.sid)
 
     def refresh(self) -> Response:
         """New tokens for a refresh token, which they replace."""
         state = self._state()
-        pair = refresh.refresh(state, None, None, None)
-        in_cookies = self._came_in_cookie(state, TokenType.REFRESH)
-        return self._answer(state, pair, in_cookies=in_cookies)
+        pair = refresh(state, None, None, None)
+        in_cookies = _came_in_cookie(state, TokenType.REFRESH)
+        return _pair_response(state, pair, in_cookies=in_cookies)
 
     def logout(self) -> Response:
-        """End the login of whichever token there is, even if it has expired."""
+        """Revoke the session of the token that was sent, even if that has expired."""
         state = self._state()
-        return self._ended(state, lambda: logout.logout(state, None))
+        return _logged_out(state, lambda: log_out(state, None))
 
     def sessions(self) -> Response:
-        """The user's logins, the latest first, and which of them this is."""
-        state, token = self._state(), self._owner()
-        listed = list_sessions.logins_of(state, token.sub)
+        """The user's sessions, the latest first, and which of them is the current one."""
+        state, token = self._owner()
+        listed = list_sessions(state, token.sub)
         return jsonify(sessions=[_shown(session, token) for session in listed])
 
     def end_session(self, sid: str) -> Response:
-        """End one of the user's logins."""
-        state, token = self._state(), self._owner()
-        self._check_kept(state, sid, token)
+        """Revoke one of the user's sessions."""
+        state, token = self._owner()
+        _check_owner(state, sid, token)
         if sid == token.sid:
-            return self._ended(state, functools.partial(self._end_own, state, token))
-        revoke.revoke_session(state, sid, None)
+            return _logged_out(state, functools.partial(_revoke_own, state, token))
+        revoke_session(state, sid, None)
         return Response(status=204)
 
-    def _end_own(self, state: AppState, token: Token) -> bool:
-        """End the request's own login, and say whether its token came in a cookie."""
-        revoke.revoke_session(state, token.sid, None)
-        return self._came_in_cookie(state, token.type)
-
     def end_others(self) -> Response:
-        """End all of the user's logins but this one."""
-        state, token = self._state(), self._owner()
-        revoke.revoke_subject(state, token.sub, token.sid, None)
+        """Revoke all of the user's sessions but the current one."""
+        state, token = self._owner()
+        revoke_subject(state, token.sub, token.sid, None)
         return Response(status=204)
 
     def _state(self) -> AppState:
         return state_of(this_app(), self._callbacks)
 
-    def _owner(self) -> Token:
-        """The token of a kept login: one that was minted beside it doesn't rule over logins."""
+    def _owner(self) -> tuple[AppState, Token]:
+        """The token of a stored session. One that was created without has no power over others."""
         state = self._state()
-        token = memory_of(this_request(), state).token
+        token = accepted_token(state)
         if token is None:
-            raise RuntimeError("the guard of this view has let nobody in")
-        self._check_kept(state, token.sid, token)
-        return token
+            raise RuntimeError("the guard of this view has accepted no token")
+        _check_owner(state, token.sid, token)
+        return state, token
 
-    def _check_kept(self, state: AppState, sid: str, token: Token) -> None:
-        """Refuse a login that isn't kept, or that is another user's."""
-        try:
-            session = login.sessions_of(state).find(sid)
-        except StoreError:
-            raise state.dress(StoreUnavailableError()) from None
-        if session is None or session.sub != token.sub:
-            raise state.dress(SessionNotFoundError())
 
-    def _came_in_cookie(self, state: AppState, type: TokenType) -> bool:
-        found = state.verifier.finder.find(this_request(), type, None)
-        return found is not None and found.location is Location.COOKIES
+def _revoke_former(state: AppState, token: Token) -> None:
+    """Revoke a session whose cookies are overwritten (ASVS 7.2.4): its user could not any more."""
+    try:
+        revoke_session_of(state, token, "another log-in in its browser")
+    except Exception:  # noqa: BLE001 - the store, or a signal's receiver: the new session is open
+        _log.exception("a session that another one replaces was not revoked: sid=%s", token.sid)
 
-    def _answer(self, state: AppState, pair: TokenPair, *, in_cookies: bool) -> Response:
-        if not in_cookies:
-            return jsonify(pair.to_dict())
-        response = jsonify(expires_in=pair.expires_in, refresh_expires_in=pair.refresh_expires_in)
-        set_cookies.put_pair(state, response, pair)
-        return response
 
-    def _ended(self, state: AppState, end: Callable[[], bool]) -> Response:
-        """The answer to the end of the request's own login: browsers forget its tokens.
+def _revoke_own(state: AppState, token: Token) -> bool:
+    """Revoke the request's own session, and return whether its token came in a cookie."""
+    revoke_session(state, token.sid, None)
+    return _came_in_cookie(state, token.type)
 
-        :param end: says whether there is nothing left in the cookies that goes on.
 
-        Also if the store fails, or if the token is none that anybody could use. The CSRF value was
-        right, or there was nothing to protect. A client that keeps its token can try again.
-        """
-        app, response = state.app, Response(status=204)
-        over = True
-        try:
-            over = end()
-        except (StoreUnavailableError, JWTDecodeError, MalformedRequestError) as error:
-            response = app.make_response(app.handle_user_exception(error))
-        if over and state.settings.uses_cookies:
-            set_cookies.take_back(state, response, *TokenType)
-        return response
+def _check_owner(state: AppState, sid: str, token: Token) -> None:
+    """Refuse a session that is not stored, or is another user's.
+
+    :raises SessionNotFoundError: then.
+    """
+    session = find_session(state, sid)
+    if session is None or session.sub != token.sub:
+        raise SessionNotFoundError
+
+
+def _came_in_cookie(state: AppState, type: TokenType) -> bool:
+    found = state.find_token(this_request(), type)
+    return found is not None and found.location is Location.COOKIES
+
+
+def _pair_response(state: AppState, pair: TokenPair, *, in_cookies: bool) -> Response:
+    if not in_cookies:
+        return jsonify(pair.to_dict())
+    response = jsonify(expires_in=pair.expires_in, refresh_expires_in=pair.refresh_expires_in)
+    set_pair_cookies(state, response, pair)
+    return response
+
+
+def _logged_out(state: AppState, revoke: Callable[[], bool]) -> Response:
+    """The response to a log-out: browsers delete their cookies.
+
+    Also if the store fails, or if the token is invalid. The CSRF value was right, or there was
+    nothing to protect. A client that keeps its token can try again.
+
+    :param revoke: revokes the session, and returns whether the cookies hold no token of an active
+        session any more.
+    """
+    response = Response(status=204)
+    unset = True
+    try:
+        unset = revoke()
+    except (StoreUnavailableError, JWTDecodeError, MalformedRequestError) as error:
+        state.worded.word(error)
+        response = state.app.make_response(state.app.handle_user_exception(error))
+    if unset and state.settings.uses_cookies:
+        unset_cookies(state, response, *TokenType)
+    return response
 
 
 def _shown(session: Session, token: Token) -> dict[str, Any]:
@@ -218,13 +226,13 @@ def _shown(session: Session, token: Token) -> dict[str, Any]:
 
 
 def _from_browser(state: AppState, current: Request) -> bool:
-    """Whether the tokens of a new login go into cookies.
+    """Whether the tokens of a new session go into cookies.
 
-    Browsers say of each such request where it comes from, and scripts can't keep them from it
+    Browsers send one of these headers with each such request, and scripts cannot keep them from it
     (Fetch Metadata, section 2.3; RFC 6454 section 7).
     """
     locations = state.settings.token_location
     if Location.COOKIES not in locations:
         return False
-    said = "Sec-Fetch-Site" in current.headers or "Origin" in current.headers
-    return said or len(locations) == 1
+    sent = "Sec-Fetch-Site" in current.headers or "Origin" in current.headers
+    return sent or len(locations) == 1

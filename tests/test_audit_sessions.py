@@ -78,9 +78,9 @@ def test_each_login_that_ends_is_on_record_with_its_reason(make: Maker, kind: st
     assert records(site) == [
         (AT + 1, "authx", actor, "session", sid_of(pair.access_token), None, reason)
         for actor, pair, reason in (
-            (ann, first, "JWT_MAX_SESSIONS: the oldest gives way"),
+            (ann, first, "JWT_MAX_SESSIONS: a new session replaces the oldest"),
             (ann, second, "a refresh token was used again"),
-            (bob, gone, "the app does not know the user any more"),
+            (bob, gone, "the app does not have the user any more"),
             (ann, third, None),
         )
     ]

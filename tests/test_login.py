@@ -189,7 +189,7 @@ def test_a_row_that_could_not_be_written_is_a_503_without_tokens(late: bool) -> 
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
     body: Any = response.get_json()
     assert body == {
-        "msg": "The login could not be opened right now",
+        "msg": "The session could not be opened right now",
         "error_type": "StoreUnavailableError",
     }
     here.logins.heal()

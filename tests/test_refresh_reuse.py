@@ -215,7 +215,7 @@ def test_a_row_that_stays_keeps_no_token_alive(late: bool) -> None:
     with heard(refresh_reuse_detected) as reuse, heard(session_revoked) as revoked:
         with pytest.raises(StoreUnavailableError) as caught:
             here.renew(pairs[0].refresh_token)
-        assert "in force, and the login may still be listed" in str(caught.value.description)
+        assert "in force, and the session may still be listed" in str(caught.value.description)
         here.logins.heal()
         for pair in pairs:
             assert not here.accepts(pair)

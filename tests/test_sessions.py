@@ -109,7 +109,7 @@ def test_a_store_that_fails_is_a_503_and_no_empty_list(store: str) -> None:
         here.revocations.error = BUSY
     with pytest.raises(StoreUnavailableError) as caught:
         listed(here)
-    assert caught.value.description == "The logins can't be listed right now"
+    assert caught.value.description == "The sessions can't be listed right now"
 
 
 def test_whom_they_are_of_must_be_a_uid() -> None:
@@ -202,7 +202,7 @@ def test_the_entry_is_written_before_the_row_goes_and_counts_alone() -> None:
         pytest.raises(StoreUnavailableError) as caught,
     ):
         here.authx.revoke_session(here.sid(pair))
-    what = "The revocation is in force, and the login may still be listed"
+    what = "The revocation is in force, and the session may still be listed"
     assert caught.value.description == what
     assert here.revocations.calls[0] == "add"
     assert len(revoked.times) == 1

@@ -30,7 +30,7 @@ def test_the_oldest_gives_way() -> None:
         {
             "name": "authx",
             "actor": "ann",
-            "reason": "JWT_MAX_SESSIONS: the oldest gives way",
+            "reason": "JWT_MAX_SESSIONS: a new session replaces the oldest",
             "sid": here.sid(pair),
         }
         for pair in pairs[:2]

@@ -1,4 +1,4 @@
-"""New tokens as the app gets them: its own claims among them, and the answer kept out of caches."""
+"""Creating tokens: with the app's additional claims, and for sessions that are not revoked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import after_this_request, has_request_context
 
-from flask_authx.app.state import AppState, note_minted
+from flask_authx.app.state import AppState, remember_created
 from flask_authx.enums import OnError, TokenType
 from flask_authx.errors import StoreUnavailableError
 from flask_authx.http.caching import no_store
@@ -20,28 +20,85 @@ from flask_authx.tokens.token import CreatedToken, Token, TokenPair
 _log = logging.getLogger("flask_authx")
 
 
-def carried(state: AppState, token: Token) -> dict[str, Any] | None:
-    """The app's own claims that go on from a token to the next one of its login.
+def create_token(
+    state: AppState, type: TokenType, session: SessionClaims, options: TokenOptions
+) -> CreatedToken:
+    """A new token, with the claims that the app's callback adds. No cache keeps the response."""
+    callback = state.callbacks.claims
+    additional: Mapping[str, Any] = {} if callback is None else callback(str(session.uid))
+    if has_request_context():
+        after_this_request(no_store)
+    created = state.creator.create(type, session, options, additional)
+    remember_created(created, state)
+    return created
 
-    None, where a callback says anew what is true of the user: what it leaves out is true no more.
+
+def create_access_token(
+    state: AppState, uid: Uid, options: TokenOptions, token: Token | None
+) -> CreatedToken:
+    """An access token, of a new session or of that of a verified token.
+
+    :raises RuntimeError: if sessions are stored and the token is a refresh token.
+    :raises StoreUnavailableError: if the store fails.
+    """
+    refuse_bypass(state, token)
+    options.until = latest_expiry(state, token)
+    return create_token(state, TokenType.ACCESS, session_claims(state, uid, token), options)
+
+
+def create_refresh_token(
+    state: AppState, uid: Uid, options: TokenOptions, token: Token | None
+) -> CreatedToken:
+    """A refresh token, of a new session or of that of a verified token.
+
+    :raises RuntimeError: if sessions are stored.
+    :raises StoreUnavailableError: if the store fails.
+    """
+    _refuse_unstored(state, "create_refresh_token()")
+    return create_token(state, TokenType.REFRESH, session_claims(state, uid, token), options)
+
+
+def create_token_pair(
+    state: AppState, uid: Uid, access: TokenOptions, refresh: TokenOptions
+) -> TokenPair:
+    """An access and a refresh token of one new session.
+
+    :raises RuntimeError: if sessions are stored.
+    :raises StoreUnavailableError: if the store fails.
+    """
+    _refuse_unstored(state, "create_token_pair()")
+    session = session_claims(state, uid, None)
+    return pair_of(
+        create_token(state, TokenType.ACCESS, session, access),
+        create_token(state, TokenType.REFRESH, session, refresh),
+    )
+
+
+def session_claims(state: AppState, uid: Uid, token: Token | None) -> SessionClaims:
+    """Those of a new session that no revocation so far covers, or of a verified token's session.
+
+    :raises StoreUnavailableError: if the store cannot say which sessions of the user are revoked.
+    """
+    earliest = 0
+    if token is None and state.revocations is not None:
+        try:
+            earliest = state.revocations.earliest_login(subject(uid))
+        except StoreError:
+            if state.settings.blocklist_on_error is OnError.REFUSE:
+                raise StoreUnavailableError from None
+            _log.warning("a session was opened although revocations could not be checked")
+    return state.creator.session(uid, token, earliest)
+
+
+def inherited_claims(state: AppState, token: Token) -> dict[str, Any] | None:
+    """The app's claims that the next token of a session takes over from a token.
+
+    None, if a callback adds claims: what it no longer says is no longer true.
     """
     if state.callbacks.claims is not None:
         return None
-    fixed = RESERVED_CLAIMS | {state.settings.identity_claim}
-    return {name: value for name, value in token.claims.items() if name not in fixed}
-
-
-def create_token(
-    state: AppState, type: TokenType, login: SessionClaims, options: TokenOptions
-) -> CreatedToken:
-    """A new token, with the claims that the app's callback adds."""
-    describe = state.callbacks.claims
-    additional: Mapping[str, Any] = {} if describe is None else describe(str(login.uid))
-    if has_request_context():
-        after_this_request(no_store)
-    minted = state.creator.create(type, login, options, additional)
-    note_minted(minted, state)
-    return minted
+    reserved = RESERVED_CLAIMS | {state.settings.identity_claim}
+    return {name: value for name, value in token.claims.items() if name not in reserved}
 
 
 def pair_of(access: CreatedToken, refresh: CreatedToken) -> TokenPair:
@@ -49,55 +106,40 @@ def pair_of(access: CreatedToken, refresh: CreatedToken) -> TokenPair:
     return TokenPair(access.token, refresh.token, access.lifetime, refresh.lifetime)
 
 
-def end_of(state: AppState, token: Token) -> int:
-    """The second in which a token's login ends for good."""
+def session_end(state: AppState, token: Token) -> int:
+    """The second in which a token's session expires for good."""
     return token.auth_time + state.settings.session_lifetime
 
 
-def last_second(state: AppState, token: Token | None) -> int | None:
-    """When further tokens of a login must have expired, if anything says so."""
+def latest_expiry(state: AppState, token: Token | None) -> int | None:
+    """When further tokens of a stored session must have expired."""
     if token is None or state.sessions is None:
         return None
-    return min(end_of(state, token), int(state.clock()) + state.settings.refresh_token_expires)
-
-
-def refuse_rowless(state: AppState, what: str) -> None:
-    """Refuse to mint a refresh token that no row knows.
-
-    :raises RuntimeError: if logins are kept in rows, naming what opens one.
-    """
-    if state.sessions is not None:
-        raise RuntimeError(
-            f"{what} would make a refresh token that belongs to no kept login, and "
-            f"{state.settings.prefix}SESSIONS is on: use authx.login(uid), which opens one"
-        )
+    unused = int(state.clock()) + state.settings.refresh_token_expires
+    return min(session_end(state, token), unused)
 
 
 def refuse_bypass(state: AppState, token: Token | None) -> None:
-    """Refuse to mint beside the rotation.
+    """Refuse to create tokens beside the rotation.
 
-    :raises RuntimeError: if the token is one that is replaced when others are minted for it.
+    :raises RuntimeError: if sessions are stored and the token is a refresh token.
     """
     if state.sessions is None or token is None:
         return
     if state.settings.profiles[token.type].rotates:
         raise RuntimeError(
-            "an access token for a refresh token is what authx.refresh() mints, which also "
-            f"replaces the refresh token; {state.settings.prefix}SESSIONS is on"
+            "authx.refresh() creates the access token for a refresh token, and replaces the "
+            f"refresh token: {state.settings.prefix}SESSIONS is on"
         )
 
 
-def new_login(state: AppState, uid: Uid, continued: Token | None) -> SessionClaims:
-    """A new login that no revocation so far ends, or the one that a verified token belongs to.
+def _refuse_unstored(state: AppState, what: str) -> None:
+    """Refuse to create a refresh token that belongs to no stored session.
 
-    :raises StoreUnavailableError: if the store can't say which logins of the user are over.
+    :raises RuntimeError: if sessions are stored, naming what opens one.
     """
-    earliest = 0
-    if continued is None and state.revocations is not None:
-        try:
-            earliest = state.revocations.earliest_login(subject(uid))
-        except StoreError:
-            if state.settings.blocklist_on_error is OnError.REFUSE:
-                raise state.dress(StoreUnavailableError()) from None
-            _log.warning("a login was opened without knowing which are revoked")
-    return state.creator.session(uid, continued, earliest)
+    if state.sessions is not None:
+        raise RuntimeError(
+            f"{what} would create a refresh token without a stored session, and "
+            f"{state.settings.prefix}SESSIONS is on: use authx.login(uid), which opens one"
+        )

@@ -1,44 +1,52 @@
-"""A user's sessions, as the app lists and names them."""
+"""A user's sessions: listed, and named by their owner."""
 
 from __future__ import annotations
 
 from flask_authx.app.state import AppState
 from flask_authx.errors import StoreUnavailableError
 from flask_authx.sessions.client import check_name
+from flask_authx.sessions.revocations import check_sid
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 from flask_authx.tokens.create import Uid, subject
 
-from . import revoke
-from .login import _logins, sessions_of
 
-# Listing
+def list_sessions(state: AppState, uid: Uid) -> list[Session]:
+    """A user's active sessions, the latest first.
 
-
-def logins_of(state: AppState, uid: Uid) -> list[Session]:
-    """A user's logins that go on, the latest first.
-
-    :raises StoreUnavailableError: if a store can't answer.
+    :raises StoreUnavailableError: if a store fails.
     """
     sub = subject(uid)
-    sessions_of(state)
+    sessions = state.require_sessions()
     try:
-        return _logins(state, sub)[0]
+        active, _ = sessions.of(sub, state.require_revocations().cutoffs(sub))
     except StoreError:
-        what = "The logins can't be listed right now"
-        raise state.dress(StoreUnavailableError(description=what)) from None
+        what = "The sessions can't be listed right now"
+        raise StoreUnavailableError(description=what) from None
+    return active
 
 
-def rename(state: AppState, sid: str, name: str | None) -> bool:
-    """Give a login a name, and say whether there is such a login.
+def find_session(state: AppState, sid: str) -> Session | None:
+    """A stored session that has not expired.
+
+    :raises StoreUnavailableError: if the store fails.
+    """
+    try:
+        return state.require_sessions().find(sid)
+    except StoreError:
+        raise StoreUnavailableError from None
+
+
+def name_session(state: AppState, sid: str, name: str | None) -> bool:
+    """Name a session, and return whether there is such a session.
 
     :raises StoreUnavailableError: if it could not be written.
     """
-    sessions = sessions_of(state)
-    revoke.check_sid(sid)
+    sessions = state.require_sessions()
+    check_sid(sid)
     check_name(name)
     try:
         return sessions.rename(sid, name)
     except StoreError:
         what = "The name may not have been written"
-        raise state.dress(StoreUnavailableError(description=what)) from None
+        raise StoreUnavailableError(description=what) from None

@@ -1,4 +1,4 @@
-"""Logging out: the logins of the tokens that a request carries are ended, even expired ones."""
+"""Logging out: the sessions of the tokens that a request carries are revoked, expired or not."""
 
 from __future__ import annotations
 
@@ -13,121 +13,115 @@ from flask_authx.http.csrf import check_csrf, check_origin, needs_csrf
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.token import RequestToken, Token
 
-from . import revoke
+from .revoke import revoke_session, revoke_token
 
 _COOKIES = frozenset({Location.COOKIES})
+#: Where a page of another site can put a token only if it is allowed to.
+_DELIBERATE = (Location.HEADERS, Location.JSON)
 
 
-def logout(state: AppState, reason: str | None) -> bool:
-    """Revoke the login that the request's token belongs to, if there is a token.
+def log_out(state: AppState, reason: str | None) -> bool:
+    """Revoke the session of the request's token, if there is a token.
 
-    An expired one will do: its login may live on in a refresh token. A forged one is refused, and
-    one from a cookie needs its CSRF value as anywhere. Where the cookies are of two logins, both
-    are ended.
+    An expired one is accepted: its session may live on in a refresh token. A forged one is refused,
+    and one from a cookie needs its CSRF value. Cookies of two sessions revoke both.
 
-    :returns: whether nothing is left in the cookies that goes on, as far as was asked for.
-    :raises AuthXException: if the token isn't good, or the revocation could not be written.
+    :returns: whether the cookies hold no token of an active session any more.
+    :raises AuthXException: if the token is invalid, or the revocation could not be written.
     """
-    # That there is none is said before anything else.
-    revoke.store_of(state)
-    try:
-        sent = _sent(state, this_request())
-    except AuthXException as error:
-        state.dress(error)
-        raise
+    # Without a store that is the error, whatever was sent.
+    state.require_revocations()
+    sent = _sent_tokens(state, this_request())
     for _, token in sent:
-        end(state, token, reason)
+        revoke_session_of(state, token, reason)
     return not sent or any(location is Location.COOKIES for location, _ in sent)
 
 
-def end(state: AppState, token: Token, reason: str | None) -> None:
-    """Revoke the login of a token, unless it is over already.
+def revoke_session_of(state: AppState, token: Token, reason: str | None) -> None:
+    """Revoke the session of a token, unless it is revoked already.
 
     :raises StoreUnavailableError: if it could not be written.
     """
-    revocations = revoke.store_of(state)
+    revocations = state.require_revocations()
     if token.sid != token.jti:
-        if not _is_over(state, token):
-            revoke.revoke_session(state, token.sid, reason, actor=token.sub)
+        if not _is_revoked(state, token):
+            revoke_session(state, token.sid, reason, actor=token.sub)
     elif revocations.now() < token.exp + state.settings.decode_leeway:
-        # Another library's token, which has no login beside itself.
-        revoke.revoke_token(state, token, reason, actor=token.sub)
+        # Another library's token, which has no session.
+        revoke_token(state, token, reason, actor=token.sub)
 
 
-def in_cookies(state: AppState, current: Request) -> list[Token]:
-    """The tokens in a request's cookies, expired or not, one of each login."""
+def tokens_in_cookies(state: AppState, current: Request) -> list[Token]:
+    """The tokens in a request's cookies, expired or not, one of each session."""
     found: dict[str, Token] = {}
     for type in TokenType:
-        # Whatever is wrong with the others, they are of no use to anybody.
+        # Invalid ones belong to no session.
         with contextlib.suppress(AuthXException):
-            cookie = state.verifier.finder.find(current, type, _COOKIES)
+            cookie = state.find_token(current, type, _COOKIES)
             if cookie is not None:
                 token = state.verifier.decode(cookie.token, expired=True)
                 found[token.sid] = token
     return [*found.values()]
 
 
-def _is_over(state: AppState, token: Token) -> bool:
-    """Whether a login has been ended before, so that nothing is written again."""
+def _is_revoked(state: AppState, token: Token) -> bool:
+    """Whether a session has been revoked before, so that nothing is written again."""
+    revocations = state.require_revocations()
     try:
-        over = revoke.store_of(state).is_login_over(token)
+        revoked = revocations.is_session_revoked(token)
     except StoreError:
-        # Writing says what there is to say.
+        # The write that follows reports the failure.
         return False
-    if over:
-        # If whoever ended it was killed meanwhile, its row is still there.
-        revoke.remove_row(state, token.sid)
-    return over
+    if revoked:
+        # If the process that revoked it was killed, its row is still there.
+        revocations.remove_row(token.sid)
+    return revoked
 
 
-def _sent(state: AppState, current: Request) -> list[tuple[Location, Token]]:
-    """The good tokens of a request, one of each login, expired or not, and where each was.
+def _sent_tokens(state: AppState, current: Request) -> list[tuple[Location, Token]]:
+    """The valid tokens of a request, expired or not: one of each session, and its location.
 
-    :raises AuthXException: if there are some and none of them is good.
+    :raises AuthXException: if there are tokens and none of them is valid.
     """
-    good: dict[str, tuple[Location, Token]] = {}
+    valid: dict[str, tuple[Location, Token]] = {}
     refusal: AuthXException | None = None
     deliberate = False
     for type in TokenType:
         found: RequestToken | None = None
         try:
-            found = state.verifier.finder.find(current, type, None)
+            found = state.find_token(current, type)
             if found is None:
                 continue
             token = state.verifier.decode(found.token, expired=True)
         except (JWTDecodeError, MalformedRequestError) as error:
-            # A cookie from before a change of keys, or one of two, keeps nobody from logging out
-            # by the other.
+            # A cookie from before a change of keys, or one of two, must not keep the user from
+            # logging out by the other.
             refusal = refusal or error
             deliberate |= found is not None and found.location in _DELIBERATE
             continue
-        if _may_end(state, current, found, token, first=not good):
-            good.setdefault(token.sid, (found.location, token))
-    if not good:
+        if _is_deliberate(state, current, found, token, first=not valid):
+            valid.setdefault(token.sid, (found.location, token))
+    if not valid:
         if not deliberate:
             _check_origin(state, current)
         if refusal is not None:
             raise refusal
-    return [*good.values()]
+    return [*valid.values()]
 
 
-#: Where no page of another site can put a token without being allowed to.
-_DELIBERATE = (Location.HEADERS, Location.JSON)
-
-
-def _may_end(
+def _is_deliberate(
     state: AppState, current: Request, found: RequestToken, token: Token, *, first: bool
 ) -> bool:
-    """Whether a token is sent by its owner's own doing; the first one must be.
+    """Whether the user's own page or client sent a token; the first one must be.
 
-    :raises CSRFError: if the first one isn't.
+    :raises CSRFError: if the first one is not.
     """
     if found.location is Location.QUERY:
         _check_origin(state, current)
     if found.location is Location.COOKIES and needs_csrf(state.settings, current):
         try:
-            # A page that is older than the browser's access cookie has that one's value. Both are
-            # proofs of the same login, which is what is to be ended.
+            # A page that is older than the browser's access cookie has that one's CSRF value. Both
+            # values prove the same session, which is what will be revoked.
             check_csrf(state.settings, found, token, current, state.creator.csrf_values(token.sid))
         except AuthXException:
             if first:
@@ -137,9 +131,9 @@ def _may_end(
 
 
 def _check_origin(state: AppState, current: Request) -> None:
-    """Refuse what has no CSRF value to check and may come from another site's page.
+    """Refuse a request without a CSRF value that a page of another site may have sent.
 
-    The answer to a log-out makes the browser forget its cookies, whether or not they were sent.
+    The response to a log-out makes the browser delete its cookies, whether or not it sent them.
     """
     if state.settings.uses_cookies:
         check_origin(state.settings, current, silent=True)

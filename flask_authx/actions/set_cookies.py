@@ -1,4 +1,4 @@
-"""The cookies of an answer: which token goes into which, and on which path."""
+"""The cookies of a response: which token goes into which cookie, and on which path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flask import Flask, Request, has_request_context
 from werkzeug.wrappers import Response
 
 from flask_authx.app.registry import maker_of
-from flask_authx.app.state import AppState, memory_of, this_request
+from flask_authx.app.state import AppState, context_of, this_request
 from flask_authx.enums import TokenType
 from flask_authx.errors import BadConfigurationError, JWTDecodeError
 from flask_authx.http import cookies
@@ -18,23 +18,22 @@ from flask_authx.tokens.token import CreatedToken, TokenPair
 
 _log = logging.getLogger("flask_authx")
 
-#: Where a refresh token goes to in an app that has no blueprint of ours.
-DEFAULT_HOME = "/auth"
+#: The path of refresh cookies in an app without ``authx.blueprint()``.
+DEFAULT_PATH = "/auth"
 #: Hosts to which browsers send Secure cookies over plain http.
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
-def put(
+def set_token_cookies(
     state: AppState,
     response: Response,
     token: str,
     type: TokenType,
-    *,
     max_age: int | None = None,
 ) -> None:
     """Set the cookies of a token.
 
-    :raises ValueError: if the token is of the other type, isn't good, or is too long.
+    :raises ValueError: if the token is of the other type, is invalid, or is too long.
     :raises RuntimeError: if no guard would look for it there.
     """
     _check_response(response)
@@ -44,36 +43,27 @@ def put(
             "no guard looks for tokens in cookies: add 'cookies' to "
             f'app.config["{settings.prefix}TOKEN_LOCATION"]'
         )
-    minted = _minted(state, token)
-    if minted.type is not type:
-        raise ValueError(f"this is the {minted.type} token, and goes into the other cookie")
+    created = _created(state, token)
+    if created.type is not type:
+        raise ValueError(f"this is the {created.type} token, and goes into the other cookie")
     if max_age is None and not settings.session_cookie:
-        max_age = minted.lifetime if settings.cookie_max_age is None else settings.cookie_max_age
+        max_age = created.lifetime if settings.cookie_max_age is None else settings.cookie_max_age
     path = _path(state, type)
     if path is None:
         raise RuntimeError(
-            f"browsers would send the {type} token to {DEFAULT_HOME} alone, where the app has no "
+            f"browsers would send the {type} token to {DEFAULT_PATH} alone, where the app has no "
             "route: register authx.blueprint(), or set "
             f'app.config["{settings.prefix}REFRESH_COOKIE_PATH"] to the path that your views for '
             "refresh and log-out share"
         )
-    cookies.put(response, settings, settings.profiles[type], minted, path=path, max_age=max_age)
+    profile = settings.profiles[type]
+    cookies.set_cookies(response, settings, profile, created, path=path, max_age=max_age)
     if settings.cookie_secure and not state.warned_of_http and has_request_context():
         _explain_http(state, this_request())
 
 
-def check(state: AppState, pair: TokenPair) -> None:
-    """Refuse a pair of which browsers would drop a half.
-
-    :raises ValueError: then.
-    """
-    profiles = state.settings.profiles
-    cookies.check_size(profiles[TokenType.ACCESS], pair.access_token)
-    cookies.check_size(profiles[TokenType.REFRESH], pair.refresh_token)
-
-
-def put_pair(state: AppState, response: Response, pair: TokenPair) -> None:
-    """Set the cookies of both tokens of a login.
+def set_pair_cookies(state: AppState, response: Response, pair: TokenPair) -> None:
+    """Set the cookies of both tokens of a session.
 
     :raises ValueError: if one of them is too long. Then none is set.
     """
@@ -82,27 +72,41 @@ def put_pair(state: AppState, response: Response, pair: TokenPair) -> None:
         raise TypeError(f"a pair is what authx.login() returns, not {type(pair).__name__}")
     before = response.headers.getlist("Set-Cookie")
     try:
-        put(state, response, pair.access_token, TokenType.ACCESS)
-        put(state, response, pair.refresh_token, TokenType.REFRESH)
+        set_token_cookies(state, response, pair.access_token, TokenType.ACCESS)
+        set_token_cookies(state, response, pair.refresh_token, TokenType.REFRESH)
     except Exception:
         response.headers.setlist("Set-Cookie", before)
         raise
 
 
-def take_back(state: AppState, response: Response, *types: TokenType) -> None:
-    """Make browsers forget the tokens of these types."""
+def unset_cookies(state: AppState, response: Response, *types: TokenType) -> None:
+    """Make browsers delete the cookies of these types of tokens."""
     _check_response(response)
     for type in types:
         path = _path(state, type)
-        # Without one, none can have been set.
+        # Without a path, none can have been set.
         if path is not None:
-            cookies.take_back(response, state.settings, state.settings.profiles[type], path=path)
+            profile = state.settings.profiles[type]
+            cookies.unset_cookies(response, state.settings, profile, path=path)
+
+
+def check_size(state: AppState, pair: TokenPair) -> None:
+    """Refuse a pair of which browsers would drop one token as too large.
+
+    :raises ValueError: then.
+    """
+    profiles = state.settings.profiles
+    cookies.check_size(profiles[TokenType.ACCESS], pair.access_token)
+    cookies.check_size(profiles[TokenType.REFRESH], pair.refresh_token)
+
+
+# The path
 
 
 def blueprint_path(state: AppState) -> str | None:
-    """The path below which the app's blueprint of ours has its routes; ``None`` without one.
+    """The path below which ``authx.blueprint()`` has its routes; ``None`` without one.
 
-    :raises BadConfigurationError: if there are several, or if it isn't the same for all requests.
+    :raises BadConfigurationError: if there are several, or if it differs between requests.
     """
     prefixes = {
         rule.rule.removesuffix("/refresh")
@@ -121,24 +125,24 @@ def blueprint_path(state: AppState) -> str | None:
     return prefix or "/"
 
 
+def has_route_below(app: Flask, path: str) -> bool:
+    """Whether browsers send a cookie of this path to a route of the app."""
+    below = path.rstrip("/") + "/"
+    return any(f"{rule.rule}/".startswith(below) for rule in app.url_map.iter_rules())
+
+
 def _path(state: AppState, type: TokenType) -> str | None:
-    """The path of a token's cookie; ``None`` if no route of the app would ever see it."""
+    """The path of a token's cookie; ``None`` if no route of the app would ever receive it."""
     path = state.settings.profiles[type].cookie_path
     if path is not None:
-        # As browsers see it, whatever a proxy makes of that.
+        # As browsers see it, behind whatever proxy.
         return path
     path = blueprint_path(state)
     if path is None:
-        path = DEFAULT_HOME
-        if not is_seen(state.app, path):
+        path = DEFAULT_PATH
+        if not has_route_below(state.app, path):
             return None
     return f"{_root(state.app)}{path}"
-
-
-def is_seen(app: Flask, path: str) -> bool:
-    """Whether an app has a route to which a cookie's path leads: itself, or one below it."""
-    below = path.rstrip("/") + "/"
-    return any(f"{rule.rule}/".startswith(below) for rule in app.url_map.iter_rules())
 
 
 def _root(app: Flask) -> str:
@@ -148,19 +152,22 @@ def _root(app: Flask) -> str:
     return root.rstrip("/")
 
 
-def _minted(state: AppState, token: object) -> CreatedToken:
-    """What there is to know of a token; one that this request has minted is not read again."""
+# The token and the response
+
+
+def _created(state: AppState, token: object) -> CreatedToken:
+    """Type, lifetime and CSRF value of a token. One created in this request is not read again."""
     if not isinstance(token, str):
         hint = ": a pair goes into authx.set_cookies()" if isinstance(token, TokenPair) else ""
         raise TypeError(f"the token must be text, not {type(token).__name__}{hint}")
     if has_request_context():
-        known = memory_of(this_request(), state).minted.get(token)
+        known = context_of(this_request(), state).created.get(token)
         if known is not None:
             return known
     try:
         read = state.verifier.decode(token)
     except JWTDecodeError as error:
-        raise ValueError(f"that is no good token: {error.reason}") from None
+        raise ValueError(f"that is no valid token: {error.reason}") from None
     return CreatedToken(token, read.type, read.exp - read.iat, read.csrf)
 
 
@@ -173,13 +180,13 @@ def _check_response(response: object) -> None:
 
 
 def _explain_http(state: AppState, current: Request) -> None:
-    """Say once why a browser that was given cookies comes back without them."""
+    """Log once why a browser does not send back the cookies that it was given."""
     host = urlsplit(f"//{current.host}").hostname or ""
     if current.is_secure or host in _LOCAL or host.endswith(".localhost"):
         return
     state.warned_of_http = True
     _log.warning(
-        "browsers drop these cookies: they are Secure, and the request came by plain http. Use "
+        "browsers drop these cookies: they are Secure, and the request came over plain http. Use "
         "https or http://localhost; behind a proxy that ends TLS, use Werkzeug's ProxyFix; for "
         'development in a local network set app.config["%sCOOKIE_SECURE"] = False.',
         state.settings.prefix,

@@ -13,26 +13,26 @@ from flask_authx.http import cookies
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.verifier import Verifier
 from flask_authx.keys.loading import load_keys
+from flask_authx.sessions.revocations import Revocations
 from flask_authx.settings.reading import read_settings
+from flask_authx.signals import Announcer
+from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.create import TokenCreator
-from flask_authx.tokens.token import Token
 
+from .awaiting import wait_in
 from .state import AppState
-from .stores import open_revocations, open_sessions, open_trail
+from .stores import open_blocklist, open_sessions, open_trail
 
 T = TypeVar("T")
 
 
 def build_state(
-    app: Flask,
-    callbacks: Callbacks,
-    clock: Callable[[], float],
-    ids: Callable[[], str],
-    end_reused: Callable[[AppState, Token], None],
+    app: Flask, callbacks: Callbacks, clock: Callable[[], float], ids: Callable[[], str]
 ) -> AppState:
     """The state of one ``AuthX`` object on one app, from the app's settings.
 
+    :param clock: seconds since 1970-01-01 UTC.
     :raises BadConfigurationError: with all that is wrong with settings, keys and stores.
     """
     prefix = "JWT_" if callbacks.name == "authx" else f"{callbacks.name.upper()}_JWT_"
@@ -48,27 +48,43 @@ def build_state(
 
     keys = collect(lambda: load_keys(settings))
     before = len(problems)
+    blocklist = collect(lambda: open_blocklist(app, callbacks, settings, clock))
     sessions = None
-    revocations = collect(lambda: open_revocations(app, callbacks, settings, clock))
     if len(problems) == before:
         # The same setting names both stores.
         sessions = collect(lambda: open_sessions(app, callbacks, settings, clock))
     trail = collect(lambda: open_trail(app, callbacks, settings))
     if problems or keys is None:
         raise BadConfigurationError(problems)
-    codec = Codec(settings, keys)
+    announcer = Announcer(app, callbacks.name)
+    revocations = None
+    if blocklist is not None:
+        revocations = Revocations(
+            blocklist,
+            settings,
+            callbacks.name,
+            lookup_keys=LookupKeys(settings.issuer, callbacks.name),
+            clock=clock,
+            sessions=sessions,
+            trail=trail,
+            announcer=announcer,
+        )
+    codec, wait = Codec(settings, keys), wait_in(app)
     return AppState(
         app=app,
         callbacks=callbacks,
         settings=settings,
         codec=codec,
-        verifier=Verifier(settings, codec, callbacks, revocations, sessions=sessions, clock=clock),
+        verifier=Verifier(
+            settings, codec, callbacks, revocations, sessions=sessions, clock=clock, wait=wait
+        ),
         creator=TokenCreator(settings, codec, clock, ids),
         revocations=revocations,
         sessions=sessions,
         trail=trail,
-        end_reused=end_reused,
+        announcer=announcer,
         clock=clock,
+        wait=wait,
         seen=snapshot(app, prefix),
     )
 

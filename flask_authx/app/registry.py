@@ -51,17 +51,17 @@ def mark(callbacks: Callbacks, requirement: Requirement, outer: Any, view: Any) 
             _wrappers.setdefault(inner, []).append((ref(outer), callbacks))
 
 
-def open_up(callbacks: Callbacks, target: Any) -> None:
+def mark_public(callbacks: Callbacks, target: Any) -> None:
     """Mark a view, a view class or a blueprint as public."""
     if isinstance(target, Blueprint):
-        rule(callbacks, target, None)
+        add_rule(callbacks, target, None)
     elif _is_definition(target := getattr(target, "__func__", target)):
         _marks.setdefault(target, []).append(Mark(callbacks, None))
     else:
         raise TypeError("@authx.public goes on a view function, a view class or a blueprint")
 
 
-def rule(callbacks: Callbacks, target: object, requirement: Requirement | None) -> None:
+def add_rule(callbacks: Callbacks, target: object, requirement: Requirement | None) -> None:
     """Set what the hook asks for all views of an app or a blueprint; ``None`` is nothing."""
     if not isinstance(target, (Flask, Blueprint)):
         raise TypeError("authx.protect takes an app or a blueprint; a view gets a guard of its own")

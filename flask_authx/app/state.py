@@ -1,35 +1,57 @@
-"""What is kept for one app; which views and blueprints are guarded, public or made here."""
+"""What is kept for one app, and on a request: by the app and by the request itself."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from flask import Flask, Request, current_app, has_request_context, request
 
+from flask_authx.enums import Location, TokenType
 from flask_authx.errors import AuthXException
-from flask_authx.http.callbacks import Callbacks
+from flask_authx.http.callbacks import Callbacks, Wait
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import Verifier
-from flask_authx.sessions.revocations import Revocations
+from flask_authx.sessions.revocations import AuditTrail, Revocations
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
+from flask_authx.signals import Announcer
 from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.create import TokenCreator
-from flask_authx.tokens.token import CreatedToken, Token
+from flask_authx.tokens.token import CreatedToken, RequestToken
 
-if TYPE_CHECKING:
-    from flask_authx.stores.sql.trail import AuditTrail
-
-
-#: The key in ``app.extensions``, and the attribute of a request that holds its identity.
+#: The key in ``app.extensions``.
 EXTENSION = "authx"
-
-
 _numbers = itertools.count()
+
+
+class WordedErrors:
+    """Gives errors that leave a ``with`` block the app's realm and message key.
+
+    Used where errors leave the package, and nowhere else: frameworks render them without asking the
+    app.
+    """
+
+    __slots__ = ("_message_key", "_realm")
+
+    def __init__(self, settings: Settings) -> None:
+        self._realm = settings.realm
+        self._message_key = settings.error_message_key
+
+    def word(self, error: AuthXException) -> None:
+        """Set the realm of an error's challenge, and the key of the text in its body."""
+        error.realm = self._realm
+        error.message_key = self._message_key
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, AuthXException):
+            self.word(error)
 
 
 @dataclass(slots=True, eq=False)
@@ -42,29 +64,34 @@ class AppState:
     codec: Codec
     verifier: Verifier
     creator: TokenCreator
-    #: What the store knows, and how it is told; ``None`` if there is no store.
+    #: The revocations in the store; ``None`` if there is no store.
     revocations: Revocations | None
-    #: The logins that are kept in rows; ``None`` if they are not.
+    #: The stored sessions; ``None`` if sessions are not stored.
     sessions: Sessions | None
-    #: Where revocations are written down for people; ``None`` if they are not.
+    #: The audit trail; ``None`` if there is none.
     trail: AuditTrail | None
-    #: Ends the login of a refresh token that was used after its successor.
-    end_reused: Callable[[AppState, Token], None]
+    announcer: Announcer
     #: Seconds since 1970-01-01 UTC.
     clock: Callable[[], float]
+    #: Waits for an async callback.
+    wait: Wait
     #: The app's settings as they were read, to notice later changes.
     seen: dict[str, Any] = field(repr=False)
-    #: The attribute of a request that holds what this object knows of it, for this app only.
+    worded: WordedErrors = field(init=False, repr=False)
+    #: The attribute of a request that holds its context, for this object and this app only.
     key: str = field(default_factory=lambda: f"_flask_authx_{next(_numbers)}", init=False)
-    #: Whether it has been said that browsers drop Secure cookies of an app on plain http.
+    #: Whether the log says already that browsers drop Secure cookies on plain http.
     warned_of_http: bool = False
-    #: Whether the app has been looked over, and has anything for the before_request hook to check.
+    #: Whether the app has been examined, and whether the before_request hook has rules to check.
     started: bool = False
     has_rules: bool = False
-    #: What the hook asks: by endpoint the view, and by method the requirement.
+    #: What the hook requires: by endpoint the view, and by method the requirement.
     plan: dict[str, tuple[object, dict[str, Requirement | None]]] = field(
         default_factory=dict[str, "tuple[object, dict[str, Requirement | None]]"]
     )
+
+    def __post_init__(self) -> None:
+        self.worded = WordedErrors(self.settings)
 
     @property
     def name(self) -> str:
@@ -73,20 +100,50 @@ class AppState:
 
     @property
     def revocable(self) -> bool:
-        """Whether anybody can say that a token is revoked."""
+        """Whether a token can be revoked: there is a store, or a revocation callback."""
         return self.revocations is not None or self.callbacks.revoked is not None
 
     @property
     def per_process(self) -> list[Revocations | Sessions]:
-        """What is kept in a store that other processes don't see."""
+        """What is kept in a store that other processes cannot see."""
         kept = (self.revocations, self.sessions)
         return [one for one in kept if one is not None and one.store.per_process]
 
-    def dress(self, error: AuthXException) -> AuthXException:
-        """Give an error the words that the settings ask for."""
-        error.realm = self.settings.realm
-        error.message_key = self.settings.error_message_key
-        return error
+    def require_revocations(self) -> Revocations:
+        """The revocations in the store.
+
+        :raises RuntimeError: if there is no store, with how to get one.
+        """
+        if self.revocations is None:
+            raise RuntimeError(
+                "there is no store of revocations: set "
+                f'app.config["{self.settings.prefix}BLOCKLIST"] = "sqlalchemy://" (or another) '
+                "before authx.init_app(app)"
+            )
+        return self.revocations
+
+    def require_sessions(self) -> Sessions:
+        """The stored sessions.
+
+        :raises RuntimeError: if sessions are not stored, with how to change that.
+        """
+        if self.sessions is None:
+            prefix = self.settings.prefix
+            raise RuntimeError(
+                f'sessions are not kept in a store: set app.config["{prefix}SESSIONS"] = True and '
+                f"{prefix}BLOCKLIST before authx.init_app(app)"
+            )
+        return self.sessions
+
+    def find_token(
+        self, current: Request, type: TokenType, locations: frozenset[Location] | None = None
+    ) -> RequestToken | None:
+        """The request's token of a type, unverified. A request is searched once.
+
+        :raises MalformedRequestError: if there are two, half a token, or JSON that can't be read.
+        :raises JWTDecodeError: if what stands in a token's place is no text, or far too long.
+        """
+        return self.verifier.finder.find(current, type, locations, context_of(current, self).found)
 
 
 def states(app: Flask) -> dict[str, AppState]:
@@ -126,17 +183,17 @@ this_request: Callable[[], Request] = cast(
 )
 
 
-def memory_of(current: Request, state: AppState) -> RequestContext:
+def context_of(current: Request, state: AppState) -> RequestContext:
     """What one ``AuthX`` object knows of a request."""
-    memory: RequestContext | None = getattr(current, state.key, None)
-    if memory is None:
-        memory = RequestContext()
-        setattr(current, state.key, memory)
-    return memory
+    context: RequestContext | None = getattr(current, state.key, None)
+    if context is None:
+        context = RequestContext()
+        setattr(current, state.key, context)
+    return context
 
 
-def note_minted(minted: CreatedToken, state: AppState) -> None:
-    """Remember a new token until the answer is out, so that whoever sets a cookie finds it."""
+def remember_created(created: CreatedToken, state: AppState) -> None:
+    """Keep a new token until the end of the request, for the call that sets its cookie."""
     if has_request_context():
-        memory = memory_of(this_request(), state)
-        memory.minted = {**memory.minted, minted.token: minted}
+        context = context_of(this_request(), state)
+        context.created = {**context.created, created.token: created}

@@ -12,7 +12,6 @@ from flask import Flask, has_app_context
 from flask_authx.enums import OnError
 from flask_authx.errors import BadConfigurationError
 from flask_authx.http.callbacks import Callbacks
-from flask_authx.sessions.revocations import Revocations
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
 from flask_authx.stores.blocklist import Blocklist
@@ -31,16 +30,19 @@ REDIS_SCHEMES = (
     "redis",
     "rediss",
     "unix",
-    *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
 )
 #: Seconds since 1970-01-01 UTC.
 Clock: TypeAlias = Callable[[], float]
 
 
-def open_revocations(
+def open_blocklist(
     app: Flask, callbacks: Callbacks, settings: Settings, clock: Clock
-) -> Revocations | None:
-    """What the app's store knows; ``None`` if it has no store.
+) -> Blocklist | None:
+    """The app's store of revocations; ``None`` if it has none.
 
     :raises BadConfigurationError: with what is wrong, and the setting's name.
     """
@@ -54,20 +56,18 @@ def open_revocations(
         _check(store, "blocklist", "Blocklist", _BLOCKLIST)
     if settings.blocklist is not None:
         store = _open(app, settings.blocklist, settings, clock)
-    if store is None:
-        if settings.blocklist_on_error is OnError.ACCEPT:
-            raise BadConfigurationError(
-                f"{setting}_ON_ERROR is about a store, and there is none: set {setting}, or "
-                "remove it. A callback that fails is always a 503."
-            )
-        return None
-    return Revocations(store, settings, LookupKeys(settings.issuer, callbacks.name), clock)
+    if store is None and settings.blocklist_on_error is OnError.ACCEPT:
+        raise BadConfigurationError(
+            f"{setting}_ON_ERROR is about a store, and there is none: set {setting}, or "
+            "remove it. A callback that fails is always a 503."
+        )
+    return store
 
 
 def open_sessions(
     app: Flask, callbacks: Callbacks, settings: Settings, clock: Clock
 ) -> Sessions | None:
-    """The logins that are kept in rows; ``None`` if the settings want none.
+    """The stored sessions; ``None`` if the settings want none.
 
     :raises BadConfigurationError: with what is wrong, and the setting's name.
     """
@@ -75,7 +75,7 @@ def open_sessions(
     store = callbacks.sessions
     if store is None and not settings.sessions:
         idle = [
-            f"{settings.prefix}{name} is about logins that are kept in a store: set {setting} to "
+            f"{settings.prefix}{name} is about sessions that are kept in a store: set {setting} to "
             "True, or remove it."
             for name in settings.about_sessions()
         ]
@@ -91,16 +91,16 @@ def open_sessions(
         _check(store, "sessions", "SessionStore", _SESSION_STORE)
     elif settings.blocklist is None:
         raise BadConfigurationError(
-            f"{setting}: AuthX was given a store of revocations (blocklist=): give it one of "
-            "logins as well (sessions=)."
+            f"{setting}: AuthX was given a store of revocations (blocklist=): give it a "
+            "session store as well (sessions=)."
         )
     else:
-        store = _open_store_of_logins(app, settings.blocklist, settings, clock)
+        store = _open_session_store(app, settings.blocklist, settings, clock)
     return Sessions(store, settings, LookupKeys(settings.issuer, callbacks.name), clock)
 
 
-def _open_store_of_logins(app: Flask, url: str, settings: Settings, clock: Clock) -> SessionStore:
-    """The kin of the store of revocations, which has been opened, so the URL is a good one."""
+def _open_session_store(app: Flask, url: str, settings: Settings, clock: Clock) -> SessionStore:
+    """The session store beside the store of revocations, whose URL has been checked."""
     scheme, rest = _parts(url)
     if scheme == "memory":
         from flask_authx.stores.memory import MemorySessions
@@ -184,12 +184,21 @@ def _open(app: Flask, url: str, settings: Settings, clock: Clock) -> Blocklist:
 #: What a store must have.
 _BLOCKLIST = ("per_process", "find", "add", "sweep", "prune", "count", "risks")
 _SESSION_STORE = (
-    *("per_process", "open", "get", "move", "rename", "end", "of", "sweep", "prune", "risks"),
+    "per_process",
+    "open",
+    "get",
+    "move",
+    "rename",
+    "end",
+    "of",
+    "sweep",
+    "prune",
+    "risks",
 )
 
 
 def _check(store: object, parameter: str, protocol: str, members: tuple[str, ...]) -> None:
-    """Refuse what is no store, before a request does."""
+    """Refuse what is no store now, and not at the first request."""
     if isinstance(store, str):
         raise BadConfigurationError(
             f"{parameter}= takes a store, such as RedisBlocklist(client): a URL goes into the "

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from flask_authx.actions.revoke import revoke_session, revoke_subject, revoke_token, store_of
+from flask_authx.actions.revoke import revoke_session, revoke_subject, revoke_token
 from flask_authx.app.state import AppState
 from flask_authx.errors import TokenExpiredError
 from flask_authx.sessions.revocations import Revocations
@@ -80,10 +80,10 @@ def blocklist(*, as_json: bool, name: str | None) -> None:
     fails.
     """
     with failures():
-        revocations = store_of(shared(chosen(name)))
+        revocations = shared(chosen(name)).require_revocations()
         now = revocations.now()
         bounds = [now + seconds for _, seconds in SPANS]
-        counts = revocations.ask_store(revocations.store.count, bounds)
+        counts = revocations.inspect_store(revocations.store.count, bounds)
     if as_json:
         spans = [span for span, _ in SPANS]
         plain = {kind.value: dict(zip([*spans, LATER], counts[kind], strict=True)) for kind in Kind}
@@ -115,7 +115,7 @@ def prune(*, name: str | None) -> None:
     if state.trail is None:
         shared(state)
     with failures():
-        revocations = store_of(state)
+        revocations = state.require_revocations()
         for what, kept in (("revocations", revocations), ("logins", state.sessions)):
             if kept is None or kept.store.per_process:
                 continue

@@ -11,10 +11,10 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from flask_authx.actions.list_sessions import logins_of
-from flask_authx.actions.login import sessions_of
-from flask_authx.actions.revoke import check_sid, revoke_session, revoke_subject
+from flask_authx.actions.list_sessions import list_sessions as sessions_of_user
+from flask_authx.actions.revoke import revoke_session, revoke_subject
 from flask_authx.app.state import AppState
+from flask_authx.sessions.revocations import check_sid
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 
@@ -52,7 +52,7 @@ def list_sessions(*, uid: str, as_json: bool, name: str | None) -> None:
     """List a user's logins that go on, the latest seen first."""
     state = shared(chosen(name))
     with failures():
-        listed = logins_of(state, uid)
+        listed = sessions_of_user(state, uid)
     if as_json:
         click.echo(json.dumps([one.to_dict() for one in listed], indent=2))
         return
@@ -105,7 +105,7 @@ def revoke_sessions(
         raise click.UsageError("--keep goes with --subject.")
     state = shared(chosen(name))
     with failures():
-        sessions_of(state)
+        state.require_sessions()
         if subject is None:
             _revoke_each(state, sids, reason)
         else:
@@ -122,7 +122,7 @@ def _revoke_each(state: AppState, sids: Sequence[str], reason: str | None) -> No
         said = f"Revoked the login {sid}."
         # If the store fails, the revocation says so.
         with contextlib.suppress(StoreError):
-            if sessions_of(state).find(sid) is None:
+            if state.require_sessions().find(sid) is None:
                 said = f"No login {sid} is kept. If there are tokens of it, they are revoked."
         revoke_session(state, sid, reason, actor=f"cli:{user()}")
         click.echo(said)

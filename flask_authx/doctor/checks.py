@@ -118,7 +118,7 @@ def _store(subject: Subject) -> Iterator[Finding]:
     # In debug and testing nothing has to last.
     level = Level.HINT if subject.app.debug or subject.app.testing else Level.WARNING
     try:
-        risks = revocations.ask_store(lambda: [*revocations.store.risks()])
+        risks = revocations.inspect_store(lambda: [*revocations.store.risks()])
     except StoreError:
         yield _speechless(subject, revocations)
         return

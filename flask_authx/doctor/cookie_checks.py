@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flask_authx.actions.set_cookies import DEFAULT_HOME, blueprint_path, is_seen
+from flask_authx.actions.set_cookies import DEFAULT_PATH, blueprint_path, has_route_below
 from flask_authx.enums import Location, TokenType
 from flask_authx.guards import rules
 from flask_authx.stores.base import Risk, StoreError
@@ -98,8 +98,8 @@ def session_store(subject: Subject) -> Iterator[Finding]:
     level = Level.HINT if subject.app.debug or subject.app.testing else Level.WARNING
     said: list[Risk] = []
     try:
-        risks = sessions.ask_store(lambda: [*sessions.store.risks()])
-        said = revocations.ask_store(lambda: [*revocations.store.risks()])
+        risks = sessions.inspect_store(lambda: [*sessions.store.risks()])
+        said = revocations.inspect_store(lambda: [*revocations.store.risks()])
     except StoreError:
         yield Finding(
             Level.HINT,
@@ -123,8 +123,8 @@ def refresh_path(subject: Subject) -> Iterator[Finding]:
     path = settings.refresh_cookie_path
     if path is None and blueprint_path(subject.state) is not None:
         return
-    path = DEFAULT_HOME if path is None else path
-    if not is_seen(app, path):
+    path = DEFAULT_PATH if path is None else path
+    if not has_route_below(app, path):
         yield Finding(
             Level.HINT if settings.refresh_cookie_path else Level.WARNING,
             subject.setting("REFRESH_COOKIE_PATH"),

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from datetime import timedelta
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from flask_authx.app.registry import mark
 from flask_authx.app.state import state_of, this_app, this_request
-from flask_authx.enums import MAY_GO_UNCHECKED, Locations, TokenType, TokenTypeName
-from flask_authx.errors import BadConfigurationError
 from flask_authx.http.callbacks import Callbacks
-from flask_authx.http.requirement import Requirement
-from flask_authx.settings import parsers
-from flask_authx.tokens.scopes import scope_list
+from flask_authx.http.requirement import Requirement, requirement_from
 
 from .check import check_request, check_request_async
 
@@ -48,38 +43,21 @@ def guard(callbacks: Callbacks, requirement: Requirement, view: F) -> F:
     return cast(F, outer)
 
 
-def requirement_from(
-    *,
-    check_revocation: bool = True,
-    type: TokenTypeName = "access",
-    max_age: timedelta | int | None = None,
-    scopes: Iterable[str] = (),
-    all_required: bool = True,
-    locations: Locations | None = None,
-    **asked: Any,
-) -> Requirement:
-    """A requirement from what the public edge takes: strings for the members of closed sets."""
-    type = parsers.member(TokenType)(type)
-    if not check_revocation and type not in MAY_GO_UNCHECKED:
-        raise BadConfigurationError(
-            f"check_revocation=False with a {type} token: it mints others, so whether it is "
-            "revoked is always asked."
-        )
-    if max_age is not None and not asked.get("fresh"):
-        raise BadConfigurationError("max_age= goes with fresh=True: it is about log-ins.")
-    return Requirement(
-        type=type,
-        max_age=None if max_age is None else _max_age(max_age),
-        check_revocation=check_revocation,
-        scopes=tuple(scope_list(scopes)),
-        all_scopes=all_required,
-        locations=None if locations is None else parsers.locations(locations),
-        **asked,
-    )
+def guard_or_decorator(
+    callbacks: Callbacks, view: Any, options: Mapping[str, Any], keywords: Any, **fixed: Any
+) -> Any:
+    """The guarded view, or without a view the decorator that guards one: bare and called alike.
 
-
-def _max_age(value: timedelta | int) -> int:
-    try:
-        return parsers.seconds(value)
-    except ValueError as error:
-        raise ValueError(f"max_age: {error}") from None
+    :param options: the keywords that the app gave.
+    :param keywords: the ``TypedDict`` that says which there are.
+    :param fixed: the keywords of this kind of guard.
+    :raises TypeError: if the app gave others.
+    """
+    for name in options:
+        if name not in keywords.__optional_keys__:
+            known = ", ".join(sorted(keywords.__optional_keys__))
+            raise TypeError(f"this guard has no option {name!r}; it takes {known}")
+    requirement = requirement_from(**options, **fixed)
+    if view is None:
+        return functools.partial(guard, callbacks, requirement)
+    return guard(callbacks, requirement, view)

@@ -1,4 +1,4 @@
-"""The app's own callbacks, and which arguments each takes: found out when it is registered."""
+"""The app's own callbacks, and which arguments each takes: examined when it is registered."""
 
 from __future__ import annotations
 
@@ -13,32 +13,37 @@ from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.session_store import SessionStore
 from flask_authx.tokens.token import Token
 
-#: Whether a token is revoked: given the raw token and the verified one.
+#: Whether a token is revoked. It gets the raw token and the verified one.
 RevocationCallback: TypeAlias = Callable[[str, Token], "bool | Awaitable[bool]"]
-#: The user whom a verified token is about.
+#: The user of a verified token. It gets the subject and the token.
 UserLoader: TypeAlias = Callable[[str, Token], Any]
-#: Further claims for a user's new token.
+#: Additional claims for a user's new token. It gets the subject.
 ClaimsCallback: TypeAlias = Callable[[str], Mapping[str, Any]]
+#: Waits for the result of an async callback, from code that cannot await it.
+Wait: TypeAlias = Callable[[Awaitable[Any]], Any]
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class Callbacks:
-    """What an ``AuthX`` object itself holds: what it was given. All else is each app's."""
+    """What one ``AuthX`` object was given: its name, its callbacks and its stores.
+
+    Everything else belongs to an app.
+    """
 
     name: str
-    #: A store that the program made, instead of one that a setting names.
+    #: A store of revocations made by the program, instead of one that a setting names.
     blocklist: Blocklist | None = None
-    #: A store of logins that the program made.
+    #: A session store made by the program.
     sessions: SessionStore | None = None
     revoked: RevocationCallback | None = None
-    subject: UserLoader | None = None
+    user: UserLoader | None = None
     claims: ClaimsCallback | None = None
-    #: Whether the revocation callback sees the claims.
+    #: Whether the revocation callback takes ``claims=``.
     revoked_takes_claims: bool = False
 
 
 def with_claims(callback: Callable[..., Any], purpose: str) -> Callable[[str, Token], Any]:
-    """The callback as a function of a text and a token; it gets ``claims=`` only if it takes that.
+    """The callback as a function of a text and a token, whether or not it takes ``claims=``.
 
     :raises BadConfigurationError: if it can't be called with one positional argument.
     """
@@ -56,7 +61,7 @@ def takes_claims(callback: Callable[..., Any], purpose: str) -> bool:
     try:
         signature = inspect.signature(callback)
     except ValueError:
-        # Some callables written in C have none; then the documented minimum is what they get.
+        # Some callables written in C have none: they get the positional argument alone.
         return False
     except TypeError:
         raise BadConfigurationError(f"the {purpose} callback is not callable.") from None
@@ -73,7 +78,7 @@ def takes_claims(callback: Callable[..., Any], purpose: str) -> bool:
 
 
 def check_async(callback: Callable[..., Any], purpose: str) -> None:
-    """Refuse an ``async def`` callback that Flask has no means to run.
+    """Refuse an ``async def`` callback that Flask cannot run.
 
     :raises BadConfigurationError: if Flask's extra ``async`` isn't installed.
     """

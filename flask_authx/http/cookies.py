@@ -1,7 +1,7 @@
-"""Tokens in cookies: what an answer sets and takes back. How requests are checked is in ``csrf``.
+"""Tokens in cookies: what a response sets and unsets. The check of requests is in ``csrf``.
 
-A cookie is known by its name, domain and path together, and what takes it back must name all three
-(RFC 6265 section 5.3). So both ways go by the same attributes.
+A cookie is identified by its name, domain and path together, and what unsets it must name all three
+(RFC 6265 section 5.3). So both use the same attributes.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from flask_authx.tokens.token import CreatedToken
 MAX_COOKIE = 4096
 
 
-def put(  # noqa: PLR0913 - an answer, a token, and where and how long it is kept
+def set_cookies(  # noqa: PLR0913 - a response, a token, and where and how long it is kept
     response: Response,
     settings: Settings,
     profile: TokenProfile,
-    minted: CreatedToken,
+    created: CreatedToken,
     *,
     path: str,
     max_age: int | None,
 ) -> None:
-    """Set a token's cookie, and beside it the one with its CSRF value, if the settings want that.
+    """Set a token's cookie, and the one with its CSRF value if the settings ask for it.
 
     :param path: of the token's cookie.
-    :param max_age: for how many seconds they are kept; ``None`` is until the browser ends.
+    :param max_age: for how many seconds they are kept; ``None``: until the browser is closed.
     :raises ValueError: if browsers would drop the cookie. Then nothing is set.
     """
-    check_size(profile, minted.token)
-    values = {profile.cookie_name: minted.token, profile.csrf_cookie_name: minted.csrf}
+    check_size(profile, created.token)
+    values = {profile.cookie_name: created.token, profile.csrf_cookie_name: created.csrf}
     for cookie in _cookies(settings, profile, path):
         value = values[cookie.name]
         if value is not None:
@@ -58,8 +58,10 @@ def check_size(profile: TokenProfile, token: str) -> None:
         )
 
 
-def take_back(response: Response, settings: Settings, profile: TokenProfile, *, path: str) -> None:
-    """Make browsers forget a token's cookies.
+def unset_cookies(
+    response: Response, settings: Settings, profile: TokenProfile, *, path: str
+) -> None:
+    """Make browsers delete a token's cookies.
 
     :param path: of the token's cookie, as it was set.
     """
@@ -68,12 +70,12 @@ def take_back(response: Response, settings: Settings, profile: TokenProfile, *, 
 
 
 def sets(response: Response, name: str) -> bool:
-    """Whether an answer says anything about a cookie of that name."""
+    """Whether a response sets or unsets a cookie of that name."""
     return any(_name(header) == name for header in response.headers.getlist("Set-Cookie"))
 
 
 def problems_with(settings: Settings) -> Iterator[str]:
-    """What of the settings this version of Werkzeug can't do."""
+    """Settings that the installed Werkzeug does not support."""
     if (
         settings.cookie_partitioned
         and "partitioned" not in inspect.signature(dump_cookie).parameters
@@ -83,7 +85,7 @@ def problems_with(settings: Settings) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Cookie:
-    """What tells a cookie from others, and who may read it."""
+    """What identifies a cookie within the app, and whether scripts may read it."""
 
     name: str
     path: str
@@ -91,7 +93,7 @@ class _Cookie:
 
 
 def _cookies(settings: Settings, profile: TokenProfile, path: str) -> Iterator[_Cookie]:
-    """The cookies that hold a token and what belongs to it."""
+    """The cookies of a token: its own, and the one with its CSRF value."""
     yield _Cookie(profile.cookie_name, path, httponly=True)
     if settings.csrf_in_cookies and settings.cookie_csrf_protect:
         yield _Cookie(profile.csrf_cookie_name, profile.csrf_cookie_path, httponly=False)
@@ -110,10 +112,11 @@ def _set(
     if settings.cookie_partitioned:
         # Werkzeug before 3.1 does not know it.
         attributes["partitioned"] = True
-    # Two of one name in an answer: browsers differ in which they keep (RFC 6265bis section 4.1.1).
+    # Of two with one name in a response, browsers differ in which they keep (RFC 6265bis section
+    # 4.1.1).
     others = [one for one in response.headers.getlist("Set-Cookie") if _name(one) != cookie.name]
     response.headers.setlist("Set-Cookie", others)
-    # For clients that don't know Max-Age.
+    # For clients that do not support Max-Age.
     expires = 0 if max_age == 0 else None
     response.set_cookie(cookie.name, value, max_age=max_age, expires=expires, **attributes)
 

@@ -1,8 +1,8 @@
-"""Finding a request's token: one finder for each place, in a table. Nothing is verified here.
+"""Finding a request's token: one function for each location. Nothing is verified here.
 
-The rules are RFC 6750 section 2 and its security considerations: what a client puts somewhere on
-purpose (header, query, JSON) comes before what a browser sends by itself (cookie), two such tokens
-are one too many, and half a token is an error and not a reason to look elsewhere.
+The rules are RFC 6750 section 2 and its security considerations. What a client puts somewhere on
+purpose (header, query, JSON) comes before what a browser sends by itself (cookie). Two such tokens
+are an error, and so is half a token: neither is a reason to look elsewhere.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COOKIES = Location.COOKIES
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 
-#: Looks in one place for a token as it was sent.
+#: Looks in one location for a token, and returns its text.
 Look: TypeAlias = Callable[[Request, TokenProfile], str | None]
 
 
@@ -44,7 +44,7 @@ class Search:
 
 
 class _UnreadableBodyError(MalformedRequestError):
-    """The body says that it is JSON and isn't."""
+    """The body's type is JSON, and its content is not."""
 
 
 class Finder:
@@ -75,48 +75,40 @@ class Finder:
         self._searches: dict[object, Search] = {}
 
     def find(
-        self, request: Request, type: TokenType, locations: frozenset[Location] | None
+        self,
+        request: Request,
+        type: TokenType,
+        locations: frozenset[Location] | None,
+        found: dict[object, RequestToken],
     ) -> RequestToken | None:
-        """The one token of the type that is looked for, or ``None``.
+        """The request's one token of a type, or ``None``.
 
         :param locations: where to look, instead of where the settings say.
+        :param found: what has been found in this request before, and will be kept. By type and
+            locations: a token in a cookie is no token for a view that looks in headers.
         :raises MalformedRequestError: if there are two, half a token, or JSON that can't be read.
         :raises JWTDecodeError: if what stands in a token's place is no text, or far too long.
         """
         key = type if locations is None else (type, locations)
+        known = found.get(key)
+        if known is not None:
+            return known
         search = self._searches.get(key) or self._search(key, type, locations)
-        profile = search.profile
         if search.only is not None:
             # The common case: there is one place, and it is no cookie.
             location, look = search.only
-            token = look(request, profile)
-            return None if token is None else RequestToken(token, None, type, location)
-        for group in search.groups:
-            found: RequestToken | None = None
-            for location, look in group:
-                try:
-                    token = look(request, profile)
-                except _UnreadableBodyError:
-                    if found is None:
-                        raise
-                    # A body that is none of our business, since the token is elsewhere.
-                    continue
-                if token is None:
-                    continue
-                if found is not None:
-                    raise MalformedRequestError("there are two tokens")
-                csrf: str | None = None
-                if location is _COOKIES:
-                    csrf = request.environ.get(profile.csrf_environ_key)
-                found = RequestToken(token, csrf, type, location)
-            if found is not None:
-                return found
-        return None
+            text = look(request, search.profile)
+            token = None if text is None else RequestToken(text, None, type, location)
+        else:
+            token = _first(request, search)
+        if token is not None:
+            found[key] = token
+        return token
 
     def _search(
         self, key: object, type: TokenType, locations: frozenset[Location] | None
     ) -> Search:
-        """The order in which the allowed locations are searched; made once."""
+        """The order in which the allowed locations are searched. Computed once."""
         allowed = self._settings.token_location if locations is None else locations
         profile = self._settings.profiles[type]
         groups = [
@@ -136,7 +128,7 @@ class Finder:
             and value[: len(self._scheme)].lower() == self._scheme
         ):
             raise JWTDecodeError("it is too long for a token")
-        # What nearly every request looks like, told in half the time of the pattern.
+        # Nearly every request is of this form, and this takes half the time of the pattern.
         scheme, _, token = value.partition(" ")
         if token and scheme.lower() == self._scheme:
             others = token.encode("latin-1", "replace").translate(None, _UNPADDED)
@@ -145,13 +137,13 @@ class Finder:
         match = self._credentials.fullmatch(value)
         if match is not None:
             return match[1]
-        # Other schemes are none of our business, unless ours is mixed in with them.
+        # Another scheme is no error, unless ours is mixed in with it.
         if not self._scheme or self._mention.search(_QUOTED.sub("", value)):
             raise MalformedRequestError("the header does not hold one token")
         return None
 
     def _in_cookies(self, request: Request, profile: TokenProfile) -> str | None:
-        # The raw header, since a parsed one hides what was sent twice and takes off quotes.
+        # The raw header: a parsed one hides a cookie that was sent twice, and removes quotes.
         header: str | None = request.environ.get("HTTP_COOKIE")
         if not header:
             return None
@@ -159,9 +151,9 @@ class Finder:
             value.strip(" \t") for value in self._cookies[profile.cookie_name].findall(header)
         }
         if len(values) > 1:
-            # One of them was put there by another host of the same site, and nobody knows which.
+            # Another host of the same site may have set one of them: which one is unknown.
             raise MalformedRequestError("the cookie was sent twice with different values")
-        # An empty cookie is what some clients keep after a logout.
+        # Some clients keep an empty cookie after a log-out.
         return values.pop() or None if values else None
 
     def _in_query(self, request: Request, profile: TokenProfile) -> str | None:
@@ -192,12 +184,38 @@ class Finder:
         return values[0]
 
 
+def _first(request: Request, search: Search) -> RequestToken | None:
+    """The one token of the first group of locations that has any."""
+    profile = search.profile
+    for group in search.groups:
+        found: RequestToken | None = None
+        for location, look in group:
+            try:
+                token = look(request, profile)
+            except _UnreadableBodyError:
+                if found is None:
+                    raise
+                # The token is elsewhere, so the body may be whatever the view takes.
+                continue
+            if token is None:
+                continue
+            if found is not None:
+                raise MalformedRequestError("there are two tokens")
+            csrf: str | None = None
+            if location is _COOKIES:
+                csrf = request.environ.get(profile.csrf_environ_key)
+            found = RequestToken(token, csrf, profile.type, location)
+        if found is not None:
+            return found
+    return None
+
+
 def _members(body: bytes, name: str) -> list[Any]:
     """The values of all members of that name in the outermost object, if it is one."""
     outermost: list[tuple[str, Any]] = []
 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        # Called for each object, the outermost one last.
+        # The parser calls this for each object, and for the outermost last.
         nonlocal outermost
         outermost = pairs
         return dict(pairs)

@@ -1,8 +1,8 @@
-"""The straight line of every check: what a guard asks, and the order in which it is answered.
+"""The check of a token: what is checked, and in which order.
 
-Find, signature and claims, type, CSRF, revocation, freshness, scopes: what needs no I/O comes
-first, so a forger costs no look-up, and whoever is refused for CSRF or scope has shown a genuine
-token. The user comes last of all and only if the view asks for it.
+Found, signature and claims, type, CSRF, revocation, freshness, scopes. What needs no I/O comes
+first: a forged token costs no lookup, and an error about CSRF or scopes is sent to the holder of a
+genuine token only. The user is loaded last, and only if the view uses it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.scopes import grants
 from flask_authx.tokens.token import RequestToken, Token, TokenClaims
 
-from .callbacks import Callbacks, RevocationCallback
+from .callbacks import Callbacks, RevocationCallback, Wait
 from .context import RequestContext
 from .csrf import check_csrf, needs_csrf
 from .locations import Finder
@@ -40,34 +40,31 @@ from .requirement import Requirement
 _COOKIES = Location.COOKIES
 _log = logging.getLogger("flask_authx")
 
-
-#: Why a login is ended with a refresh token that had been replaced.
+#: Why a session is revoked when a replaced refresh token comes back.
 USED_AGAIN = "a refresh token was used again"
 
 
-class Pending(Exception):  # noqa: N818 - no error: it stops the walk, as StopIteration does
-    """The revocation callback has given an awaitable instead of its answer."""
+class Pending(Exception):  # noqa: N818 - no error: it stops a check, as StopIteration does a loop
+    """The verdict of the revocation callback must be awaited, by a caller that can."""
 
-    def __init__(
-        self, memory: RequestContext, raw: str, token: Token, answer: Awaitable[object]
-    ) -> None:
+    def __init__(self, raw: str, token: Token, answer: Awaitable[object]) -> None:
         super().__init__()
-        self.memory = memory
         self.raw = raw
         self.token = token
         self.answer = answer
 
 
 class Verifier:
-    """Answers requirements for one app.
+    """Checks tokens against the requirements of guards, for one app.
 
-    :param callbacks: holds the app's callbacks, which may come and change later.
-    :param revocations: what the store knows, if there is one.
-    :param sessions: the logins that are kept in rows, if they are.
+    :param callbacks: the app's callbacks, which may be registered later.
+    :param revocations: those in the store, if there is one.
+    :param sessions: the stored sessions, if there are any.
     :param clock: seconds since 1970-01-01 UTC.
+    :param wait: waits for an async revocation callback, where the caller does not await it.
     """
 
-    def __init__(  # noqa: PLR0913 - what it reads, whom it asks, and the time
+    def __init__(  # noqa: PLR0913 - what it checks with; made in one place
         self,
         settings: Settings,
         codec: Codec,
@@ -76,6 +73,7 @@ class Verifier:
         *,
         sessions: Sessions | None,
         clock: Callable[[], float],
+        wait: Wait,
     ) -> None:
         self.settings = settings
         self.codec = codec
@@ -83,40 +81,41 @@ class Verifier:
         self._callbacks = callbacks
         self._revocations = revocations
         self._sessions = sessions
-        self._lenient = settings.blocklist_on_error is OnError.ACCEPT
+        self._accepts_unchecked = settings.blocklist_on_error is OnError.ACCEPT
         self._clock = clock
+        self._wait = wait
 
     def verify(
         self,
         found: RequestToken,
         requirement: Requirement,
         request: Request | None,
-        memory: RequestContext,
+        context: RequestContext,
     ) -> Token:
-        """The verified token, after the whole line.
+        """The verified token, after the whole check.
 
         :param request: the request, or ``None`` outside of one.
-        :raises AuthXException: if the requirement isn't met.
-        :raises Pending: if the revocation callback's answer must be awaited: then :meth:`settle`
-            does that, and the line is walked again.
+        :raises AuthXException: if the requirement is not met.
+        :raises Pending: if the revocation callback is async and the caller awaits it: then
+            :meth:`settle` does that, and the check is made again.
         """
         raw = found.token
-        # A token is verified once a request, and is the same object for all who look at it.
-        token = memory.token if memory.raw == raw else None
+        # A token is verified once a request, and is the same object for all guards.
+        token = context.token if context.raw == raw else None
         if token is None:
-            known = memory.known.get(raw)
-            token = self.decode(raw) if known is None else known[0]
-        memory.suspect = token
+            verdict = context.verdicts.get(raw)
+            token = self.decode(raw) if verdict is None else verdict[0]
+        context.suspect = token
         parsed = token.parsed
         if parsed.type is not requirement.type:
             raise self.settings.profiles[requirement.type].wrong_type()
         if found.location is _COOKIES and needs_csrf(self.settings, request):
             check_csrf(self.settings, found, token, request)
-        # Whether there is anybody to ask is asked here too: it spares most apps a call.
+        # The first condition is also in `is_revoked`; here it spares most apps a call.
         if (
             (self._revocations is not None or self._callbacks.revoked is not None)
             and requirement.check_revocation
-            and self.is_revoked(raw, token, memory)
+            and self.is_revoked(raw, token, context)
         ):
             raise RevokedTokenError
         if self._sessions is not None and self.settings.profiles[requirement.type].rotates:
@@ -132,7 +131,7 @@ class Verifier:
     def _check_status(
         self, sessions: Sessions, parsed: TokenClaims, requirement: Requirement
     ) -> None:
-        """Refuse a token that has been replaced, and one whose login is over."""
+        """Refuse a refresh token that was replaced, or whose session has ended."""
         if requirement.replaced:
             return
         try:
@@ -140,102 +139,102 @@ class Verifier:
         except StoreError:
             raise StoreUnavailableError from None
         if status is RefreshStatus.EXPIRED:
-            raise TokenExpiredError("its login has reached its end")
+            raise TokenExpiredError("its session has expired")
         if status is RefreshStatus.GONE:
-            raise RevokedTokenError("its login is over")
+            raise RevokedTokenError("its session has been revoked")
         if status is RefreshStatus.REUSED:
             raise ReusedTokenError(USED_AGAIN)
 
     def _is_fresh(self, parsed: TokenClaims, max_age: int | None) -> bool:
-        # Only a log-in mints fresh tokens, so when it was minted is when users proved who they are.
-        # ``auth_time`` is when the login began, and stays so when they prove it again.
+        # Fresh tokens are created at a log-in or a re-authentication only, so their `iat` is when
+        # the user proved who they are. `auth_time` stays that of the session's log-in.
         if not parsed.fresh:
             return False
         return max_age is None or self._clock() - parsed.iat <= max_age
 
     def decode(self, raw: str, *, expired: bool = False) -> Token:
-        """The token, if its signature and claims are good. Nobody is asked anything.
+        """The token, if its signature and claims are valid. No store and no callback is asked.
 
-        :param expired: whether one that has expired is good enough.
-        :raises JWTDecodeError: if they aren't.
+        :param expired: whether one that has expired is accepted.
+        :raises JWTDecodeError: if they are not.
         """
         return Token(self.codec.decode(raw, self._clock(), expired=expired))
 
-    def is_revoked(self, raw: str, token: Token, memory: RequestContext) -> bool:
-        """Whether the store or the app's callback says so. Each is asked once, the store first.
+    def is_revoked(self, raw: str, token: Token, context: RequestContext) -> bool:
+        """Whether the store or the app's callback says so. The store is queried first, each once.
 
-        :raises StoreUnavailableError: if that can't be found out.
-        :raises Pending: if the callback's answer must be awaited.
+        :raises StoreUnavailableError: if that is unknown.
+        :raises Pending: if the callback is async and the caller awaits it.
         """
-        ask = self._callbacks.revoked
-        if ask is None and self._revocations is None:
+        callback = self._callbacks.revoked
+        if callback is None and self._revocations is None:
             return False
-        if raw not in memory.known:
-            # Where the callback's answer had to be waited for, the store has been asked already.
-            verdict = False if memory.cleared == raw else self._stored(token, memory)
-            if verdict is False and ask is not None:
-                memory.cleared = raw
-                verdict = self._answer(ask, raw, token, memory)
-            memory.remember(raw, token, verdict)
-        verdict = memory.known[raw][1]
+        if raw not in context.verdicts:
+            # After an awaited callback the check is made again, and the store is not.
+            revoked = False if context.not_in_store == raw else self._in_store(token, context)
+            if revoked is False and callback is not None:
+                context.not_in_store = raw
+                revoked = self._by_callback(callback, raw, token, context)
+            context.remember(raw, token, revoked=revoked)
+        verdict = context.verdicts[raw][1]
         if verdict is None:
-            # Without a cause: that may hold the token, and it has been logged.
+            # Without a cause: it may hold the token, and it has been logged.
             raise StoreUnavailableError
         return verdict
 
-    def _stored(self, token: Token, memory: RequestContext) -> bool | None:
-        """What the store says; ``None`` if it can't say and that matters."""
+    def _in_store(self, token: Token, context: RequestContext) -> bool | None:
+        """Whether the store holds a revocation; ``None`` if it fails and that matters."""
         if self._revocations is None:
             return False
         try:
             return self._revocations.is_revoked(token)
         except StoreError:
             pass
-        if not self._lenient or token.type not in MAY_GO_UNCHECKED:
+        if not self._accepts_unchecked or token.type not in MAY_GO_UNCHECKED:
             return None
         _log.warning(
-            "accepted without knowing whether it is revoked: jti=%s sid=%s", token.jti, token.sid
+            "accepted a token although its revocation could not be checked: jti=%s sid=%s",
+            token.jti,
+            token.sid,
         )
-        memory.unchecked = token
+        context.unchecked = token
         return False
 
-    def _answer(
-        self, ask: RevocationCallback, raw: str, token: Token, memory: RequestContext
+    def _by_callback(
+        self, callback: RevocationCallback, raw: str, token: Token, context: RequestContext
     ) -> bool | None:
-        """What the callback says; ``None`` if that is neither yes nor no."""
+        """What the callback returns; ``None`` if it fails."""
         try:
-            answer: object = ask(raw, token)
-        except Exception:  # noqa: BLE001 - whatever it is, the answer is unknown
-            return _fault(raw, token, traceback.format_exc())
-        if type(answer) is not bool and inspect.isawaitable(answer):
-            raise Pending(memory, raw, token, answer)
-        return _plain(raw, token, answer)
+            answer: object = callback(raw, token)
+            if type(answer) is bool:
+                return answer
+            awaitable = answer if inspect.isawaitable(answer) else None
+            if awaitable is not None and not context.can_await:
+                answer, awaitable = self._wait(awaitable), None
+        except Exception:  # noqa: BLE001 - whatever it is, the verdict is unknown
+            return _failed(raw, token, traceback.format_exc())
+        if awaitable is not None:
+            raise Pending(raw, token, awaitable)
+        return _checked(raw, token, answer)
 
-    async def settle(self, pending: Pending) -> None:
-        """Wait for the revocation callback's answer, and remember it."""
+    async def settle(self, pending: Pending, context: RequestContext) -> None:
+        """Await the revocation callback, and remember its verdict."""
         try:
-            verdict = _plain(pending.raw, pending.token, await pending.answer)
-        except Exception:  # noqa: BLE001 - whatever it is, the answer is unknown
-            verdict = _fault(pending.raw, pending.token, traceback.format_exc())
-        pending.memory.remember(pending.raw, pending.token, verdict)
-
-    def give_up(self, pending: Pending) -> None:
-        """Remember that there is no way to wait for the answer."""
-        verdict = _fault(pending.raw, pending.token, traceback.format_exc())
-        if inspect.iscoroutine(pending.answer):
-            pending.answer.close()
-        pending.memory.remember(pending.raw, pending.token, verdict)
+            revoked = _checked(pending.raw, pending.token, await pending.answer)
+        except Exception:  # noqa: BLE001 - whatever it is, the verdict is unknown
+            revoked = _failed(pending.raw, pending.token, traceback.format_exc())
+        context.remember(pending.raw, pending.token, revoked=revoked)
 
 
-def _plain(raw: str, token: Token, answer: object) -> bool | None:
-    """A plain yes or no. Anything else is a fault: a forgotten ``return`` must not let pass."""
+def _checked(raw: str, token: Token, answer: object) -> bool | None:
+    """``True`` or ``False``. Anything else is a failure: a forgotten ``return`` accepts nothing."""
     if type(answer) is bool:
         return answer
     what = f"it must return True or False, and returned {type(answer).__name__}"
-    return _fault(raw, token, what)
+    return _failed(raw, token, what)
 
 
-def _fault(raw: str, token: Token, what: str) -> bool | None:
+def _failed(raw: str, token: Token, what: str) -> bool | None:
     # Some drivers put a statement's parameters into the message.
     for secret in (raw, *raw.split("."), token.csrf):
         what = what.replace(secret, "<token>") if secret else what

@@ -3,43 +3,57 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
+
+from flask_authx.enums import Detail
+
+#: Characters of a session's name, and of what is kept of its client.
+MAX_TEXT = 255
+#: Control characters, lone surrogates, and line and paragraph separators.
+_BREAKING = ("Cc", "Cs", "Zl", "Zp")
+#: Characters that change the direction of text, so that a name reads as another one.
+_TURNING = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What is kept about who asks, as far as the app allows."""
+    """What is kept of the client that sends a request, as far as the settings allow."""
 
     user_agent: str | None = None
     address: str | None = None
 
 
-#: Characters of a login's name, and of what a client says of itself.
-MAX_TEXT = 255
-#: Control characters, lone surrogates, and what ends a line or a paragraph.
-_BREAKING = ("Cc", "Cs", "Zl", "Zp")
-#: What changes the direction of text, so that a name reads as something else.
-_TURNING = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+def client_from(details: Collection[Detail], user_agent: str | None, address: str | None) -> Client:
+    """The details that the settings name, cut to what can be stored and shown."""
+    return Client(
+        user_agent=_cleaned(user_agent) if Detail.USER_AGENT in details else None,
+        address=_cleaned(address) if Detail.ADDRESS in details else None,
+    )
+
+
+def _cleaned(text: str | None) -> str | None:
+    return "".join(filter(_is_plain, text or ""))[:MAX_TEXT] or None
 
 
 def check_name(name: object) -> None:
-    """Refuse what no store can hold, or no list can show."""
+    """Refuse a name that no store can hold, or no list can show."""
     if name is None:
         return
     if not isinstance(name, str):
-        raise TypeError(f"the name of a login is text, not {type(name).__name__}")
+        raise TypeError(f"the name of a session is text, not {type(name).__name__}")
     if len(name) > MAX_TEXT or not _is_plain(name) or not _is_visible(name):
         raise ValueError(
-            f"the name of a login has 1 to {MAX_TEXT} characters that can be seen, and none that "
+            f"the name of a session has 1 to {MAX_TEXT} characters that can be seen, and none that "
             "break the line or change its direction"
         )
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a line of text holds nothing that breaks it, hides in it or turns it around."""
+    """Whether text has no character that breaks the line or changes its direction."""
     return not any(unicodedata.category(one) in _BREAKING or one in _TURNING for one in text)
 
 
 def _is_visible(text: str) -> bool:
-    """Whether there is more than spaces and marks of format."""
+    """Whether text has a character that is neither a space nor an invisible format mark."""
     return any(unicodedata.category(one) not in ("Zs", "Cf") for one in text)

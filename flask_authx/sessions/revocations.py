@@ -1,90 +1,154 @@
-"""What a revocation is about: the keys of tokens, logins and subjects, and how long each is kept.
+"""Revocations: of tokens, of sessions and of all a subject's sessions.
 
-This is what stands between verified tokens, which it knows, and stores, which know only keys and
-times.
+``Revocations`` says which entry in the store stands for what and how long it is kept, answers
+whether a token is revoked, and carries a revocation out: the entry first, from which on it is in
+force, then the session's row, the audit trail and the signal.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast
 
+from blinker import Signal
+
+from flask_authx.errors import StoreUnavailableError
 from flask_authx.settings.options import Settings
-from flask_authx.stores.base import Pruned, StoreError
-from flask_authx.stores.blocklist import Blocklist, Cutoff, Entry, Kind
-from flask_authx.stores.circuit_breaker import CircuitBreaker
+from flask_authx.signals import Announcer, session_revoked, subject_revoked, token_revoked
+from flask_authx.stores.base import Pruned, StoreError, UncommittedWritesError
+from flask_authx.stores.blocklist import Blocklist, Cutoff, Entry, Kind, Record
+from flask_authx.stores.circuit_breaker import ProtectedStore
 from flask_authx.stores.lookup_keys import LookupKeys
+from flask_authx.tokens.claims import ID
 from flask_authx.tokens.token import Token
+
+from .rotation import Sessions
 
 T = TypeVar("T")
 
 #: Seconds that an entry is kept beyond all that it refuses, for clocks that differ.
 MARGIN = 60
+#: Characters of a reason.
+_MAX_REASON = 1000
+#: How many rows are removed at once, when all of a subject's sessions are revoked.
+_MAX_ROWS = 100
+
+
+class AuditTrail(Protocol):
+    """Where revocations are recorded."""
+
+    def refuse_own_writes(self) -> None:
+        """Refuse if a record would have to wait for the caller's own uncommitted writes."""
+        ...
+
+    def write(self, record: Record) -> None:
+        """Add a record. It is committed when this returns."""
+        ...
+
+    def prune(self, instance: str, before: int) -> int:
+        """Remove an ``AuthX`` object's records from before a moment; returns their number."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Revocation:
+    """What is written, recorded and announced.
+
+    :param value: the jti, sid or sub.
+    :param keep: the sid of a session that goes on.
+    :param ids: the keywords of the signal.
+    :param remove_rows: removes the rows of sessions that are revoked. Returns whether this call
+        did it; ``None`` if that is unknown.
+    :param reused: the refresh token that was used again, if that is the cause.
+    """
+
+    entry: Entry
+    value: str
+    keep: str | None = None
+    signal: Signal
+    ids: dict[str, Any]
+    remove_rows: Callable[[], bool | None] = lambda: False
+    reused: Token | None = None
 
 
 class Revocations:
-    """Revokes tokens, logins and subjects in a store, and says what is revoked.
+    """Revokes tokens, sessions and subjects in a store, and answers what is revoked.
 
-    :param index: makes the keys.
+    :param name: of the ``AuthX`` object.
+    :param lookup_keys: makes the keys of entries.
     :param clock: seconds since 1970-01-01 UTC.
+    :param sessions: the stored sessions, whose rows are removed once they are revoked.
+    :param trail: where revocations are recorded, if they are.
+    :param announcer: sends the signals.
     """
 
-    def __init__(
-        self, store: Blocklist, settings: Settings, index: LookupKeys, clock: Callable[[], float]
+    def __init__(  # noqa: PLR0913 - what a revocation reaches; made in one place
+        self,
+        store: Blocklist,
+        settings: Settings,
+        name: str,
+        *,
+        lookup_keys: LookupKeys,
+        clock: Callable[[], float],
+        sessions: Sessions | None,
+        trail: AuditTrail | None,
+        announcer: Announcer,
     ) -> None:
         self.store: Blocklist = store
-        self._index = index
+        self._protected = ProtectedStore("revocations")
         self._settings = settings
+        self._name = name
+        self._lookup_keys = lookup_keys
         self._clock = clock
-        self._breaker = CircuitBreaker("the store of revocations")
-        # That nothing can be written, or removed, is no reason not to ask.
-        self._pen = CircuitBreaker("the store of revocations", how="to write a revocation")
-        self._desk = CircuitBreaker("the store of revocations", how="to say how it is")
-        self._broom = CircuitBreaker(
-            "the store of revocations", how="to remove expired revocations"
-        )
+        self._sessions = sessions
+        self._trail = trail
+        self._announcer = announcer
+
+    # What is revoked
 
     def is_revoked(self, token: Token) -> bool:
-        """Whether a token, its login or its subject is revoked: one look-up.
+        """Whether a token, its session or its subject is revoked: one lookup.
 
-        :raises StoreError: if the store can't say.
+        :raises StoreError: if the store fails.
         """
         parsed = token.parsed
-        index = self._index
-        session = index.session(parsed.sid)
-        keys = (index.token(parsed.jti), session, index.subject(parsed.sub))
+        lookup_keys = self._lookup_keys
+        session = lookup_keys.session(parsed.sid)
+        keys = (lookup_keys.token(parsed.jti), session, lookup_keys.subject(parsed.sub))
         auth_time = parsed.auth_time
-        for cutoff in self._breaker.call(self._found, keys):
+        for cutoff in self._protected.read(self._find, keys):
             if cutoff.covers(auth_time, session):
                 return True
         return False
 
-    def is_login_over(self, token: Token) -> bool:
-        """Whether a token's login or its subject is revoked, whatever is said of the token itself.
+    def is_session_revoked(self, token: Token) -> bool:
+        """Whether a token's session or its subject is revoked, whatever is true of the token.
 
-        :raises StoreError: if the store can't say.
+        :raises StoreError: if the store fails.
         """
-        parsed, session = token.parsed, self._index.session(token.sid)
-        found = self._breaker.call(self._found, (session, self._index.subject(parsed.sub)))
+        parsed, session = token.parsed, self._lookup_keys.session(token.sid)
+        keys = (session, self._lookup_keys.subject(parsed.sub))
+        found = self._protected.read(self._find, keys)
         return any(cutoff.covers(parsed.auth_time, session) for cutoff in found)
 
     def earliest_login(self, sub: str) -> int:
-        """The first second to which a new login of a subject may be dated: after all cut-offs.
+        """The first second to which a new session of a subject may be dated: after all cut-offs.
 
-        :raises StoreError: if the store can't say.
+        :raises StoreError: if the store fails.
         """
         return max((cutoff.until + 1 for cutoff in self.cutoffs(sub)), default=0)
 
     def cutoffs(self, sub: str) -> Sequence[Cutoff]:
-        """Which logins of a subject are over by its own entry.
+        """Which sessions of a subject are revoked by the subject's own entry.
 
-        :raises StoreError: if the store can't say.
+        :raises StoreError: if the store fails.
         """
-        return self._breaker.call(self._found, (self._index.subject(sub),))
+        return self._protected.read(self._find, (self._lookup_keys.subject(sub),))
 
-    def _found(self, keys: tuple[bytes, ...]) -> Sequence[Cutoff]:
-        """What the store finds. A forgotten ``return`` in an app's own must not mean "nothing"."""
+    def _find(self, keys: tuple[bytes, ...]) -> Sequence[Cutoff]:
+        """What the store finds. A store of the app's that forgets its ``return`` has failed."""
         found: Any = self.store.find(keys)
         if not isinstance(found, (list, tuple)):
             raise TypeError(f"find must return a list of Cutoff, and returned {_name(found)}")
@@ -94,50 +158,141 @@ class Revocations:
                 raise TypeError(f"find must return a list of Cutoff, and one was {_name(cutoff)}")
         return cutoffs
 
-    def revoke_token(self, token: Token) -> None:
-        """End this token. The entry is kept for what is left of the token's life.
+    # Revoking
 
-        :raises StoreError: if it could not be written.
+    def revoke_token(self, token: Token, *, actor: str | None, reason: str | None) -> None:
+        """Revoke one token. The entry is kept for what is left of the token's life.
+
+        :param actor: the subject who asked for it, if that is known.
+        :param reason: why; at most 1000 characters.
+        :raises StoreUnavailableError: if it may not have been written, or not recorded; the
+            description says which.
+        :raises ValueError: if the reason can't be stored.
         """
         expires = token.exp + self._settings.decode_leeway + MARGIN
-        self._add(Entry(self._index.token(token.jti), Kind.TOKEN, expires))
+        revocation = _Revocation(
+            entry=Entry(self._lookup_keys.token(token.jti), Kind.TOKEN, expires),
+            value=token.jti,
+            signal=token_revoked,
+            ids={"jti": token.jti, "sid": token.sid, "sub": token.sub},
+        )
+        self._carry_out(revocation, actor, reason)
 
-    def revoke_session(self, sid: str) -> None:
-        """End a login: all its tokens, those included that a refresh is minting at this moment.
+    def revoke_session(
+        self, sid: str, *, actor: str | None, reason: str | None, reused: Token | None = None
+    ) -> None:
+        """Revoke a session: all its tokens, and those that a refresh creates at this moment.
 
-        :raises StoreError: if it could not be written.
+        Its row is removed, if it has one. The errors are :meth:`revoke_token`'s.
+
+        :param reused: a refresh token of it that was used after its successor.
         """
-        self._add(Entry(self._index.session(sid), Kind.SESSION, self._longest()))
+        check_sid(sid)
+        revocation = _Revocation(
+            entry=Entry(self._lookup_keys.session(sid), Kind.SESSION, self._longest()),
+            value=sid,
+            signal=session_revoked,
+            ids={"sid": sid},
+            remove_rows=lambda: self.remove_row(sid),
+            reused=reused,
+        )
+        self._carry_out(revocation, actor, reason)
 
-    def revoke_subject(self, sub: str, keep: str | None = None) -> None:
-        """End all logins of a subject that have begun so far.
+    def revoke_subject(
+        self, sub: str, keep: str | None, *, actor: str | None, reason: str | None
+    ) -> None:
+        """Revoke all sessions of a subject that have begun so far, and remove their rows.
+
+        A row that could not be removed is not listed either. The errors are
+        :meth:`revoke_token`'s.
 
         :param keep: the sid of one that goes on.
-        :raises StoreError: if it could not be written.
         """
-        kept = None if keep is None else self._index.session(keep)
+        if keep is not None:
+            check_sid(keep)
+        kept = None if keep is None else self._lookup_keys.session(keep)
         cutoff = Cutoff(int(self._clock()) + self._settings.clock_skew, kept)
-        self._add(Entry(self._index.subject(sub), Kind.SUBJECT, self._longest(), cutoff))
+        key = self._lookup_keys.subject(sub)
+        revocation = _Revocation(
+            entry=Entry(key, Kind.SUBJECT, self._longest(), cutoff),
+            value=sub,
+            keep=keep,
+            signal=subject_revoked,
+            ids={"sub": sub, "keep": keep},
+            remove_rows=lambda: self._remove_rows(sub),
+        )
+        self._carry_out(revocation, actor, reason)
 
-    def prune(self) -> Iterator[Pruned]:
-        """Remove what has expired.
+    def remove_row(self, sid: str) -> bool | None:
+        """Remove a session's row, and return whether this call did; ``None`` if that is unknown."""
+        if self._sessions is None:
+            return False
+        try:
+            return self._sessions.end(sid)
+        except StoreError:
+            return None
 
-        :raises StoreError: if the store fails.
-        """
-        batches = self.store.prune(int(self._clock()))
-        while (batch := self._broom.call(lambda: next(batches, None))) is not None:
-            yield batch
+    def _remove_rows(self, sub: str) -> bool:
+        """Remove the rows of a subject's revoked sessions. Those that stay are not listed."""
+        if self._sessions is not None:
+            # A failure has been logged.
+            with contextlib.suppress(StoreError):
+                _, revoked = self._sessions.of(sub, self.cutoffs(sub))
+                for session in revoked[:_MAX_ROWS]:
+                    self._sessions.end(session.sid)
+        return False
 
-    def now(self) -> int:
-        """Whole seconds since 1970-01-01 UTC, by the clock that entries are dated by."""
-        return int(self._clock())
+    def _carry_out(self, revocation: _Revocation, actor: str | None, reason: str | None) -> None:
+        _check_reason(reason)
+        if self._trail is not None:
+            # Before the first write: what could not be recorded for this reason is not done either.
+            self._trail.refuse_own_writes()
+        try:
+            self._add(revocation.entry)
+        except StoreError:
+            # It may have been, if only the store's confirmation came too late.
+            raise _unavailable("The revocation may not have been written") from None
+        # From here on it is in force, whatever else fails.
+        removed = revocation.remove_rows()
+        recorded = self._record(revocation, actor, reason)
+        try:
+            self._announcer.revoked(revocation.signal, revocation.ids, actor=actor, reason=reason)
+        finally:
+            # Even if a receiver raises. Of several processes that detect the reuse at the same
+            # time, the one that removes the row announces it; if that is unknown, each does.
+            if revocation.reused is not None and removed is not False:
+                self._announcer.reuse_detected(revocation.reused)
+        if not recorded:
+            raise _unavailable("The revocation is in force and could not be recorded")
+        if removed is None:
+            raise _unavailable("The revocation is in force, and the session may still be listed")
 
-    def ask_store(self, work: Callable[..., T], *args: object) -> T:
-        """What the store answers when it is asked about itself.
+    def _record(self, revocation: _Revocation, actor: str | None, reason: str | None) -> bool:
+        """Write it into the audit trail, if there is one, and return whether that succeeded."""
+        if self._trail is None:
+            return True
+        record = Record(
+            at=self.now(),
+            instance=self._name,
+            actor=actor,
+            kind=revocation.entry.kind,
+            value=revocation.value,
+            keep=revocation.keep,
+            reason=reason,
+        )
+        try:
+            self._trail.write(record)
+        except (StoreError, UncommittedWritesError):
+            return False
+        return True
 
-        :raises StoreError: if it fails.
-        """
-        return self._desk.call(work, *args)
+    def _add(self, entry: Entry) -> None:
+        self._protected.write(self.store.add, entry)
+        limit = self._settings.prune_on_write
+        if limit:
+            # A failure has been logged. The entry has been written.
+            with contextlib.suppress(StoreError):
+                self._protected.prune(self.store.sweep, int(self._clock()), limit)
 
     def _longest(self) -> int:
         """When every token that exists now will have expired."""
@@ -145,13 +300,52 @@ class Revocations:
         life = settings.max_token_lifetime + settings.decode_leeway
         return int(self._clock()) + settings.clock_skew + life + MARGIN
 
-    def _add(self, entry: Entry) -> None:
-        self._pen.call(self.store.add, entry)
-        limit = self._settings.prune_on_write
-        if limit:
-            # If it fails that has been logged. What was asked for has been written.
-            with contextlib.suppress(StoreError):
-                self._broom.call(self.store.sweep, int(self._clock()), limit)
+    # Maintenance
+
+    def prune(self) -> Iterator[Pruned]:
+        """Remove expired entries.
+
+        :raises StoreError: if the store fails.
+        """
+        batches = self.store.prune(int(self._clock()))
+        while (batch := self._protected.prune(lambda: next(batches, None))) is not None:
+            yield batch
+
+    def now(self) -> int:
+        """Whole seconds since 1970-01-01 UTC, by the clock that entries are dated by."""
+        return int(self._clock())
+
+    def inspect_store(self, work: Callable[..., T], *args: object) -> T:
+        """The result of a question about the store itself.
+
+        :raises StoreError: if it fails.
+        """
+        return self._protected.inspect(work, *args)
+
+
+def check_sid(sid: object) -> None:
+    """Refuse what cannot be the ``sid`` of a token."""
+    if not isinstance(sid, str):
+        raise TypeError(f"a sid is text, not {type(sid).__name__}")
+    if not ID.fullmatch(sid):
+        raise ValueError("that is no sid: it is the claim of that name, or Token.sid")
+
+
+def _check_reason(reason: object) -> None:
+    if reason is None:
+        return
+    if not isinstance(reason, str):
+        raise TypeError(f"a reason is text, not {type(reason).__name__}")
+    # JSON can hold lone surrogates, and no database can.
+    text = reason.encode("utf-8", "replace").decode("utf-8")
+    if len(reason) > _MAX_REASON or "\0" in reason or text != reason:
+        raise ValueError(
+            f"a reason has at most {_MAX_REASON} characters, no NUL and no lone surrogate"
+        )
+
+
+def _unavailable(what: str) -> StoreUnavailableError:
+    return StoreUnavailableError(description=what)
 
 
 def _name(value: object) -> str:

@@ -78,3 +78,20 @@ class CircuitBreaker:
             # Drivers add lines of advice; the first says what happened.
             what = (str(error).strip().splitlines() or [""])[0]
             _log.error("%s: %s: %s", self._failed, type(error).__name__, what)
+
+
+class ProtectedStore:
+    """A circuit breaker for each kind of call to a store.
+
+    They fail apart from each other: a store that takes no writes can still be queried.
+
+    :param what: what is kept in the store, as a plural, for the log.
+    """
+
+    def __init__(self, what: str) -> None:
+        store = f"the store of {what}"
+        #: Each runs a call and returns its result, or raises :exc:`StoreError`.
+        self.read = CircuitBreaker(store).call
+        self.write = CircuitBreaker(store, how="to write").call
+        self.inspect = CircuitBreaker(store, how="to say how it is set up").call
+        self.prune = CircuitBreaker(store, how="to remove what has expired").call
