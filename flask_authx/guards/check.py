@@ -30,11 +30,7 @@ def check_request(state: AppState, current: Request, requirement: Requirement) -
     """
     context = context_of(current, state)
     context.suspect = None
-    if (
-        requirement.optional
-        or requirement.locations is not None
-        or not state.settings.only_discreet
-    ):
+    if requirement.optional or requirement.locations is not None or not state.settings.cache_safe:
         _protect_from_caches(state, current, requirement, context)
     try:
         found = state.verifier.finder.find(

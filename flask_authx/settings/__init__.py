@@ -1,1 +1,1 @@
-"""The settings, read from ``app.config`` once and frozen: a field each, checked together."""
+"""The settings: parsed from ``app.config`` once, checked against each other, and frozen."""

@@ -1,4 +1,4 @@
-"""The settings of one ``AuthX`` object on one app: a field for each, frozen."""
+"""The settings of one ``AuthX`` object on one app: one field for each setting, frozen."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from flask_authx.errors import (
 from . import parsers
 from .profiles import TokenProfile, environ_key
 
-#: RFC 9110 section 9.2.1. All other methods, whatever their names, need the CSRF value.
+#: The safe methods (RFC 9110 section 9.2.1). Every other method needs the CSRF value.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-#: What the peers protect by default, so a list without these means something else there than here.
+#: The methods that similar extensions protect by default. A list without one of them would leave it
+#: unprotected there, and has no such effect here.
 UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
-#: Claims whose meaning is fixed here, in RFC 7519, RFC 9068 or RFC 7800. No app sets them itself.
+#: Claims that an app can't set: this package, RFC 7519, RFC 9068 or RFC 7800 defines them.
 RESERVED_CLAIMS = frozenset(
     {
         *("iss", "sub", "aud", "exp", "nbf", "iat", "jti"),
@@ -35,119 +36,126 @@ def _algorithms(value: object) -> frozenset[Algorithm]:
 
 
 def _setting(default: Any, parse: Callable[[object], object]) -> Any:
-    # No repr may show a key, which is what is not parsed here, or a URL with a password in it.
+    # The repr must show neither a key (which is not parsed here) nor a URL with a password.
     shown = parse not in (parsers.unchecked, parsers.store_url)
     return field(default=default, metadata={"parse": parse}, repr=shown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of one instance: in ``app.config`` in upper case, and with ``JWT_`` before."""
+    """All settings of one ``AuthX`` object. In ``app.config`` each is upper case after ``JWT_``."""
 
-    #: The algorithm that tokens are signed with. One key has one algorithm (RFC 8725 section 3.1).
+    #: The algorithm that signs tokens. Each key has exactly one algorithm (RFC 8725 section 3.1).
     algorithm: Algorithm = _setting(Algorithm.HS256, parsers.member(Algorithm))
-    #: May repeat the algorithms of the keys, and nothing else: they decide what is accepted.
+    #: Optional: may list the algorithms of the keys and no others. The keys decide which algorithms
+    #: are accepted.
     decode_algorithms: frozenset[Algorithm] | None = _setting(None, _algorithms)
     #: The secret of HS256 (at least 32 bytes), HS384 (48) or HS512 (64). Text, bytes, or a
-    #: ``pathlib.Path`` to a file that holds it. ``flask authx generate-key`` makes one.
+    #: ``pathlib.Path`` to a file that holds it. ``flask authx generate-key`` creates one.
     secret_key: object = _setting(None, parsers.unchecked)
-    #: The key that signs RS, PS, ES and EdDSA tokens. PEM as text or bytes, a ``pathlib.Path`` to a
-    #: PEM file, or a key object of ``cryptography``. Without it the app verifies and can't mint.
+    #: The private key that signs RS, PS, ES and EdDSA tokens. PEM as text or bytes, a
+    #: ``pathlib.Path`` to a PEM file, or a key object of ``cryptography``. Without it the app
+    #: verifies tokens and can't create any.
     private_key: object = _setting(None, parsers.unchecked)
-    #: The key that verifies them, in the same forms; by default the private key's public half.
+    #: The public key that verifies those tokens, in the same forms; by default the public half of
+    #: the private key.
     public_key: object = _setting(None, parsers.unchecked)
     #: The ``kid`` of the key; by default derived from it (RFC 7638 for public keys).
     key_id: str | None = _setting(None, parsers.text)
-    #: The secret before this one: its tokens are still accepted.
+    #: The secret that was replaced. Tokens signed with it are still accepted.
     previous_secret_key: object = _setting(None, parsers.unchecked)
-    #: The public key before this one: its tokens are still accepted.
+    #: The public key that was replaced. Tokens signed with its private key are still accepted.
     previous_public_key: object = _setting(None, parsers.unchecked)
-    #: The algorithm of the previous key; by default the same as now.
+    #: The algorithm of the previous key; by default the current algorithm.
     previous_algorithm: Algorithm | None = _setting(None, parsers.member(Algorithm))
     #: The ``kid`` of the previous key; by default derived from it.
     previous_key_id: str | None = _setting(None, parsers.text)
 
-    #: How long an access token lives.
+    #: The lifetime of an access token.
     access_token_expires: int = _setting(900, parsers.lifetime)
-    #: How long a refresh token lives.
+    #: The lifetime of a refresh token.
     refresh_token_expires: int = _setting(20 * 86400, parsers.lifetime)
-    #: The longest life of any token, minted or accepted: what bounds how long a revocation is kept.
-    #: The same in all services that share a store.
+    #: The longest lifetime of a token, whether created or accepted. It limits how long a revocation
+    #: is stored. Services that share a store need the same value.
     max_token_lifetime: int = _setting(30 * 86400, parsers.lifetime)
-    #: How far two machines' clocks may differ when times are judged.
+    #: The tolerance for clock differences between machines when ``exp``, ``nbf`` and ``iat`` are
+    #: checked.
     decode_leeway: int = _setting(10, parsers.seconds)
-    #: Whether tokens say ``nbf``, the moment they were minted.
+    #: Whether new tokens carry ``nbf``, set to the time they are issued.
     encode_nbf: bool = _setting(True, parsers.boolean)
-    #: The ``iss`` of minted tokens.
+    #: The ``iss`` of new tokens.
     encode_issuer: str | None = _setting(None, parsers.text)
-    #: The ``iss`` that a token must have, exactly; by default that of minted ones. The same in all
-    #: services that share a store: revocations are kept under it.
+    #: The exact ``iss`` that a token must have; by default that of new tokens. Services that share
+    #: a store need the same value: revocations are stored by issuer.
     decode_issuer: str | None = _setting(None, parsers.text)
-    #: The ``aud`` of minted tokens, one or several.
+    #: The ``aud`` of new tokens, one or several.
     encode_audience: tuple[str, ...] | None = _setting(None, parsers.texts)
-    #: The audiences of this app: a token must name one of them; by default those of minted tokens.
-    #: Without any, a token that names an audience is refused (RFC 7519 section 4.1.3).
+    #: The audiences of this app. A token must name at least one of them; by default those of new
+    #: tokens. Without any, a token that names an audience is refused (RFC 7519 section 4.1.3).
     decode_audience: frozenset[str] | None = _setting(None, parsers.audiences)
     #: The claim that holds the subject.
     identity_claim: str = _setting("sub", parsers.text)
-    #: Whether tokens of AuthX and Flask-JWT-Extended are accepted: their ``typ`` is ``JWT`` and a
-    #: ``type`` claim says what they are. For the time of a migration.
+    #: Whether tokens of AuthX and Flask-JWT-Extended are accepted: those with the ``typ`` ``JWT``
+    #: and a ``type`` claim. Use it during a migration only.
     accept_untyped: bool = _setting(False, parsers.boolean)
-    #: The longest token, in characters, that is looked at or minted.
+    #: The maximum length of a token in characters. Longer ones are neither read nor created.
     max_token_length: int = _setting(8192, parsers.count)
-    #: The bytes that the cache of verified tokens may take; 0 turns it off.
+    #: The maximum size of the cache of verified tokens in bytes; 0 turns it off.
     cache_size: int = _setting(10 * 1024 * 1024, parsers.count)
 
-    #: Where tokens are looked for: ``headers``, ``cookies``, ``query``, ``json``.
+    #: Where requests may carry tokens: ``headers``, ``cookies``, ``query``, ``json``.
     token_location: frozenset[Location] = _setting(frozenset({Location.HEADERS}), parsers.locations)
     #: The header that holds the token.
     header_name: str = _setting("Authorization", parsers.name)
-    #: The scheme before the token, in any case; empty if the header holds the bare token.
+    #: The authentication scheme before the token, compared without case; empty if the header holds
+    #: the token alone.
     header_type: str = _setting("Bearer", parsers.scheme)
     #: The parameter of the query string that holds the token.
     query_string_name: str = _setting("token", parsers.text)
-    #: What stands before the token in that parameter.
+    #: The prefix of the token in that parameter.
     query_string_value_prefix: str = _setting("", parsers.any_text)
     #: The key of the JSON body that holds an access token.
     json_key: str = _setting("access_token", parsers.text)
     #: The key of the JSON body that holds a refresh token.
     refresh_json_key: str = _setting("refresh_token", parsers.text)
-    #: The methods whose JSON body is searched.
+    #: The methods whose JSON body is searched for a token.
     json_methods: frozenset[str] = _setting(frozenset({"POST", "PUT", "PATCH"}), parsers.methods)
 
-    #: The cookie that holds the access token. Without this setting the prefix is left out where
-    #: other settings rule it out: ``__Host-`` needs ``Secure``, no domain and the path ``/``.
+    #: The cookie that holds the access token. The default name loses the prefix ``__Host-`` where
+    #: other settings rule it out: it needs ``Secure``, no domain and the path ``/``.
     access_cookie_name: str = _setting("__Host-access_token", parsers.name)
-    #: The cookie that holds the refresh token; the prefix ``__Secure-`` needs ``Secure``.
+    #: The cookie that holds the refresh token. The prefix ``__Secure-`` needs ``Secure``.
     refresh_cookie_name: str = _setting("__Secure-refresh_token", parsers.name)
-    #: The path that the access token is sent to, and all below it.
+    #: The path of the access cookie: browsers send it to this path and all below it.
     access_cookie_path: str = _setting("/", parsers.path)
-    #: The path that the refresh token is sent to, and all below it, as browsers see it; by default
-    #: the prefix of ``authx.blueprint()``, or ``/auth`` without one, below wherever the app is
-    #: mounted.
+    #: The path of the refresh cookie, as browsers see it: they send it to this path and all below
+    #: it. By default the URL prefix of ``authx.blueprint()``, or ``/auth`` without one, below the
+    #: path where the app is mounted.
     refresh_cookie_path: str | None = _setting(None, parsers.path)
-    #: The domain whose hosts all get the cookies; by default the very host that set them alone.
+    #: The domain of the cookies: all its hosts receive them. By default only the app's own host.
     cookie_domain: str | None = _setting(None, parsers.domain)
-    #: Whether browsers send the cookies over https alone, and to localhost. ``False`` is for
-    #: development on plain http.
+    #: Whether browsers send the cookies only over https and to localhost. Set ``False`` only for
+    #: development over plain http.
     cookie_secure: bool = _setting(True, parsers.boolean)
-    #: From which pages browsers send the cookies along: ``Lax``, ``Strict`` or ``None``.
+    #: The ``SameSite`` attribute of the cookies: ``Lax``, ``Strict`` or ``None``.
     cookie_samesite: SameSite = _setting(SameSite.LAX, parsers.member(SameSite))
-    #: Whether a page that embeds the app has cookies of its own for it (CHIPS).
+    #: Whether the cookies are ``Partitioned``: each site that embeds the app has its own (CHIPS).
     cookie_partitioned: bool = _setting(False, parsers.boolean)
-    #: Whether the cookies end with the browser, as far as browsers still do that.
+    #: Whether the cookies are session cookies, which browsers delete when they close. Some browsers
+    #: restore them.
     session_cookie: bool = _setting(True, parsers.boolean)
-    #: How long browsers keep cookies that don't end with them; by default as long as their tokens
-    #: live, so the access token's is gone after some minutes.
-    cookie_max_age: int | None = _setting(None, parsers.retention)
-    #: Whether a token from a cookie needs its CSRF value on unsafe methods.
+    #: The ``Max-Age`` of cookies that are no session cookies; by default the lifetime of the token
+    #: in each, so the access cookie expires after some minutes.
+    cookie_max_age: int | None = _setting(None, parsers.positive_duration)
+    #: Whether a request with an unsafe method and a token from a cookie needs the CSRF value of
+    #: that token.
     cookie_csrf_protect: bool = _setting(True, parsers.boolean)
-    #: Methods that need the CSRF value. All but GET, HEAD, OPTIONS and TRACE do, whatever stands
-    #: here; the list can add those four.
+    #: The methods that need the CSRF value. All but GET, HEAD, OPTIONS and TRACE always need it;
+    #: this list can only add those four.
     csrf_methods: frozenset[str] = _setting(UNSAFE_METHODS, parsers.methods)
-    #: Whether the CSRF value is also taken from a form field.
+    #: Whether the CSRF value is also accepted from a form field.
     csrf_check_form: bool = _setting(False, parsers.boolean)
-    #: Whether the CSRF values are also set as cookies, which scripts of the site can read.
+    #: Whether the CSRF values are also set as cookies that scripts of the site can read.
     csrf_in_cookies: bool = _setting(True, parsers.boolean)
     #: The cookie with the CSRF value of an access token.
     access_csrf_cookie_name: str = _setting("csrf_access_token", parsers.name)
@@ -157,10 +165,11 @@ class Settings:
     access_csrf_cookie_path: str = _setting("/", parsers.path)
     #: The path of the pages that can read the CSRF value of a refresh token.
     refresh_csrf_cookie_path: str = _setting("/", parsers.path)
-    #: Whether a token from a cookie also needs a request from one of the app's own pages, by the
-    #: headers ``Sec-Fetch-Site`` or ``Origin``, where it needs its CSRF value.
+    #: Whether a request that needs the CSRF value must also come from one of the app's own pages,
+    #: according to ``Sec-Fetch-Site`` or ``Origin``.
     csrf_check_origin: bool = _setting(False, parsers.boolean)
-    #: Other origins whose pages may send cookies and log in, such as ``https://www.example.org``.
+    #: Other origins whose pages may send cookies and log users in, such as
+    #: ``https://www.example.org``.
     trusted_origins: frozenset[str] = _setting(frozenset(), parsers.origins)
     #: The header that holds the CSRF value of an access token.
     access_csrf_header_name: str = _setting("X-CSRF-TOKEN", parsers.name)
@@ -171,76 +180,81 @@ class Settings:
     #: The form field that holds the CSRF value of a refresh token.
     refresh_csrf_field_name: str = _setting("csrf_token", parsers.text)
 
-    #: The key of the text in an error's JSON body.
+    #: The key of the message in the JSON body of an error.
     error_message_key: str = _setting("msg", parsers.text)
-    #: The ``realm`` of the challenge.
+    #: The ``realm`` of the ``WWW-Authenticate`` challenge.
     realm: str = _setting("api", parsers.quotable)
-    #: Whether every view needs an access token unless it is marked public or guarded otherwise.
+    #: Whether every view needs an access token, except public views and those with a guard of their
+    #: own.
     protect_all: bool = _setting(False, parsers.boolean)
 
-    #: Where revocations are kept: ``sqlalchemy://`` (the app's Flask-SQLAlchemy),
-    #: ``sqlalchemy://bind_key``, ``redis://host/0`` and its kin, ``memory://``. Without a store the
-    #: app can only ask its own callback.
+    #: The store of revocations: ``sqlalchemy://`` (the app's Flask-SQLAlchemy),
+    #: ``sqlalchemy://bind_key``, ``memory://``, or a Redis URL such as ``redis://host/0``.
+    #: Without a store the app has only its own revocation callback.
     blocklist: str | None = _setting(None, parsers.store_url)
-    #: What becomes of requests while the store fails: ``refuse`` answers 503; ``accept`` lets
-    #: access tokens pass that may have been revoked, logs each, and still refuses refresh tokens.
+    #: What happens to requests while the store fails: ``refuse`` responds with 503; ``accept``
+    #: accepts access tokens that may have been revoked, logs each, and still refuses refresh
+    #: tokens.
     blocklist_on_error: OnError = _setting(OnError.REFUSE, parsers.member(OnError))
-    #: Seconds to wait for a store that ``JWT_BLOCKLIST`` names, with fractions. Opening a
+    #: The timeout of a store that ``JWT_BLOCKLIST`` names, in seconds with fractions. Opening a
     #: connection may take up to 1.5 s.
     store_timeout: float = _setting(0.25, parsers.timeout)
-    #: How much later the clock of another machine may be that dates logins: a revocation of all a
-    #: user's tokens covers logins dated up to that much ahead.
+    #: How far ahead the clock of another machine that opens sessions may be: a revocation of all
+    #: tokens of a user covers sessions whose start lies up to that far in the future.
     clock_skew: int = _setting(1, parsers.seconds)
-    #: How many entries each revocation, and how many rows each log-in looks at to remove those that
-    #: have expired; 0 leaves that to ``flask authx prune``. Redis does it by itself.
+    #: How many stored entries each revocation, and how many session rows each log-in examines to
+    #: delete the expired ones; 0 leaves that to ``flask authx prune``. Redis deletes them by
+    #: itself.
     prune_on_write: int = _setting(100, parsers.count)
-    #: How long to keep records of who revoked what, when and why, in a table ``authx_audit`` of the
-    #: app's Flask-SQLAlchemy; without it none are written.
-    audit: int | None = _setting(None, parsers.retention)
-    #: Whether the app refuses to serve as long as there is neither a store of revocations nor a
+    #: How long the audit trail is kept: records of who revoked what, when and why, in the table
+    #: ``authx_audit`` of the app's Flask-SQLAlchemy. Without this setting no records are written.
+    audit: int | None = _setting(None, parsers.positive_duration)
+    #: Whether the app refuses to serve requests if it has neither a store of revocations nor a
     #: revocation callback.
     revocation_required: bool = _setting(False, parsers.boolean)
 
-    #: Whether logins are kept in the store of revocations, one row each: then ``authx.login()``
+    #: Whether sessions are stored beside the revocations, one row each: then ``authx.login()``
     #: opens them, ``authx.refresh()`` rotates their refresh tokens, and ``authx.sessions()`` lists
-    #: them. ``JWT_SESSION_TRACKING`` is the same.
+    #: them. ``JWT_SESSION_TRACKING`` is another name of this setting.
     sessions: bool = _setting(False, parsers.boolean)
-    #: How long a login lasts at most, however often it is refreshed or renewed by the way.
+    #: The maximum lifetime of a session, counted from the log-in. Neither a refresh nor automatic
+    #: renewal extends it.
     session_lifetime: int = _setting(90 * 86400, parsers.lifetime)
-    #: How long after a refresh the refresh token before it is still answered, with another one of
-    #: the same generation: for answers that were lost, and for browser tabs. With 0 each is good
-    #: for once, and whoever repeats a request is logged out.
+    #: How long after a refresh the replaced refresh token is still accepted and answered with
+    #: another one of the same generation: for lost responses and for parallel browser tabs. With 0
+    #: each refresh token works once, and a client that repeats a request is logged out.
     refresh_grace: int = _setting(60, parsers.seconds)
-    #: How many logins a user can have; the oldest gives way to a new one. 0 is no limit.
+    #: The maximum number of sessions of a user. A new one revokes the oldest; 0 is no limit.
     max_sessions: int = _setting(100, parsers.count)
-    #: What is kept about the client of a login: ``user_agent``, ``address``. Both are personal
-    #: data, so nothing is by default.
+    #: What is stored about the client of a session: ``user_agent``, ``address``. Both are personal
+    #: data, so neither is stored by default.
     session_details: frozenset[Detail] = _setting(frozenset(), parsers.members(Detail))
 
-    #: How long before its end an access token from a cookie is renewed by the way, in the answer to
-    #: a request that it was good for. Without this setting none is.
-    implicit_refresh_deltatime: int | None = _setting(None, parsers.retention)
-    #: The paths or rules on which no token is renewed by the way.
+    #: Automatic renewal: how long before its expiry an access token from a cookie is renewed, in
+    #: the response to the request that carried it. Without this setting none is renewed
+    #: automatically.
+    implicit_refresh_deltatime: int | None = _setting(None, parsers.positive_duration)
+    #: The paths or URL rules without automatic renewal.
     implicit_refresh_route_exclude: frozenset[str] = _setting(frozenset(), parsers.paths)
-    #: The paths or rules on which tokens are renewed, whatever the method; if there are any, then
-    #: only there and with the methods that are included.
+    #: The paths or URL rules with automatic renewal, for every method. If any path or method is
+    #: included, tokens are renewed only for those that are.
     implicit_refresh_route_include: frozenset[str] = _setting(frozenset(), parsers.paths)
-    #: The methods with which no token is renewed by the way.
+    #: The methods without automatic renewal.
     implicit_refresh_method_exclude: frozenset[str] = _setting(frozenset(), parsers.any_methods)
-    #: The methods with which tokens are renewed; if there are any, then only with them and on the
-    #: routes that are included.
+    #: The methods with automatic renewal. If any path or method is included, tokens are renewed
+    #: only for those that are.
     implicit_refresh_method_include: frozenset[str] = _setting(frozenset(), parsers.any_methods)
 
-    #: One profile for each token type.
+    #: The profile of each token type.
     profiles: Mapping[TokenType, TokenProfile] = field(init=False, repr=False)
-    #: Whether tokens come only from where caches and referrers leave them alone.
-    only_discreet: bool = field(init=False, repr=False)
-    #: What the names of the settings start with.
+    #: Whether tokens come only from headers and JSON bodies. Caches and ``Referer`` expose others.
+    cache_safe: bool = field(init=False, repr=False)
+    #: The prefix of the names of the settings in ``app.config``.
     prefix: str = field(default="JWT_", init=False, repr=False)
 
     def __post_init__(self) -> None:
-        discreet = self.token_location <= {Location.HEADERS, Location.JSON}
-        object.__setattr__(self, "only_discreet", discreet)
+        cache_safe = self.token_location <= {Location.HEADERS, Location.JSON}
+        object.__setattr__(self, "cache_safe", cache_safe)
         object.__setattr__(self, "profiles", MappingProxyType(_profiles(self)))
 
     @property
@@ -256,22 +270,22 @@ class Settings:
         return frozenset(self.encode_audience or ())
 
     def about_sessions(self) -> list[str]:
-        """The settings that have been set and are about logins in a store."""
+        """The changed settings that have an effect on stored sessions only."""
         defaults = {one.name: one.default for one in fields(self) if one.init}
-        about = [*_ABOUT_SESSIONS]
+        names = [*_SESSION_SETTINGS]
         if self.implicit_refresh_deltatime is None:
-            # Else it is what ends a login that is renewed by the way.
-            about.append("session_lifetime")
-        return [name.upper() for name in about if getattr(self, name) != defaults[name]]
+            # With automatic renewal it also limits sessions that are not stored.
+            names.append("session_lifetime")
+        return [name.upper() for name in names if getattr(self, name) != defaults[name]]
 
     @property
     def uses_cookies(self) -> bool:
-        """Whether tokens may come in cookies, and so carry a CSRF value."""
+        """Whether tokens may come from cookies. New tokens carry a CSRF value then."""
         return Location.COOKIES in self.token_location
 
 
-#: What says nothing as long as logins are not kept in a store.
-_ABOUT_SESSIONS = ("refresh_grace", "max_sessions", "session_details")
+#: Settings without effect unless sessions are stored.
+_SESSION_SETTINGS = ("refresh_grace", "max_sessions", "session_details")
 
 
 def _profiles(settings: Settings) -> dict[TokenType, TokenProfile]:
@@ -289,7 +303,7 @@ def _profiles(settings: Settings) -> dict[TokenType, TokenProfile]:
         csrf_cookie_name=settings.access_csrf_cookie_name,
         csrf_cookie_path=settings.access_csrf_cookie_path,
         rotates=False,
-        # What a client puts there on purpose comes before what a browser sends by itself.
+        # A token that the client sends on purpose comes before a cookie that the browser adds.
         search=((Location.HEADERS, Location.QUERY, Location.JSON), (Location.COOKIES,)),
     )
     refresh = TokenProfile(
@@ -306,7 +320,8 @@ def _profiles(settings: Settings) -> dict[TokenType, TokenProfile]:
         csrf_cookie_name=settings.refresh_csrf_cookie_name,
         csrf_cookie_path=settings.refresh_csrf_cookie_path,
         rotates=True,
-        # What is named for it comes first: many clients send their access token with everything.
+        # The JSON key for refresh tokens comes first, and headers last: many clients send their
+        # access token in the header of every request.
         search=((Location.JSON,), (Location.COOKIES,), (Location.HEADERS, Location.QUERY)),
     )
     return {profile.type: profile for profile in (access, refresh)}

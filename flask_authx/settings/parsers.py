@@ -1,7 +1,7 @@
-"""One reader for each kind of setting: the value in, the checked value out, or ``ValueError``.
+"""One parser for each kind of setting: it returns the checked value or raises ``ValueError``.
 
-Every reader also takes what ``app.config.from_prefixed_env`` makes of an environment variable: a
-string where there was no JSON to see. The messages complete the sentence "``JWT_X``: ...".
+Every parser also accepts the strings that ``app.config.from_prefixed_env`` leaves where a variable
+holds no JSON. Each message completes the sentence "``JWT_X``: ...".
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from flask_authx.enums import Location
 
 E = TypeVar("E", bound=StrEnum)
 
-#: RFC 9110 section 5.6.2: what names of headers, cookies and methods are made of.
+#: The names of headers, cookies and methods: a token of RFC 9110 section 5.6.2.
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-#: RFC 6750 section 3: what may stand in a challenge's quoted strings.
+#: The content of a quoted string in a challenge (RFC 6750 section 3).
 _QUOTABLE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
 _DURATION = re.compile(r"(\d+)([smhdw])")
 _PATH = re.compile(r"/[\x21-\x3A\x3C-\x7E]*")
 _DOMAIN = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
-#: ``from_prefixed_env`` makes a number of digits.
+#: ``from_prefixed_env`` turns digits into a number.
 _NO_TEXT = "set it to some text; digits in an environment variable need quotes to be text"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def boolean(value: object) -> bool:
-    """A bool, or one of the words for it."""
+    """A bool, or one of the words true, yes, on, false, no, off in any case."""
     words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
     if isinstance(value, bool):
         return value
@@ -41,7 +41,7 @@ def boolean(value: object) -> bool:
 
 
 def count(value: object) -> int:
-    """A whole number that isn't negative."""
+    """A whole number, 0 or more."""
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -73,7 +73,7 @@ def _seconds_from_text(text: str) -> object:
 
 
 def timeout(value: object) -> float:
-    """Seconds to wait, fractions included: more than none, and no more than a minute."""
+    """Seconds with fractions, from 0.01 to 60."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, str):
@@ -85,30 +85,29 @@ def timeout(value: object) -> float:
     raise ValueError("set it to a timedelta or a number of seconds, from 0.01 to 60")
 
 
-def retention(value: object) -> int:
-    """How long records are kept: a duration of at least a second."""
-    if isinstance(value, bool) or (result := seconds(value)) < 1:
-        raise ValueError("set it to how long records are kept, e.g. timedelta(days=365)")
+def positive_duration(value: object) -> int:
+    """A duration of at least one second, in the same forms as :func:`seconds`."""
+    result = seconds(value)
+    if result < 1:
+        raise ValueError("set it to one second or more")
     return result
 
 
 def store_url(value: object) -> str:
-    """The URL of a store: what it names is found out when the store is opened."""
+    """The URL of a store. It is checked in full when the store is opened."""
     if isinstance(value, str) and "://" in value:
         return value
     raise ValueError('set it to a URL, such as "sqlalchemy://" or "redis://host/0"')
 
 
 def lifetime(value: object) -> int:
-    """A duration of at least a second; ``None`` and ``False`` mean "never" to the peers."""
+    """A positive duration. Similar extensions take ``None`` or ``False`` for "never expires"."""
     if value is None or value is False:
         raise ValueError(
-            "a token that never ends can't be taken back; set a lifetime, e.g. timedelta(days=1)"
+            "a token must expire, or its revocation would be stored forever; set a lifetime, "
+            "e.g. timedelta(days=1)"
         )
-    result = seconds(value)
-    if result < 1:
-        raise ValueError("set it to one second or more")
-    return result
+    return positive_duration(value)
 
 
 def text(value: object) -> str:
@@ -126,7 +125,7 @@ def any_text(value: object) -> str:
 
 
 def quotable(value: object) -> str:
-    """Text that can stand between quotes in a response header (RFC 6750 section 3)."""
+    """Text that fits a quoted string in a response header (RFC 6750 section 3)."""
     if isinstance(value, str) and _QUOTABLE.fullmatch(value):
         return value
     raise ValueError('use printable ASCII without " and \\')
@@ -140,14 +139,14 @@ def name(value: object) -> str:
 
 
 def scheme(value: object) -> str:
-    """An authentication scheme, or nothing for a header that holds the bare token."""
+    """An authentication scheme, or ``""`` for a header that holds the token alone."""
     if value is None:
-        raise ValueError('set it to a scheme such as "Bearer", or to "" for the bare token')
+        raise ValueError('set it to a scheme such as "Bearer", or to "" for a token without scheme')
     return "" if value == "" else name(value)
 
 
 def texts(value: object) -> tuple[str, ...]:
-    """A list of texts; a string is split at its commas."""
+    """A list of texts. A string is split at its commas."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
     if _is_iterable(value):
@@ -172,7 +171,7 @@ def locations(value: object) -> frozenset[Location]:
 
 
 def methods(value: object) -> frozenset[str]:
-    """A set of HTTP methods. They are case-sensitive and in capitals (RFC 9110 section 9.1)."""
+    """A set of HTTP methods, converted to upper case."""
     return frozenset(name(item).upper() for item in texts(value))
 
 
@@ -182,61 +181,64 @@ def any_methods(value: object) -> frozenset[str]:
 
 
 def path(value: object) -> str:
-    """A path as the attribute of a cookie (RFC 6265 section 4.1.1)."""
+    """The ``Path`` attribute of a cookie (RFC 6265 section 4.1.1)."""
     if isinstance(value, str) and _PATH.fullmatch(value):
         return value
-    raise ValueError('set it to a path such as "/auth": it starts with / and holds no ; or space')
+    raise ValueError(
+        'set it to a path such as "/auth": it starts with / and contains no ; or space'
+    )
 
 
 def paths(value: object) -> frozenset[str]:
-    """A set of paths or rules, which may be empty."""
+    """A set of paths or URL rules, which may be empty."""
     found = frozenset[str]() if is_empty(value) else frozenset(texts(value))
     if not all(one.startswith("/") for one in found):
-        raise ValueError('each is a path or a rule of the app and starts with /, such as "/feed"')
+        raise ValueError('set it to paths or URL rules that start with /, such as "/feed"')
     return found
 
 
 def domain(value: object) -> str:
-    """A domain as the attribute of a cookie (RFC 6265 section 4.1.1)."""
+    """The ``Domain`` attribute of a cookie (RFC 6265 section 4.1.1)."""
     if isinstance(value, str) and _DOMAIN.fullmatch(value):
         return value
     raise ValueError('set it to a domain without scheme and port, such as "example.org"')
 
 
 def origins(value: object) -> frozenset[str]:
-    """A set of origins as browsers write them (RFC 6454 section 6.2)."""
+    """A set of origins, serialized as browsers do (RFC 6454 section 6.2)."""
     found = frozenset[str]() if is_empty(value) else frozenset(texts(value))
     if not all(_ORIGIN.fullmatch(one) for one in found):
         raise ValueError(
-            'each is a scheme, a host and perhaps a port in lower case, such as "https://a.example"'
+            "set it to origins in lower case (scheme, host, optional port), "
+            'such as "https://a.example"'
         )
     return found
 
 
 def members(kind: type[E]) -> Callable[[object], frozenset[E]]:
-    """A reader of sets of members of a closed set, which may be empty."""
-    one = member(kind)
-    return lambda value: frozenset() if is_empty(value) else frozenset(map(one, texts(value)))
+    """The parser of a set of members of an enum, which may be empty."""
+    parse = member(kind)
+    return lambda value: frozenset() if is_empty(value) else frozenset(map(parse, texts(value)))
 
 
 def is_empty(value: object) -> bool:
-    """Whether this is a list, a set or a text with nothing in it."""
+    """Whether this is an empty text, list or other collection."""
     return isinstance(value, (str, Collection)) and not value
 
 
 def member(kind: type[E]) -> Callable[[object], E]:
-    """A reader of the members of a closed set."""
+    """The parser of the members of an enum."""
 
-    def read(value: object) -> E:
+    def parse(value: object) -> E:
         try:
             return kind(cast(str, value))
         except ValueError:
             choices = ", ".join(kind)
             raise ValueError(f"choose from {choices}") from None
 
-    return read
+    return parse
 
 
 def unchecked(value: object) -> object:
-    """A key: what it is gets found out when it is loaded."""
+    """A key. It is checked when it is loaded."""
     return value

@@ -1,4 +1,4 @@
-"""What differs between the token types. Nothing else branches on them."""
+"""What differs between access and refresh tokens. No other code branches on the token type."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ class TokenProfile:
     typ: str
     #: Seconds.
     lifetime: int
-    #: Raised when a token of another type comes instead.
+    #: Raised when a token of another type is sent.
     wrong_type: Callable[[], TokenTypeError]
     json_key: str
     cookie_name: str
-    #: ``None`` for that of the blueprint.
+    #: ``None`` for the URL prefix of the blueprint.
     cookie_path: str | None
     csrf_header: str
     csrf_environ_key: str
     csrf_field: str
     csrf_cookie_name: str
     csrf_cookie_path: str
-    #: Whether each token is replaced by the next, where logins are kept in a store.
+    #: Whether a refresh replaces the token (refresh token rotation), where sessions are stored.
     rotates: bool
-    #: Groups of locations, in the order they are searched. A group may hold one token.
+    #: Groups of locations, in the order they are searched. A request may carry at most one token in
+    #: a group.
     search: tuple[tuple[Location, ...], ...]
 
 

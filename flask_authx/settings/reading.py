@@ -1,4 +1,4 @@
-"""Settings from ``app.config``: every problem is found, and they are reported together."""
+"""Reads the settings from ``app.config`` and reports all problems together."""
 
 from __future__ import annotations
 
@@ -13,38 +13,37 @@ from flask_authx.errors import BadConfigurationError
 from . import parsers
 from .options import RESERVED_CLAIMS, UNSAFE_METHODS, Settings
 
-#: What AuthX calls settings that have another name here.
-_OTHER_NAMES = {"SESSION_TRACKING": "SESSIONS"}
+#: Settings of AuthX that have another name here.
+_AUTHX_NAMES = {"SESSION_TRACKING": "SESSIONS"}
 
-
-#: What says nothing as long as no token is renewed by the way.
-_ABOUT_IMPLICIT_REFRESH = tuple(
-    f"implicit_refresh_{kind}_{way}"
-    for kind in ("route", "method")
-    for way in ("exclude", "include")
+#: Settings without effect unless tokens are renewed automatically.
+_RENEWAL_SETTINGS = (
+    "implicit_refresh_route_exclude",
+    "implicit_refresh_route_include",
+    "implicit_refresh_method_exclude",
+    "implicit_refresh_method_include",
 )
 
-
-#: For a lifetime ``None`` means "never" to the peers, for a scheme perhaps "no scheme".
+#: Parsers that must see ``None``: elsewhere it means "the default", for a lifetime it could mean
+#: "never expires" and for a scheme "no scheme".
 _NOT_NONE = (parsers.lifetime, parsers.scheme)
 
 
 def read_settings(config: Mapping[str, Any], prefix: str = "JWT_") -> tuple[Settings, list[str]]:
-    """Read all settings from a config, and say what is wrong with which.
+    """The settings in a config, and a list of the problems with them.
 
-    What can't be read is left at its default, so that everything else can be checked, too.
+    A setting that can't be read keeps its default, so that all others are checked, too.
 
-    :raises BadConfigurationError: if the algorithm can't be read: no key fits a guess.
+    :raises BadConfigurationError: if the algorithm can't be read, since the keys depend on it.
     """
     known = {prefix + one.name.upper(): one for one in fields(Settings) if one.init}
-    config, problems = _by_one_name(config, prefix)
+    config, problems = _with_our_names(config, prefix)
     problems += [
         _unknown(key, known) for key in config if key.startswith(prefix) and key not in known
     ]
     values: dict[str, Any] = {}
     for key, one in known.items():
         parse = one.metadata["parse"]
-        # ``None`` says "the default", but where it could be meant to say something else.
         if key in config and (config[key] is not None or parse in _NOT_NONE):
             try:
                 values[one.name] = parse(config[key])
@@ -57,19 +56,19 @@ def read_settings(config: Mapping[str, Any], prefix: str = "JWT_") -> tuple[Sett
     return settings, [*problems, *_contradictions(settings, prefix)]
 
 
-def _by_one_name(config: Mapping[str, Any], prefix: str) -> tuple[Mapping[str, Any], list[str]]:
-    """The config with AuthX's other names replaced by ours, and where both are used."""
-    theirs = {prefix + other: prefix + ours for other, ours in _OTHER_NAMES.items()}
-    twice = [
-        f"{other} and {ours} are the same setting: remove one."
-        for other, ours in theirs.items()
-        if other in config and ours in config
+def _with_our_names(config: Mapping[str, Any], prefix: str) -> tuple[Mapping[str, Any], list[str]]:
+    """The config with AuthX's names replaced by ours, and the settings that have both."""
+    renamed = {prefix + theirs: prefix + ours for theirs, ours in _AUTHX_NAMES.items()}
+    duplicates = [
+        f"{theirs} and {ours} are the same setting: remove one."
+        for theirs, ours in renamed.items()
+        if theirs in config and ours in config
     ]
-    return {theirs.get(key, key): value for key, value in config.items()}, twice
+    return {renamed.get(key, key): value for key, value in config.items()}, duplicates
 
 
 def _cookie_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of cookies, with the prefixes that browsers hold to what the names say."""
+    """The default cookie names whose prefix the other settings rule out (RFC 6265bis 4.1.3)."""
     if not values.get("cookie_secure", True):
         return {"access_cookie_name": "access_token", "refresh_cookie_name": "refresh_token"}
     if values.get("cookie_domain") or values.get("access_cookie_path", "/") != "/":
@@ -78,13 +77,15 @@ def _cookie_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unknown(key: str, known: Mapping[str, Field[Any]]) -> str:
-    near = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.8)
-    hint = f"did you mean {near[0]}?" if near else "remove it, or rename it if it is the app's own."
-    return f"{key} is not a setting of Flask-AuthX: {hint}"
+    problem = f"{key} is not a setting of Flask-AuthX: "
+    matches = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.8)
+    if matches:
+        return problem + f"did you mean {matches[0]}?"
+    return problem + "remove it, or rename it if it belongs to the app."
 
 
 def _contradictions(settings: Settings, prefix: str) -> list[str]:
-    """What is wrong between settings that are each fine by themselves."""
+    """The problems with combinations of settings that are each valid."""
     problems = [
         f"{prefix}{name.upper()} is longer than {prefix}MAX_TOKEN_LIFETIME: "
         "shorten it or raise the maximum."
@@ -93,28 +94,28 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
     ]
     if not settings.csrf_methods >= UNSAFE_METHODS:
         problems.append(
-            f"{prefix}CSRF_METHODS may add to what is protected and not take away: "
+            f"{prefix}CSRF_METHODS can only add protected methods: "
             "keep POST, PUT, PATCH and DELETE in it."
         )
     problems += [
         *_cookie_contradictions(settings, prefix),
-        *_idle_cookie_settings(settings, prefix),
+        *_unused_cookie_settings(settings, prefix),
         *_renewal_contradictions(settings, prefix),
     ]
     if settings.json_key == settings.refresh_json_key:
         problems.append(f"{prefix}JSON_KEY and {prefix}REFRESH_JSON_KEY are the same: change one.")
     if settings.identity_claim in RESERVED_CLAIMS - {"sub"}:
         problems.append(
-            f"{prefix}IDENTITY_CLAIM is a claim with a meaning of its own: choose another."
+            f"{prefix}IDENTITY_CLAIM is a claim that has another meaning: choose another name."
         )
     if settings.error_message_key == "error_type":
-        problems.append(f"{prefix}ERROR_MESSAGE_KEY is a key of the body already: choose another.")
+        problems.append(f"{prefix}ERROR_MESSAGE_KEY is already a key of the body: choose another.")
     if settings.clock_skew > 3600:
         problems.append(f"{prefix}CLOCK_SKEW is above an hour: set the machines' clocks by NTP.")
     if settings.refresh_grace > 600:
         problems.append(
-            f"{prefix}REFRESH_GRACE is above ten minutes: for so long a stolen refresh token would "
-            "be as good as its owner's."
+            f"{prefix}REFRESH_GRACE is above ten minutes, during which a stolen refresh token is "
+            "accepted without being detected: shorten it."
         )
     if settings.max_token_length < 256:
         problems.append(f"{prefix}MAX_TOKEN_LENGTH is shorter than any token: set 256 or more.")
@@ -122,12 +123,12 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
 
 
 def _renewal_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
-    """What makes no sense of renewing tokens by the way."""
+    """The problems with the settings of automatic renewal."""
     if settings.implicit_refresh_deltatime is None:
-        for name in _ABOUT_IMPLICIT_REFRESH:
+        for name in _RENEWAL_SETTINGS:
             if getattr(settings, name):
                 yield (
-                    f"{prefix}{name.upper()} is about tokens that are renewed by the way: set "
+                    f"{prefix}{name.upper()} has no effect without automatic renewal: set "
                     f"{prefix}IMPLICIT_REFRESH_DELTATIME, or remove it."
                 )
         return
@@ -138,13 +139,13 @@ def _renewal_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
         )
     if not settings.uses_cookies:
         yield (
-            f"{prefix}IMPLICIT_REFRESH_DELTATIME is about tokens in cookies: add 'cookies' to "
-            f"{prefix}TOKEN_LOCATION, or remove it."
+            f"{prefix}IMPLICIT_REFRESH_DELTATIME has no effect without tokens in cookies: add "
+            f"'cookies' to {prefix}TOKEN_LOCATION, or remove it."
         )
 
 
 def _cookie_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
-    """What no browser would take, and what would make one cookie overwrite another."""
+    """Cookies that browsers would reject, and cookies that would overwrite each other."""
     seen: dict[str, str] = {}
     for field_name in (
         "access_cookie_name",
@@ -160,28 +161,28 @@ def _cookie_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
         path = getattr(settings, field_name.replace("name", "path"))
         if start.startswith(("__host-", "__secure-")) and not settings.cookie_secure:
             yield (
-                f"{setting}: browsers take a cookie of that name only with Secure: remove the "
+                f"{setting}: browsers accept a cookie of that name only with Secure: remove the "
                 f"setting, or {prefix}COOKIE_SECURE."
             )
         elif start.startswith("__host-") and (settings.cookie_domain or path != "/"):
             yield (
-                f"{setting}: browsers take a cookie whose name starts with __Host- only without a "
-                "domain and with the path /: start it with __Secure-."
+                f"{setting}: browsers accept a cookie whose name starts with __Host- only without "
+                "a domain and with the path /: start it with __Secure-."
             )
     if not settings.cookie_secure and settings.cookie_samesite is SameSite.NONE:
         yield (
-            f"{prefix}COOKIE_SAMESITE is None and {prefix}COOKIE_SECURE is off: browsers take no "
-            "such cookie. Remove one of the two."
+            f"{prefix}COOKIE_SAMESITE is None and {prefix}COOKIE_SECURE is off: browsers reject "
+            "such a cookie. Remove one of the two."
         )
     if not settings.cookie_secure and settings.cookie_partitioned:
         yield (
-            f"{prefix}COOKIE_PARTITIONED is on and {prefix}COOKIE_SECURE is off: browsers take no "
-            "such cookie. Remove one of the two."
+            f"{prefix}COOKIE_PARTITIONED is on and {prefix}COOKIE_SECURE is off: browsers reject "
+            "such a cookie. Remove one of the two."
         )
 
 
-def _idle_cookie_settings(settings: Settings, prefix: str) -> Iterator[str]:
-    """What has been set about cookies and can have no effect."""
+def _unused_cookie_settings(settings: Settings, prefix: str) -> Iterator[str]:
+    """Cookie settings without effect."""
     if not settings.cookie_csrf_protect:
         for field_name in ("csrf_check_form", "csrf_check_origin"):
             if getattr(settings, field_name):
@@ -191,6 +192,6 @@ def _idle_cookie_settings(settings: Settings, prefix: str) -> Iterator[str]:
                 )
     if settings.cookie_max_age is not None and settings.session_cookie:
         yield (
-            f"{prefix}COOKIE_MAX_AGE is about cookies that outlive the browser: set "
+            f"{prefix}COOKIE_MAX_AGE has no effect on session cookies: set "
             f"{prefix}SESSION_COOKIE to False, or remove it."
         )
