@@ -181,7 +181,7 @@ def test_what_is_no_secret_at_all_is_refused(value: object) -> None:
 
 def test_a_pem_with_spelled_out_line_ends_is_refused_with_that_reason() -> None:
     pem = private_pem(ec_key()).replace("\n", "\\n")
-    assert "its line ends are spelled \\n" in refusal(ALGORITHM="ES256", PRIVATE_KEY=pem)
+    assert "it has the text \\n in place" in refusal(ALGORITHM="ES256", PRIVATE_KEY=pem)
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
@@ -242,7 +242,7 @@ def test_a_key_for_hmac_is_refused(setting: str, algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
 def test_no_key_at_all_is_refused(algorithm: str) -> None:
     assert refusal(ALGORITHM=algorithm, PRIVATE_KEY=None) == (
-        f"JWT_PRIVATE_KEY is not set and JWT_ALGORITHM is {algorithm}: set it to mint tokens, "
+        f"JWT_PRIVATE_KEY is not set and JWT_ALGORITHM is {algorithm}: set it to create tokens, "
         "or JWT_PUBLIC_KEY to verify them only."
     )
 

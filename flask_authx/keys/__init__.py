@@ -1,1 +1,1 @@
-"""Keys: loaded and examined once, then found by their ``kid``. One key has one algorithm."""
+"""Keys: loaded and checked once, then found by their ``kid``. Each key has one algorithm."""

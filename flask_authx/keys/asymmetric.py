@@ -1,6 +1,6 @@
-"""Asymmetric keys: PEM or key objects in, checked key objects out, and their thumbprints.
+"""Asymmetric keys: loading from PEM, checks of type and strength, JWKs and their thumbprints.
 
-The one module that imports ``cryptography``, and only when there is such a key.
+Only this module imports ``cryptography``, and only when an asymmetric key is configured.
 """
 
 from __future__ import annotations
@@ -24,19 +24,14 @@ if TYPE_CHECKING:
     )
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
-
-if TYPE_CHECKING:
     PrivateKey: TypeAlias = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
-
-
-if TYPE_CHECKING:
     PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
 
 def load(value: object, name: str, algorithm: Algorithm, *, private: bool) -> Any:
-    """A key object of the right kind and strength for the algorithm.
+    """The key as an object of ``cryptography``, of the type and strength the algorithm needs.
 
-    :param name: the setting's name, for the message.
+    :param name: the name of the setting, for the message.
     :raises BadConfigurationError: if the value is no such key.
     """
     try:
@@ -56,15 +51,17 @@ def load(value: object, name: str, algorithm: Algorithm, *, private: bool) -> An
             else:
                 key = serialization.load_pem_public_key(value)
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            # TypeError: encrypted with a password. The cause may quote the key.
-            raise BadConfigurationError(f"{name}: {_complaint(value, private=private)}.") from None
-    problem = _misfit(key, algorithm, private=private)
+            # TypeError: encrypted with a password. No cause is kept, since it may quote the key.
+            raise BadConfigurationError(
+                f"{name}: {_pem_problem(value, private=private)}."
+            ) from None
+    problem = _key_problem(key, algorithm, private=private)
     if problem:
         raise BadConfigurationError(f"{name}: {problem}.")
     return key
 
 
-def _complaint(pem: bytes, *, private: bool) -> str:
+def _pem_problem(pem: bytes, *, private: bool) -> str:
     if b"ENCRYPTED" in pem:
         return "it is encrypted with a password; decrypt it first"
     if private and b"PUBLIC KEY" in pem:
@@ -72,14 +69,14 @@ def _complaint(pem: bytes, *, private: bool) -> str:
     if not private and b"PRIVATE KEY" in pem:
         return "it is a private key; set its public half here"
     if b"BEGIN" in pem and b"\\n" in pem:
-        return "its line ends are spelled \\n; replace them by real ones"
+        return "it has the text \\n in place of line breaks; replace them by real line breaks"
     return (
         "it is not a PEM key; set PEM text or bytes, a pathlib.Path to a PEM file, or a key object"
     )
 
 
-def _misfit(key: object, algorithm: Algorithm, *, private: bool) -> str | None:
-    """Why this key is not one of the algorithm's, or ``None``."""
+def _key_problem(key: object, algorithm: Algorithm, *, private: bool) -> str | None:
+    """The reason why the algorithm can't use this key, or ``None``."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     half = "private" if private else "public"
@@ -95,11 +92,11 @@ def _misfit(key: object, algorithm: Algorithm, *, private: bool) -> str | None:
         return None if isinstance(key, kind) else f"{algorithm} needs a {half} Ed25519 key"
     if not isinstance(key, rsa.RSAPrivateKey if private else rsa.RSAPublicKey):
         return f"{algorithm} needs a {half} RSA key"
-    return _weakness(key.public_key() if isinstance(key, rsa.RSAPrivateKey) else key)
+    return _rsa_problem(key.public_key() if isinstance(key, rsa.RSAPrivateKey) else key)
 
 
-def _weakness(key: RSAPublicKey) -> str | None:
-    # RFC 7518 section 3.3 sets the lower bound; above the upper one a signature costs too much.
+def _rsa_problem(key: RSAPublicKey) -> str | None:
+    # The lower limit is that of RFC 7518 section 3.3; above the upper one signatures are too slow.
     if not 2048 <= key.key_size <= 8192:
         return f"an RSA key must have 2048 to 8192 bits, and this one has {key.key_size}"
     if not 3 <= key.public_numbers().e < 2**32:
@@ -107,7 +104,7 @@ def _weakness(key: RSAPublicKey) -> str | None:
     return None
 
 
-#: RFC 7518 section 3.4: each of these algorithms has one curve.
+#: The curve of each ECDSA algorithm (RFC 7518 section 3.4).
 _CURVES = {
     Algorithm.ES256: "secp256r1",
     Algorithm.ES384: "secp384r1",
@@ -116,7 +113,7 @@ _CURVES = {
 
 
 def private_bytes(key: PrivateKey) -> bytes:
-    """The private key itself, to derive secrets from."""
+    """The private key in DER, from which secrets are derived."""
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
         NoEncryption,
@@ -127,7 +124,7 @@ def private_bytes(key: PrivateKey) -> bytes:
 
 
 def thumbprint(key: PublicKey) -> str:
-    """RFC 7638: the SHA-256 of the required members, sorted, without white space."""
+    """The JWK thumbprint with SHA-256, in base64url (RFC 7638)."""
     text = json.dumps(jwk(key), sort_keys=True, separators=(",", ":"))
     return base64url(hashlib.sha256(text.encode()).digest())
 

@@ -1,4 +1,4 @@
-"""Keys from settings: loaded, classified and checked once, when the app starts."""
+"""Loads the keys that the settings name, and checks them when the app starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .ring import Key, KeyRing
 
 
 def load_keys(settings: Settings) -> KeyRing:
-    """UserLoader every key that the settings name.
+    """Load every key that the settings name.
 
     :raises BadConfigurationError: with every problem found, each naming its setting.
     """
@@ -33,14 +33,15 @@ def load_keys(settings: Settings) -> KeyRing:
     if settings.decode_algorithms and not settings.decode_algorithms <= allowed:
         problems.append(
             f"{prefix}DECODE_ALGORITHMS names an algorithm that no key has: "
-            f"remove it; what is accepted follows from {prefix}ALGORITHM and the keys."
+            f"remove it; {prefix}ALGORITHM and the keys decide which algorithms are accepted."
         )
     if problems or current is None:
         raise BadConfigurationError(problems)
-    # Another library's tokens come from before, so they bear the older key's signature.
-    unnamed = previous if settings.accept_untyped else None
     by_kid = {key.kid: key for key in (current, previous) if key}
-    return KeyRing(current, by_kid, unnamed if previous else current)
+    if previous is None:
+        return KeyRing(current, by_kid, unnamed=current)
+    # Tokens of another library were created before the migration, with the previous key.
+    return KeyRing(current, by_kid, unnamed=previous if settings.accept_untyped else None)
 
 
 def _attempt(
@@ -56,20 +57,20 @@ def _attempt(
 
 def _current_key(settings: Settings) -> Key:
     algorithm, prefix = settings.algorithm, settings.prefix
-    asymmetric = [
+    key_settings = [
         prefix + name.upper()
         for name in ("private_key", "public_key")
         if getattr(settings, name) is not None
     ]
     if algorithm.symmetric:
-        if asymmetric:
+        if key_settings:
             raise BadConfigurationError(
-                f"{asymmetric[0]} is set and {prefix}ALGORITHM is {algorithm}, which doesn't use "
+                f"{key_settings[0]} is set and {prefix}ALGORITHM is {algorithm}, which doesn't use "
                 f"it: remove the key, or set {prefix}ALGORITHM to the key's own algorithm."
             )
         if settings.secret_key is None:
             raise BadConfigurationError(
-                f"{prefix}SECRET_KEY is not set: make a secret with `flask authx generate-key` "
+                f"{prefix}SECRET_KEY is not set: create a secret with `flask authx generate-key` "
                 "and keep it out of the source code (Flask's SECRET_KEY is not used)."
             )
         return _secret(settings.secret_key, algorithm, settings.key_id, f"{prefix}SECRET_KEY")
@@ -78,10 +79,10 @@ def _current_key(settings: Settings) -> Key:
             f"{prefix}SECRET_KEY is set and {prefix}ALGORITHM is {algorithm}, which doesn't use "
             f"it: remove the secret, or set {prefix}ALGORITHM to HS256."
         )
-    if not asymmetric:
+    if not key_settings:
         raise BadConfigurationError(
-            f"{prefix}PRIVATE_KEY is not set and {prefix}ALGORITHM is {algorithm}: set it to mint "
-            f"tokens, or {prefix}PUBLIC_KEY to verify them only."
+            f"{prefix}PRIVATE_KEY is not set and {prefix}ALGORITHM is {algorithm}: set it to "
+            f"create tokens, or {prefix}PUBLIC_KEY to verify them only."
         )
     return _key_pair(settings)
 
@@ -97,14 +98,14 @@ def _previous_key(settings: Settings) -> Key | None:
     if secret is None and public is None:
         if settings.previous_algorithm or settings.previous_key_id:
             raise BadConfigurationError(
-                f"{prefix}PREVIOUS_ALGORITHM or {prefix}PREVIOUS_KEY_ID is set, and no previous "
-                "key is."
+                f"{prefix}PREVIOUS_ALGORITHM or {prefix}PREVIOUS_KEY_ID is set without a previous "
+                "key: set the key, or remove them."
             )
         return None
     if algorithm.symmetric is not (secret is not None):
         raise BadConfigurationError(
             f"{prefix}PREVIOUS_ALGORITHM is {algorithm}, which does not fit the previous key: "
-            "set it to the one that its tokens were signed with."
+            "set it to the algorithm that signed its tokens."
         )
     if secret is not None:
         name = f"{prefix}PREVIOUS_SECRET_KEY"
@@ -117,7 +118,7 @@ def _previous_key(settings: Settings) -> Key | None:
 
 def _secret(value: object, algorithm: Algorithm, kid: str | None, name: str) -> Key:
     if isinstance(value, Path):
-        # Editors and secret stores end files with a line end that nobody counts as the secret's.
+        # Editors and secret stores end files with a line break that is not part of the secret.
         value = _read(value, name).rstrip(b"\r\n")
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
@@ -128,23 +129,24 @@ def _secret(value: object, algorithm: Algorithm, kid: str | None, name: str) -> 
         )
     if _is_file(value):
         raise BadConfigurationError(
-            f"{name}: it is the path of a file, not what the file holds: use pathlib.Path(...)."
+            f"{name}: it is the path of a file and not the secret: use pathlib.Path(...)."
         )
     problem = weak_secrets.problem_with(value, algorithm)
     if problem:
         raise BadConfigurationError(f"{name}: {problem}.")
-    return Key(
-        kid or _short(_derive(value, b"kid")), algorithm, value, value, _derive(value, b"csrf")
-    )
+    kid = kid or asymmetric.base64url(_derive(value, b"kid")[:16])
+    return Key(kid, algorithm, value, value, _derive(value, b"csrf"))
 
 
 def _key_pair(settings: Settings) -> Key:
     algorithm, prefix = settings.algorithm, settings.prefix
     private: Any = None
     public: Any = None
+    derived = None
     if settings.private_key is not None:
         private = _asymmetric(settings.private_key, f"{prefix}PRIVATE_KEY", algorithm, private=True)
         public = private.public_key()
+        derived = _derive(asymmetric.private_bytes(private), b"csrf")
     if settings.public_key is not None:
         given = _asymmetric(settings.public_key, f"{prefix}PUBLIC_KEY", algorithm, private=False)
         if public is not None and asymmetric.jwk(public) != asymmetric.jwk(given):
@@ -153,7 +155,6 @@ def _key_pair(settings: Settings) -> Key:
                 f"remove it, or move it to {prefix}PREVIOUS_PUBLIC_KEY."
             )
         public = given
-    derived = None if private is None else _derive(asymmetric.private_bytes(private), b"csrf")
     kid = settings.key_id or asymmetric.thumbprint(public)
     return Key(kid, algorithm, public, private, derived)
 
@@ -168,7 +169,7 @@ def _is_file(value: bytes) -> bool:
     try:
         return Path(value.decode()).is_file()
     except (OSError, ValueError):
-        # Too long for a path, or not text at all.
+        # It is too long for a path, or not UTF-8.
         return False
 
 
@@ -181,7 +182,3 @@ def _read(path: Path, name: str) -> bytes:
 
 def _derive(key: bytes, purpose: bytes) -> bytes:
     return hmac.digest(key, b"flask-authx:" + purpose, "sha256")
-
-
-def _short(digest: bytes) -> str:
-    return asymmetric.base64url(digest[:16])

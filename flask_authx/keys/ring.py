@@ -1,4 +1,4 @@
-"""The keys of one app, by ``kid``. A key has one algorithm, and nothing is tried in turn."""
+"""The keys of one ``AuthX`` object, by ``kid``. Keys are never tried one after the other."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key, its one algorithm and its name. The ``repr`` shows no key material."""
+    """A key with its ``kid`` and its algorithm. The ``repr`` shows no key material."""
 
     kid: str
     algorithm: Algorithm
-    #: What PyJWT verifies with.
+    #: The public key or secret that PyJWT verifies with.
     verifying: PublicKey | bytes = field(repr=False)
-    #: What PyJWT signs with; ``None`` for a key that only verifies.
+    #: The private key or secret that PyJWT signs with; ``None`` for a key that only verifies.
     signing: PrivateKey | bytes | None = field(repr=False)
-    #: A secret that only holders of the signing key can derive.
+    #: The secret of the CSRF values. Only the signing key yields it; ``None`` without one.
     derived: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeyRing:
-    """The keys of one instance. Compared by identity: another set is another set."""
+    """The keys of one ``AuthX`` object. Two rings are equal only if they are the same object."""
 
     current: Key
     by_kid: dict[str, Key]
-    #: The one key for tokens without a ``kid``, which can't be ours.
+    #: The key for tokens without a ``kid``, which another library created; ``None`` refuses them.
     unnamed: Key | None
 
     def find(self, kid: str | None) -> Key | None:
-        """The key of that name, and of no other; or the one for tokens without a ``kid``."""
+        """The key with this ``kid``, or for ``None`` the key for tokens without a ``kid``."""
         return self.unnamed if kid is None else self.by_kid.get(kid)

@@ -1,9 +1,9 @@
-"""What may not be an HMAC secret: anything guessable, and any public key in any disguise.
+"""Refuses weak HMAC secrets: short or guessable ones, and public keys in any encoding.
 
-If a public key serves as the secret, whoever knows it (everybody) can mint tokens: algorithm
-confusion, CVE-2015-9235 and its many successors. The disguises are unwrapped (text encodings,
-hexadecimal, base64) and each layer is looked at for what a key is, not for how one file of it
-looks. No ``cryptography`` is needed for that.
+If a public key serves as the secret, everybody who has it can create tokens (algorithm confusion,
+CVE-2015-9235 and its successors). The secret is decoded (text encodings, hexadecimal, base64), and
+each result is checked for the structure of a key, not for the form of one file. That does not need
+``cryptography``.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from functools import cache
 
 from flask_authx.enums import Algorithm
 
-#: RFC 7518 section 3.2: the key must be at least as long as the hash.
+#: The key must be at least as long as the hash (RFC 7518 section 3.2).
 _BYTES_NEEDED = {Algorithm.HS256: 32, Algorithm.HS384: 48, Algorithm.HS512: 64}
 
 _ARMOUR = re.compile(rb"--[ \t]*begin [a-z0-9 ]{0,40}(key|certificate|parameters)", re.IGNORECASE)
 _ARMOUR_LINE = re.compile(rb"-{2,}[^\n-]*-{2,}")
-#: OpenSSH's line of text, and the bytes that its base64 stands for.
+#: A public key of OpenSSH: its line of text, and the bytes that its base64 encodes.
 _SSH = re.compile(rb"(\s*|\0\0\0[\x07-\x30])(ssh-[a-z0-9]|ecdsa-sha2-|sk-(ssh|ecdsa)-)")
 
-#: The words that placeholders are made of; longer ones first, since they contain shorter ones.
+#: Words of placeholders; longer ones first, since some contain shorter ones.
 _WORDS = re.findall(
     r"\w+",
     """
@@ -45,37 +45,39 @@ _WORDS.sort(key=len, reverse=True)
 
 
 def problem_with(secret: bytes, algorithm: Algorithm) -> str | None:
-    """Why these bytes can't be the secret of an HMAC algorithm, or ``None``."""
+    """The reason why these bytes can't be the secret of the algorithm, or ``None``."""
     needed = _BYTES_NEEDED[algorithm]
     if len(secret) < needed:
         return (
             f"it is {len(secret)} bytes long and {algorithm} needs {needed} "
-            "(RFC 7518 section 3.2); make one with `flask authx generate-key`"
+            "(RFC 7518 section 3.2); create one with `flask authx generate-key`"
         )
     for layer in _layers(secret, depth=3):
         if _is_key(layer):
             return (
-                "it is a public or private key, or a part of one, in some spelling: "
-                "whoever knows the public key could sign with it; make a secret with "
-                "`flask authx generate-key`, or set JWT_ALGORITHM to the key's own"
+                "it is a public or private key or a part of one, perhaps encoded: anyone with the "
+                "public key could sign tokens; create a secret with `flask authx generate-key`, "
+                "or use the algorithm of the key"
             )
     if _is_guessable(secret):
-        return "it is a placeholder or follows a pattern; make one with `flask authx generate-key`"
+        return (
+            "it is a placeholder or follows a pattern; create one with `flask authx generate-key`"
+        )
     return None
 
 
 def _layers(data: bytes, depth: int) -> Iterator[bytes]:
-    """The bytes themselves, and what they are the text of."""
+    """The bytes themselves, and the results of decoding them up to ``depth`` times."""
     yield data
     if depth == 0:
         return
-    for inner in _unwrapped(data):
+    for inner in _decoded(data):
         if inner and inner != data:
             yield from _layers(inner, depth - 1)
 
 
-def _unwrapped(data: bytes) -> Iterator[bytes]:
-    # Text in another encoding: UTF-16 and UTF-32, bytes taken for Latin-1, escaped line ends.
+def _decoded(data: bytes) -> Iterator[bytes]:
+    # Text in another encoding: UTF-16, UTF-32, bytes read as Latin-1, escaped line breaks.
     for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
         if b"\0" in data or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             yield _recoded(data, encoding, "utf-8")
@@ -83,15 +85,15 @@ def _unwrapped(data: bytes) -> Iterator[bytes]:
     yield data.replace(b"\\r", b"\r").replace(b"\\n", b"\n")
     if b"%" in data:
         yield urllib.parse.unquote_to_bytes(data)
-    # As a value in a file: with a name before it, in quotes, with a line end.
+    # A line of a configuration file: a name, quotes, a line break.
     yield re.sub(rb"\A\w+=", b"", data.strip()).strip(b"\"'")
-    # Binary spelled in ASCII, with or without the armour's lines around it.
+    # Hexadecimal, decimal or base64, with or without the lines of a PEM armour.
     packed = b"".join(_ARMOUR_LINE.sub(b"", data).split())
     digits = packed.removeprefix(b"0x").replace(b":", b"")
     if re.fullmatch(rb"[0-9a-fA-F]+", digits):
         yield binascii.unhexlify(digits.zfill(len(digits) + len(digits) % 2))
     if re.fullmatch(rb"[0-9]{600,}", packed) and len(packed) <= 4096:
-        # A modulus in decimal; CPython refuses more than 4,300 digits.
+        # An RSA modulus in decimal. CPython refuses more than 4,300 digits.
         number = int(packed)
         yield number.to_bytes((number.bit_length() + 7) // 8, "big")
     if re.fullmatch(rb"[A-Za-z0-9+/_-]+={0,2}", packed):
@@ -119,9 +121,9 @@ def _is_key(data: bytes) -> bool:
 
 
 def _is_der_sequence(data: bytes) -> bool:
-    """Whether this is one whole ASN.1 SEQUENCE, as SPKI, PKCS 1, PKCS 8 and X.509 all are."""
+    """Whether this is exactly one ASN.1 SEQUENCE, as in SPKI, PKCS 1, PKCS 8 and X.509."""
     if len(data) < 40 or data[0] != 0x30 or data.isascii():
-        # No key is all ASCII; a random secret in base64url may well start with "0T".
+        # No key is all ASCII, while a random secret in base64url can start with "0T".
         return False
     if data[1] < 0x80:
         return len(data) == 2 + data[1]
@@ -129,7 +131,7 @@ def _is_der_sequence(data: bytes) -> bool:
     return size in (1, 2, 3) and len(data) == 2 + size + int.from_bytes(data[2 : 2 + size], "big")
 
 
-#: Prime and coefficient b of P-256, P-384 and P-521 (FIPS 186-5); their coefficient a is -3.
+#: The prime and the coefficient b of P-256, P-384 and P-521 (FIPS 186-5); a is -3.
 _CURVES = {
     32: (
         2**256 - 2**224 + 2**192 + 2**96 - 1,
@@ -155,7 +157,7 @@ _CURVES = {
 
 
 def _is_curve_point(data: bytes) -> bool:
-    """Whether this is a public EC key as SEC 1 writes it, compressed or not, or without its tag."""
+    """Whether this is an EC public key in SEC 1: compressed, uncompressed or without its tag."""
     if len(data) // 2 in _CURVES and len(data) % 2 == 0:
         data = b"\4" + data
     size = len(data) - 1 if data[:1] in (b"\2", b"\3") else (len(data) - 1) // 2
@@ -184,10 +186,10 @@ def _small_primes() -> int:
 
 
 def _is_modulus(data: bytes) -> bool:
-    """Whether this can be the ``n`` of an RSA key: of the right size, and without small factors.
+    """Whether this can be the ``n`` of an RSA key: of the right size, without small factors.
 
-    One random secret in twenty of exactly 256, 384 or 512 bytes looks so, too, and is refused; no
-    secret needs to be as long as that.
+    About one in twenty random secrets of exactly 256, 384 or 512 bytes is refused, too. No secret
+    needs that length.
     """
     if data[:1] == b"\0":
         data = data[1:]
@@ -197,14 +199,14 @@ def _is_modulus(data: bytes) -> bool:
 
 
 def _is_jwk(data: bytes) -> bool:
-    """Whether this is JSON that mentions a key type (RFC 7517), whole or not."""
+    """Whether this is JSON with a key type (RFC 7517), complete or truncated."""
     stripped = data.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not stripped.startswith((b"{", b"[")):
         return False
     if b'"kty"' in stripped:
         return True
     try:
-        # The name may be spelled with escapes.
+        # The name may contain escapes.
         return '"kty"' in json.dumps(json.loads(stripped))
     except (ValueError, RecursionError):
         return False
@@ -219,7 +221,7 @@ def _is_guessable(secret: bytes) -> bool:
         return False
     if not left.isprintable():
         return False
-    # Padding first, of whatever it consists; then the words.
+    # Padding comes first: a character that is repeated four times or more. Then the words.
     left = re.sub(r"(.)\1{3,}", r"\1", left)
     for word in _WORDS:
         left = left.replace(word, " ")
@@ -227,6 +229,6 @@ def _is_guessable(secret: bytes) -> bool:
 
 
 def _repeats(secret: bytes) -> bool:
-    """Whether the secret is a shorter one, written twice or more often."""
+    """Whether the secret is a shorter one, repeated."""
     size = len(secret)
     return any(secret == (secret[:n] * size)[:size] for n in range(1, size // 2 + 1))
