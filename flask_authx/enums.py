@@ -1,41 +1,10 @@
-"""The closed sets. At the public edge each member may be given as the string that it is."""
+"""The enums. Public methods also accept the value of a member as a plain string."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal, TypeAlias
-
-
-class TokenType(StrEnum):
-    """What a token is for (RFC 8725 section 3.12: each kind opens its own doors only)."""
-
-    ACCESS = "access"
-    REFRESH = "refresh"
-
-
-class Location(StrEnum):
-    """Where in a request a token can be."""
-
-    HEADERS = "headers"
-    COOKIES = "cookies"
-    QUERY = "query"
-    JSON = "json"
-
-    @classmethod
-    def _missing_(cls, value: object) -> Location | None:
-        # Flask-JWT-Extended's name for the same place.
-        return cls.QUERY if value == "query_string" else None
-
-
-#: The types of tokens that may pass without anybody having said that they are not revoked. A
-#: refresh token never may: it mints others.
-MAY_GO_UNCHECKED = frozenset({TokenType.ACCESS})
-
-#: At the public edge a member of a closed set may be given as the string that it is.
-TokenTypeName: TypeAlias = TokenType | Literal["access", "refresh"]
-LocationName: TypeAlias = Location | Literal["headers", "cookies", "query", "json"]
-Locations: TypeAlias = LocationName | Iterable[LocationName]
 
 
 class Algorithm(StrEnum):
@@ -61,23 +30,42 @@ class Algorithm(StrEnum):
         return self.startswith("HS")
 
 
-class OnError(StrEnum):
-    """What becomes of a request when the store of revocations can't be asked."""
+class TokenType(StrEnum):
+    """The type of a token. A view accepts one type only (RFC 8725 section 3.12)."""
 
-    #: It is answered with 503.
-    REFUSE = "refuse"
-    #: An access token counts as not revoked; a refresh token is refused all the same.
-    ACCEPT = "accept"
+    ACCESS = "access"
+    REFRESH = "refresh"
+
+
+#: The token types that may be accepted without a check of their revocation. A refresh token is
+#: always checked, since it yields new tokens.
+MAY_GO_UNCHECKED = frozenset({TokenType.ACCESS})
+
+
+class Location(StrEnum):
+    """The part of a request that carries a token."""
+
+    HEADERS = "headers"
+    COOKIES = "cookies"
+    QUERY = "query"
+    JSON = "json"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Location | None:
+        # Flask-JWT-Extended calls it "query_string".
+        return cls.QUERY if value == "query_string" else None
 
 
 class SameSite(StrEnum):
-    """From which pages a browser sends a cookie along (RFC 6265bis section 5.7)."""
+    """The values of a cookie's ``SameSite`` attribute (RFC 6265bis section 5.7)."""
 
-    #: From the site's own, and when a link of another is followed.
+    #: Browsers send the cookie with requests of the site's own pages, and when the user follows a
+    #: link from another site.
     LAX = "Lax"
-    #: From the site's own pages alone.
+    #: Browsers send the cookie only with requests of the site's own pages.
     STRICT = "Strict"
-    #: From all: then nothing but the CSRF value keeps other sites from acting for the user.
+    #: Browsers send the cookie with every request. Only the CSRF value then protects the user from
+    #: requests of other sites.
     NONE = "None"
 
     @classmethod
@@ -86,19 +74,34 @@ class SameSite(StrEnum):
         return next((one for one in cls if str(value).lower() == one.lower()), None)
 
 
-class Detail(StrEnum):
-    """What may be kept about the client of a login, for its owner to recognise it by."""
+class OnInvalid(StrEnum):
+    """The effect of an invalid token on a view whose guard is optional."""
 
-    #: The header of that name, up to 255 characters.
+    #: The request is refused, as on any guarded view.
+    ERROR = "error"
+    #: The request is treated as one without a token.
+    IGNORE = "ignore"
+
+
+class OnError(StrEnum):
+    """The effect of a store of revocations that fails."""
+
+    #: The response is a 503.
+    REFUSE = "refuse"
+    #: An access token counts as not revoked. A refresh token is still refused with a 503.
+    ACCEPT = "accept"
+
+
+class Detail(StrEnum):
+    """What may be stored about the client of a session, so that the user recognises it."""
+
+    #: The ``User-Agent`` header, up to 255 characters.
     USER_AGENT = "user_agent"
-    #: Whence the request came, as Flask's ``request.remote_addr`` says.
+    #: The address of the client, from Flask's ``request.remote_addr``.
     ADDRESS = "address"
 
 
-class OnInvalid(StrEnum):
-    """What an optional guard makes of a token that is there and bad."""
-
-    #: It is refused, as anywhere.
-    ERROR = "error"
-    #: The request counts as one without a token.
-    IGNORE = "ignore"
+#: Types of public parameters: a member or its value.
+TokenTypeName: TypeAlias = TokenType | Literal["access", "refresh"]
+LocationName: TypeAlias = Location | Literal["headers", "cookies", "query", "json"]
+Locations: TypeAlias = LocationName | Iterable[LocationName]

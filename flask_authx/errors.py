@@ -1,8 +1,8 @@
-"""Every error of the package: two roots, one for the programmer and one for the client.
+"""All errors of the package, with one base class for the developer and one for the client.
 
-:class:`BadConfigurationError` is raised while an app is being set up and is meant to be read by
-whoever wrote the settings. :class:`AuthXException` is an HTTP response: raised during a request it
-renders itself, whatever framework catches it.
+:class:`BadConfigurationError` is raised while an app is set up; its text is for the developer.
+:class:`AuthXException` is raised during a request. It is an HTTP response and renders itself in any
+framework that catches it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
+#: A scope (RFC 6749 section 3.3).
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 
 
 class BadConfigurationError(Exception):
-    """The app is set up in a way that can't work or isn't safe; every problem found is listed.
+    """The configuration of the app can't work or is not safe. Lists every problem found.
 
-    :param problems: one sentence a problem, each naming the setting and what to change.
+    :param problems: one sentence for each problem, with the setting and the change it needs.
     """
 
     def __init__(self, problems: str | Iterable[str]) -> None:
@@ -43,13 +44,14 @@ class BadConfigurationError(Exception):
 
 
 class ErrorType(StrEnum):
-    """The values of ``error_type`` in an error's body: a closed list that clients may switch on."""
+    """The values of ``error_type`` in the body of an error: a closed list for clients."""
 
     #: No token was sent (401).
     MISSING_TOKEN = "MissingTokenError"
-    #: The token was not accepted; why is not said, since the sender is not known (401).
+    #: The token is invalid. The response gives no reason, since the sender is not authenticated
+    #: (401).
     INVALID_TOKEN = "JWTDecodeError"
-    #: The token was good and has expired: refresh it, or log in again (401).
+    #: The token has expired and was valid before: refresh it, or log in again (401).
     EXPIRED_TOKEN = "TokenExpiredError"
     #: The token has been revoked: log in again (401).
     REVOKED_TOKEN = "RevokedTokenError"
@@ -57,46 +59,47 @@ class ErrorType(StrEnum):
     ACCESS_TOKEN_REQUIRED = "AccessTokenRequiredError"
     #: An access token was sent where a refresh token is needed (401).
     REFRESH_TOKEN_REQUIRED = "RefreshTokenRequiredError"
-    #: The view wants a token from a recent log-in (401, RFC 9470).
+    #: The view needs a token from a recent log-in (401, RFC 9470).
     FRESH_TOKEN_REQUIRED = "FreshTokenRequiredError"
-    #: The token lacks a scope that the view needs (403).
+    #: The token lacks a scope that the view requires (403).
     INSUFFICIENT_SCOPE = "InsufficientScopeError"
-    #: A token came in a cookie without the CSRF value that belongs to it (403).
+    #: The token came in a cookie, and the request has no CSRF value (403).
     MISSING_CSRF_TOKEN = "MissingCSRFTokenError"
-    #: The CSRF value is not the one of this token (403).
+    #: The CSRF value does not match the token (403).
     CSRF = "CSRFError"
-    #: The request comes from a page of another site (403).
+    #: The request comes from an origin that is not trusted, or from an unknown one (403).
     CROSS_ORIGIN = "CrossOriginError"
-    #: Name and password, or whatever the app asks for, were not accepted (401).
+    #: The log-in failed: the app did not accept the credentials (401).
     LOGIN_FAILED = "LoginFailedError"
-    #: The user has no such login (404).
+    #: The user has no such session (404).
     SESSION_NOT_FOUND = "SessionNotFoundError"
-    #: The request carries its token in a way that no client should (400).
+    #: The request carries several tokens, or a malformed one (400).
     MALFORMED_REQUEST = "MalformedRequestError"
-    #: Whether the token is revoked can't be found out right now: keep it and retry (503).
+    #: The store of revocations or sessions is unavailable: keep the token and retry (503).
     STORE_UNAVAILABLE = "StoreUnavailableError"
 
 
 class AuthXException(HTTPException):
-    """The root of all that a client is told. Raise it, or register an error handler for it.
+    """The base class of all errors that a client receives. An error handler for it gets them all.
 
-    A leaf also derives from Werkzeug's class of its status, so a handler for ``401`` or for
-    ``Unauthorized`` is honoured. The text on the wire is fixed for each class and never holds a
-    token, a claim or another exception's message.
+    Each concrete class also derives from Werkzeug's class for its status, so that a handler for
+    ``401`` or for ``Unauthorized`` is used. The message in the response is fixed for each class and
+    never contains a token, a claim or the message of another exception.
 
-    :param reason: why, in fixed words, for logs and signals; it is never sent.
-    :param description: replaces the class's own text on the wire.
+    :param reason: a fixed text for logs and signals. It is never sent to the client.
+    :param description: replaces the message of the class in the response.
     """
 
     #: The ``error_type`` of the body.
     error_type: ClassVar[ErrorType]
-    #: The ``error`` of the challenge (RFC 6750 section 3.1), if there is one.
+    #: The ``error`` of the challenge, if it has one (RFC 6750 section 3.1).
     error: ClassVar[str | None] = None
-    #: The text on the wire.
+    #: The message in the response.
     message: ClassVar[str]
-    #: Whether the answer carries a ``WWW-Authenticate: Bearer`` challenge.
+    #: Whether the response has a ``WWW-Authenticate: Bearer`` challenge.
     challenges: ClassVar[bool] = True
-    #: The challenge's ``realm`` and the body's key for the text: set from the app's settings.
+    #: The ``realm`` of the challenge and the key of the message in the body. Both come from the
+    #: settings of the app.
     realm: str = "api"
     message_key: str = "msg"
 
@@ -106,7 +109,7 @@ class AuthXException(HTTPException):
 
     @property
     def data(self) -> dict[str, str]:
-        """The body as a dict: Flask-RESTful and Flask-RESTX render this attribute themselves."""
+        """The body as a dict. Flask-RESTful and Flask-RESTX render this attribute."""
         return {
             self.message_key: self.description or self.message,
             "error_type": self.error_type.value,
@@ -124,7 +127,7 @@ class AuthXException(HTTPException):
         environ: WSGIEnvironment | None = None,
         scope: dict[str, object] | None = None,
     ) -> list[tuple[str, str]]:
-        """The headers of the response; ``no-store``, since the answer is about one client only."""
+        """The headers of the response, with ``Cache-Control: no-store``."""
         headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
         if self.challenges:
             listed = ", ".join(f'{name}="{value}"' for name, value in self.challenge_parameters())
@@ -141,7 +144,7 @@ class AuthXException(HTTPException):
 
 
 class TokenError(AuthXException):
-    """The root of all that is wrong with a token, or with there being none."""
+    """The base class of all errors about a token that is missing, invalid or not sufficient."""
 
     error: ClassVar[str | None] = "invalid_token"
 
@@ -155,9 +158,10 @@ class MissingTokenError(TokenError, Unauthorized):
 
 
 class JWTDecodeError(TokenError, Unauthorized):
-    """The token was not accepted: 401. Its subclasses say why, to handlers and logs only.
+    """The token is invalid: 401. The subclasses tell handlers and logs the reason.
 
-    Whoever sent it has not been authenticated, so one answer serves all and is no oracle.
+    The sender is not authenticated, so the response is the same for every reason and gives an
+    attacker no oracle.
     """
 
     error_type = ErrorType.INVALID_TOKEN
@@ -165,65 +169,66 @@ class JWTDecodeError(TokenError, Unauthorized):
 
 
 class TokenInvalidSignatureError(JWTDecodeError):
-    """The token is not signed by a key of this app, or by none that may sign so."""
+    """No key of this app has signed the token, or not with this algorithm."""
 
 
 class TokenInvalidAudienceError(JWTDecodeError):
-    """The token is meant for somebody else (RFC 7519 section 4.1.3)."""
+    """The audience of the token is another app (RFC 7519 section 4.1.3)."""
 
 
 class TokenInvalidIssuerError(JWTDecodeError):
-    """The token comes from somebody else (RFC 7519 section 4.1.1)."""
+    """The issuer of the token is not the expected one (RFC 7519 section 4.1.1)."""
 
 
 class SubjectNotFoundError(JWTDecodeError):
-    """The app knows no user of that name: same answer, so that nobody learns who exists."""
+    """The app has no user with this subject. The response doesn't reveal that."""
 
 
 class TokenExpiredError(JWTDecodeError):
-    """The token was good until it expired (RFC 7519 section 4.1.4): 401."""
+    """The token has expired and is valid otherwise: 401 (RFC 7519 section 4.1.4)."""
 
     error_type = ErrorType.EXPIRED_TOKEN
     message = "The token has expired"
 
 
 class RevokedTokenError(TokenError, Unauthorized):
-    """The token, its login or its user's tokens have been revoked: 401."""
+    """The token, its session or all tokens of its user have been revoked: 401."""
 
     error_type = ErrorType.REVOKED_TOKEN
     message = "The token has been revoked"
 
 
 class ReusedTokenError(RevokedTokenError):
-    """A refresh token was used after its successor: somebody else has a copy (RFC 9700 4.14.2).
+    """A refresh token was reused after it had been replaced (RFC 9700 section 4.14.2).
 
-    The login is over. Neither of the two holders is told more than that.
+    A second client has a copy of it, so the session is revoked. Both clients get the response for a
+    revoked token.
     """
 
 
 class TokenTypeError(TokenError, Unauthorized):
-    """The token is of another type than the view wants: 401. The root of the two below."""
+    """The token has another type than the view requires: 401. The base class of the next two."""
 
 
 class AccessTokenRequiredError(TokenTypeError):
-    """An access token is needed here."""
+    """The view requires an access token."""
 
     error_type = ErrorType.ACCESS_TOKEN_REQUIRED
     message = "An access token is required"
 
 
 class RefreshTokenRequiredError(TokenTypeError):
-    """A refresh token is needed here."""
+    """The view requires a refresh token."""
 
     error_type = ErrorType.REFRESH_TOKEN_REQUIRED
     message = "A refresh token is required"
 
 
 class FreshTokenRequiredError(TokenError, Unauthorized):
-    """The user must log in again before this (RFC 9470 section 3): 401.
+    """The view requires a recent log-in: 401 (RFC 9470 section 3).
 
-    :param max_age: how many seconds ago that may have been at most, if there is a limit; the
-        challenge says so.
+    :param max_age: the maximum age of the log-in in seconds, if there is a limit. It is a parameter
+        of the challenge.
     """
 
     error_type = ErrorType.FRESH_TOKEN_REQUIRED
@@ -235,47 +240,49 @@ class FreshTokenRequiredError(TokenError, Unauthorized):
         self.max_age: int | None = max_age
 
     def challenge_parameters(self) -> list[tuple[str, str]]:
-        """The parameters of the challenge, with the age that a log-in may have."""
-        own = [] if self.max_age is None else [("max_age", str(self.max_age))]
-        return [*super().challenge_parameters(), *own]
+        """The parameters of the challenge, with ``max_age``."""
+        parameters = super().challenge_parameters()
+        if self.max_age is not None:
+            parameters.append(("max_age", str(self.max_age)))
+        return parameters
 
 
 class LoginFailedError(AuthXException, Unauthorized):
-    """Who asks to log in has not shown who they are: 401, whatever was wrong with it."""
+    """The log-in failed: 401. The response is the same for every reason."""
 
     error_type = ErrorType.LOGIN_FAILED
-    message = "The log-in was refused"
+    message = "The log-in failed"
 
 
 class InsufficientScopeError(TokenError, Forbidden):
-    """The token lacks a scope: 403, and the challenge says which are needed (RFC 6750 section 3.1).
+    """The token lacks a scope: 403. The challenge lists the required ones (RFC 6750 section 3.1).
 
-    :param required: the scopes that the view asks for.
+    :param required: the scopes that the view requires.
     """
 
     error_type = ErrorType.INSUFFICIENT_SCOPE
     error: ClassVar[str | None] = "insufficient_scope"
-    message = "The token lacks a scope that is needed here"
+    message = "The token lacks a required scope"
 
     def __init__(self, required: Sequence[str]) -> None:
         super().__init__()
         self.required: tuple[str, ...] = tuple(required)
 
     def challenge_parameters(self) -> list[tuple[str, str]]:
-        """The parameters of the challenge, with the scopes that are needed."""
-        # RFC 6749 section 3.3: what else an app may have put there can't stand in a header.
-        sayable = " ".join(filter(_SCOPE.fullmatch, self.required))
-        return [*super().challenge_parameters(), ("scope", sayable)]
+        """The parameters of the challenge, with ``scope``."""
+        # An app may raise this error with any texts. Only scopes are safe in a header.
+        scopes = " ".join(filter(_SCOPE.fullmatch, self.required))
+        return [*super().challenge_parameters(), ("scope", scopes)]
 
 
 class CSRFError(AuthXException, Forbidden):
-    """A token from a cookie came without its own CSRF value: 403, no challenge (the token is fine).
+    """The CSRF value does not match the token from a cookie: 403, without a challenge.
 
-    :param where: how the value is to be sent, in words.
+    :param where: the instruction for the client how to send the value.
     """
 
     error_type = ErrorType.CSRF
-    message = "The CSRF value is not the one that belongs to this token"
+    message = "The CSRF value does not match the token"
     challenges = False
 
     def __init__(self, where: str) -> None:
@@ -283,32 +290,32 @@ class CSRFError(AuthXException, Forbidden):
 
 
 class MissingCSRFTokenError(CSRFError):
-    """No CSRF value was sent at all."""
+    """The request has a token from a cookie and no CSRF value: 403."""
 
     error_type = ErrorType.MISSING_CSRF_TOKEN
     message = "The CSRF value is missing"
 
 
 class CrossOriginError(CSRFError):
-    """The browser says that the request comes from a page of another site, or doesn't say: 403."""
+    """The origin of the request is not trusted, or the request doesn't name one: 403."""
 
     error_type = ErrorType.CROSS_ORIGIN
-    message = "The request does not come from a page of this app or of an origin that it trusts"
+    message = "The origin of the request is missing or not trusted"
 
     def __init__(self) -> None:
         AuthXException.__init__(self)
 
 
 class SessionNotFoundError(AuthXException, NotFound):
-    """The user has no such login, or no longer: 404. Whether somebody else has is not told."""
+    """The user has no such session: 404. The same response for the session of another user."""
 
     error_type = ErrorType.SESSION_NOT_FOUND
-    message = "There is no such login"
+    message = "There is no such session"
     challenges = False
 
 
 class MalformedRequestError(AuthXException, BadRequest):
-    """Two tokens, half a token, or broken JSON: 400 ``invalid_request`` (RFC 6750 section 3.1)."""
+    """Several tokens, a malformed one or invalid JSON: 400 (RFC 6750 section 3.1)."""
 
     error_type = ErrorType.MALFORMED_REQUEST
     error: ClassVar[str | None] = "invalid_request"
@@ -316,10 +323,10 @@ class MalformedRequestError(AuthXException, BadRequest):
 
 
 class StoreUnavailableError(AuthXException, ServiceUnavailable):
-    """Nobody can say whether the token is revoked: 503 with ``Retry-After``."""
+    """The store of revocations or sessions is unavailable: 503 with ``Retry-After``."""
 
     error_type = ErrorType.STORE_UNAVAILABLE
-    message = "Whether the token has been revoked can't be checked right now"
+    message = "The revocation status of the token can't be checked right now"
     challenges = False
 
     def get_headers(
@@ -327,5 +334,5 @@ class StoreUnavailableError(AuthXException, ServiceUnavailable):
         environ: WSGIEnvironment | None = None,
         scope: dict[str, object] | None = None,
     ) -> list[tuple[str, str]]:
-        """The headers of the response, with the seconds after which to try again."""
+        """The headers of the response, with ``Retry-After`` in seconds."""
         return [*super().get_headers(environ, scope), ("Retry-After", "1")]

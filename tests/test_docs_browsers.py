@@ -75,7 +75,7 @@ def test_a_log_in_is_refused_by_its_password_and_from_another_site(site: ModuleT
     assert "Log in" in client.get("/login", base_url=URL).text
     foreign = post(client, "/login", data=ANN, headers={"Origin": "https://other.example"})
     assert foreign.json == {
-        "msg": "The request does not come from a page of this app or of an origin that it trusts",
+        "msg": "The origin of the request is missing or not trusted",
         "error_type": "CrossOriginError",
     }
     assert not foreign.headers.getlist("Set-Cookie")
@@ -224,7 +224,7 @@ def test_the_blueprint_as_its_page_shows_it() -> None:
 def test_a_refused_log_in_of_the_blueprint(body: Any) -> None:
     answer = snippet("blueprint").app.test_client().post("/auth/login", json=body)
     assert answer.status_code == 401
-    assert answer.json == {"msg": "The log-in was refused", "error_type": "LoginFailedError"}
+    assert answer.json == {"msg": "The log-in failed", "error_type": "LoginFailedError"}
 
 
 def test_browsers_get_cookies_and_others_get_json() -> None:

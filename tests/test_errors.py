@@ -119,10 +119,10 @@ LEAVES: list[tuple[AuthXException, type[HTTPException], ErrorType, str, str | No
         InsufficientScopeError(["a:read", "b"]),
         Forbidden,
         ErrorType.INSUFFICIENT_SCOPE,
-        "The token lacks a scope that is needed here",
+        "The token lacks a required scope",
         challenge(
             "insufficient_scope",
-            "The token lacks a scope that is needed here",
+            "The token lacks a required scope",
             'scope="a:read b"',
         ),
     ),
@@ -137,31 +137,28 @@ LEAVES: list[tuple[AuthXException, type[HTTPException], ErrorType, str, str | No
         CSRFError("send the value in the X-CSRF-TOKEN header"),
         Forbidden,
         ErrorType.CSRF,
-        (
-            "The CSRF value is not the one that belongs to this token: "
-            "send the value in the X-CSRF-TOKEN header"
-        ),
+        ("The CSRF value does not match the token: send the value in the X-CSRF-TOKEN header"),
         None,
     ),
     (
         CrossOriginError(),
         Forbidden,
         ErrorType.CROSS_ORIGIN,
-        "The request does not come from a page of this app or of an origin that it trusts",
+        "The origin of the request is missing or not trusted",
         None,
     ),
     (
         LoginFailedError(),
         Unauthorized,
         ErrorType.LOGIN_FAILED,
-        "The log-in was refused",
+        "The log-in failed",
         'Bearer realm="api"',
     ),
     (
         SessionNotFoundError(),
         NotFound,
         ErrorType.SESSION_NOT_FOUND,
-        "There is no such login",
+        "There is no such session",
         None,
     ),
     (
@@ -175,7 +172,7 @@ LEAVES: list[tuple[AuthXException, type[HTTPException], ErrorType, str, str | No
         StoreUnavailableError(),
         ServiceUnavailable,
         ErrorType.STORE_UNAVAILABLE,
-        "Whether the token has been revoked can't be checked right now",
+        "The revocation status of the token can't be checked right now",
         None,
     ),
 ]

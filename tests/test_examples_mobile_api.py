@@ -124,7 +124,7 @@ def phone(server: MobileAPI, tmp_path: Path) -> Device:
 def test_a_wrong_password_logs_nobody_in(server: MobileAPI, tmp_path: Path) -> None:
     device = Device(server.url, tmp_path)
     for name, password in ((NAME, "another password"), ("nobody", PASSWORD)):
-        with pytest.raises(RefusedError, match="The log-in was refused"):
+        with pytest.raises(RefusedError, match="The log-in failed"):
             device.client.login(name, password)
     assert not device.path.exists()
 
