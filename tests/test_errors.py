@@ -220,9 +220,9 @@ def test_the_error_types_are_a_closed_list_and_each_is_used() -> None:
 
 def test_the_reason_is_never_sent() -> None:
     """SECURITY A.16 298: the class and the reason are for logs."""
-    error = TokenInvalidSignatureError("no key of that name and algorithm")
+    error = TokenInvalidSignatureError("no key has this kid and algorithm")
     response = error.get_response()
-    assert error.reason == "no key of that name and algorithm"
+    assert error.reason == "no key has this kid and algorithm"
     assert error.reason not in response.get_data(as_text=True) + str(response.headers)
 
 

@@ -112,7 +112,7 @@ def test_a_token_that_was_not_verified_gives_no_ids() -> None:
     assert name == "refused"
     assert without_error(keywords) == NOBODY
     assert isinstance(keywords["error"], JWTDecodeError)
-    assert keywords["error"].reason == "the signature is not good"
+    assert keywords["error"].reason == "the signature is invalid"
     assert_no_token(heard, forged)
 
 

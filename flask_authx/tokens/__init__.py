@@ -1,1 +1,1 @@
-"""Tokens: what they say, how they are signed and verified, and what a new one carries."""
+"""Tokens: their claims, signing and verification, and the creation of new ones."""

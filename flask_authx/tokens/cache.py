@@ -1,4 +1,4 @@
-"""The cache of verified tokens: least recently used goes first, bounded by bytes."""
+"""The cache of verified tokens: an LRU cache with a limit in bytes."""
 
 from __future__ import annotations
 
@@ -9,65 +9,66 @@ from flask_authx.keys.ring import KeyRing
 
 from .token import TokenClaims
 
-#: What an entry weighs beside its texts, and what each scope and audience does: the objects of a
-#: parsed and the cache's own links, rounded up from what ``tracemalloc`` shows.
+#: The size of an entry without its texts, and of each scope and audience: the objects of the claims
+#: and the links of the cache, measured with ``tracemalloc`` and rounded up.
 _ENTRY_BYTES = 1600
 _MEMBER_BYTES = 192
 
 
 class TokenCache:
-    """What verified tokens say, by the whole token. Failures are never kept.
+    """The claims of verified tokens, by the encoded token. Tokens that failed are never cached.
 
-    A signature needs no second look; times, revocation and all that a guard asks do, and are judged
-    by the caller each time. An entry answers only for the very key set that verified it.
+    The cache saves the check of the signature only: the caller checks times, revocation and all
+    requirements of a guard on every request. An entry is valid for the key ring that verified it.
 
-    :param size: the most bytes to take; 0 keeps nothing.
+    :param size: the limit in bytes; 0 caches nothing.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._entries: OrderedDict[str, tuple[KeyRing, TokenClaims]] = OrderedDict()
-        self._weight = 0
+        self._used = 0
         self._lock = threading.Lock()
 
     def get(self, token: str, keys: KeyRing) -> TokenClaims | None:
-        """What the token says, if these keys have verified it."""
+        """The claims of the token, if these keys have verified it."""
         entry = self._entries.get(token)
         if entry is None or entry[0] is not keys:
             return None
-        # Each of the two look-ups is atomic. Between them another thread may let the entry go.
+        # Each of the two look-ups is atomic. Between them another thread may remove the entry.
         try:  # noqa: SIM105 - contextlib.suppress would double the cost of a look-up
             self._entries.move_to_end(token)
         except KeyError:
             pass
         return entry[1]
 
-    def put(self, token: str, keys: KeyRing, parsed: TokenClaims) -> None:
-        """Keep what a token says, and let go of the least recently used beyond the size."""
+    def put(self, token: str, keys: KeyRing, claims: TokenClaims) -> None:
+        """Add the claims of a token, and remove the least recently used entries above the limit."""
         with self._lock:
-            former = self._entries.pop(token, None)
-            if former is not None:
-                self._weight -= _weigh(token, former[1])
-            self._entries[token] = (keys, parsed)
-            self._weight += _weigh(token, parsed)
-            while self._weight > self._size:
-                oldest, (_, said) = self._entries.popitem(last=False)
-                self._weight -= _weigh(oldest, said)
+            replaced = self._entries.pop(token, None)
+            if replaced is not None:
+                self._used -= _size_of(token, replaced[1])
+            self._entries[token] = (keys, claims)
+            self._used += _size_of(token, claims)
+            while self._used > self._size:
+                oldest, (_, evicted) = self._entries.popitem(last=False)
+                self._used -= _size_of(oldest, evicted)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         with self._lock:
             self._entries.clear()
-            self._weight = 0
+            self._used = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
 
-def _weigh(token: str, parsed: TokenClaims) -> int:
-    # The claims are there twice: as text and, for the most part, in the parsed's fields. Text
-    # beyond Latin-1 takes up to four bytes a character, and an escape can stand for such.
-    text = parsed.text
+def _size_of(token: str, claims: TokenClaims) -> int:
+    """The size of an entry in bytes, at most."""
+    # The claims are stored twice: as text, and most of them as fields. A character beyond Latin-1
+    # takes up to four bytes, and an escape in the text can stand for one.
+    text = claims.text
     width = 1 if text.isascii() and "\\u" not in text else 4
-    members = len(parsed.scopes) + len(parsed.aud)
+    members = len(claims.scopes) + len(claims.aud)
     return _ENTRY_BYTES + len(token) + 2 * width * len(text) + _MEMBER_BYTES * members

@@ -1,7 +1,7 @@
-"""From signed bytes to a :class:`TokenClaims`: strict JSON, strict types, nothing guessed.
+"""Reads signed bytes into :class:`TokenClaims`, with strict JSON and strict types.
 
-PyJWT takes the last of two members of one name, UTF-16, ``NaN`` and ``"exp": "9_999"``; a token
-that says things in such a way was not made by an honest issuer, signature or not.
+PyJWT accepts duplicate names, UTF-16, ``NaN`` and ``"exp": "9_999"``. No honest issuer creates such
+a token, so it is refused in spite of a valid signature.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from flask_authx.settings.options import Settings
 from .scopes import SCOPE
 from .token import TokenClaims
 
-#: 9999-12-31T23:59:59Z, the last second that ``datetime`` knows.
+#: 9999-12-31T23:59:59Z, the last second that ``datetime`` supports.
 _LAST_SECOND = 253402300799
 _MAX_DEPTH = 32
-#: So that every store and every reader of JSON can hold it.
+#: The largest integer that every store and every JSON parser supports.
 _LAST_GENERATION = 2**53
-#: What a ``jti`` and a ``sid`` are made of, so that any store can hold them.
+#: The syntax of a ``jti`` and a ``sid``, which every store can hold.
 ID = re.compile(r"[A-Za-z0-9._~:-]{1,255}")
-
-
 #: The longest subject, in characters (OpenID Connect Core section 2).
 MAX_SUBJECT_LENGTH = 255
 
@@ -57,8 +55,8 @@ _decoder = json.JSONDecoder(
 def strict_object(data: bytes) -> tuple[dict[str, Any], str]:
     """The JSON object in UTF-8 bytes, and its text (RFC 8259, RFC 8725 section 3.7).
 
-    :raises ValueError: for anything else, for a name that occurs twice, for numbers beyond
-        IEEE 754, for lone surrogates and for nesting deeper than 32.
+    :raises ValueError: if the bytes are no JSON object in UTF-8, or contain a duplicate name, a
+        number beyond IEEE 754, a lone surrogate or nesting deeper than 32.
     """
     text = data.decode("utf-8")
     try:
@@ -70,7 +68,7 @@ def strict_object(data: bytes) -> tuple[dict[str, Any], str]:
     if text.count("{") + text.count("[") > _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
         raise ValueError("the nesting is too deep")
     if "\\u" in text:
-        # Only an escape can bring in a surrogate; databases and logs choke on it later.
+        # Only an escape can produce a lone surrogate, which databases and logs fail on.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value, text
 
@@ -91,31 +89,34 @@ def _depth(value: Any) -> int:
         inner: list[Any] = []
         for container in level:
             inner += container.values() if _is_object(container) else container
-        level = [one for one in inner if type(one) in (dict, list)]
+        level = [item for item in inner if type(item) in (dict, list)]
     return depth
 
 
 def read_claims(
     claims: dict[str, Any], text: str, typ: TokenType | None, settings: Settings
 ) -> TokenClaims:
-    """What the claims say, all of it well-formed.
+    """The claims as an object, after a check of each.
 
-    :param typ: the type that the header says, or ``None`` for a token of another library.
-    :raises JWTDecodeError: if a claim is missing, of the wrong type or out of bounds.
+    :param text: the claims as JSON.
+    :param typ: the token type in the header, or ``None`` for a token of another library.
+    :raises JWTDecodeError: if a claim is missing, of the wrong type or out of range.
     """
     iat, exp = _time(claims, "iat"), _time(claims, "exp")
     nbf = _time(claims, "nbf") if "nbf" in claims else None
     if not iat < exp <= iat + settings.max_token_lifetime or (nbf is not None and nbf > exp):
-        raise JWTDecodeError("the times don't fit together")
+        raise JWTDecodeError(
+            "the times of the claims contradict each other or the maximum lifetime"
+        )
     if "cnf" in claims:
-        # RFC 9449 section 7.2: a token bound to a key is not a bearer token.
+        # A token that is bound to a key is no bearer token (RFC 9449 section 7.2).
         raise JWTDecodeError("the token is bound to a key")
     jti = _string(claims, "jti", ID)
     own = typ is not None
     return TokenClaims(
         sub=subject(claims.get(settings.identity_claim)),
         jti=jti,
-        # Another library's token is a login of its own, which began when it was minted.
+        # A token of another library is a session by itself, which began when it was issued.
         sid=_string(claims, "sid", ID) if own or "sid" in claims else jti,
         iat=iat,
         exp=exp,
@@ -134,7 +135,7 @@ def read_claims(
 
 
 def subject(value: object) -> str:
-    """A subject: text with something in it, not too long, and without NUL, which SQL cuts at."""
+    """A subject: text that is not blank, not too long, and without NUL, where SQL truncates it."""
     if (
         isinstance(value, str)
         and len(value) <= MAX_SUBJECT_LENGTH
@@ -148,7 +149,7 @@ def subject(value: object) -> str:
 
 def _time(claims: dict[str, Any], name: str) -> int:
     value = claims.get(name)
-    # A bool is an int to Python. Fractions are allowed (RFC 7519 section 2) and cut off.
+    # In Python a bool is an int. Fractions are allowed (RFC 7519 section 2) and truncated.
     if (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
@@ -166,10 +167,10 @@ def _string(claims: dict[str, Any], name: str, form: re.Pattern[str]) -> str:
 
 
 def _type(value: object, typ: TokenType | None) -> TokenType:
-    for one in TokenType:
-        if value == one and typ in (None, one):
-            return one
-    raise JWTDecodeError("the type is missing, unknown or not what the header says")
+    for token_type in TokenType:
+        if value == token_type and typ in (None, token_type):
+            return token_type
+    raise JWTDecodeError("the type is missing, unknown or not that of the header")
 
 
 def _boolean(value: object) -> bool:
@@ -180,9 +181,9 @@ def _boolean(value: object) -> bool:
 
 def _scopes(claims: dict[str, Any]) -> frozenset[str]:
     if "scope" in claims and "scopes" in claims:
-        raise JWTDecodeError("the scopes are given twice")
+        raise JWTDecodeError("the token has both scope and scopes")
     value: Any = claims.get("scope", claims.get("scopes", []))
-    # RFC 9068 section 2.2.3 has one text with spaces in it; AuthX has a list.
+    # RFC 9068 section 2.2.3: one text, separated by spaces. AuthX writes a list.
     listed: Any = value.split(" ") if type(value) is str and value else value
     if listed is None or listed == "":
         return frozenset()
@@ -192,7 +193,7 @@ def _scopes(claims: dict[str, Any]) -> frozenset[str]:
 
 
 def _csrf(value: object) -> str | None:
-    # Whatever isn't a value can't be matched; that is the CSRF check's to say, not ours.
+    # A malformed value counts as none, and then the CSRF check refuses the request.
     return value if isinstance(value, str) and value else None
 
 
@@ -209,7 +210,7 @@ def _generation(value: object) -> int:
 
 
 def _audience(value: Any) -> frozenset[str]:
-    several: Any = [value] if type(value) is str else value
-    if _is_list(several) and several and all(type(one) is str and one for one in several):
-        return frozenset(several)
+    listed: Any = [value] if type(value) is str else value
+    if _is_list(listed) and listed and all(type(one) is str and one for one in listed):
+        return frozenset(listed)
     raise JWTDecodeError("the audience is not well-formed")

@@ -1,7 +1,7 @@
-"""The only file that knows PyJWT: tokens in, statements out, and the reverse.
+"""Signs claims and verifies tokens. Only this module imports PyJWT.
 
-PyJWT signs and verifies; before it stands a check of form that bounds the work, after it a strict
-reading of the claims. Every failure leaves here as one of our own errors.
+A check of length and form before PyJWT limits the work, and a strict parser after it reads the
+claims. Every failure is raised as an error of this package.
 """
 
 from __future__ import annotations
@@ -31,34 +31,32 @@ from . import claims
 from .cache import TokenCache
 from .token import TokenClaims
 
-#: JWS compact serialisation, whole (RFC 7515 section 3.1, RFC 8725bis section 3.14).
+#: The JWS compact serialization (RFC 7515 section 3.1, RFC 8725bis section 3.14).
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-#: Characters of the header segment; ours have about 100.
+#: The longest encoded header, in characters. Those of this package have about 100.
 _MAX_HEADER_LENGTH = 2048
-#: ``crit`` and ``b64`` change what is signed, ``zip`` and ``enc`` belong to JWE.
+#: ``crit`` and ``b64`` change the signed content; ``zip`` and ``enc`` belong to JWE.
 _REFUSED_PARAMETERS = frozenset({"crit", "b64", "zip", "enc"})
 _ACCESS, _REFRESH = TokenType.ACCESS, TokenType.REFRESH
-#: RFC 7515 section 4.1.9: compared without case, and ``application/`` may be left out.
+#: ``typ`` is compared without case and without ``application/`` (RFC 7515 section 4.1.9).
 _TYPES = {"at+jwt": _ACCESS, "rt+jwt": _REFRESH}
-
-
 _DIGESTS = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
-#: Claims as text that is as short as JSON can be, without ``NaN``.
+#: Encodes claims as compact JSON, and refuses ``NaN``.
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class _PreparedHMAC(HMACAlgorithm):
-    """HMAC with a secret that was examined when it was loaded.
+    """HMAC with a secret that was checked when it was loaded.
 
-    PyJWT looks for keys in disguise in the secret at every token, which costs more than the HMAC.
+    PyJWT searches the secret for encoded keys at every token, which takes longer than the HMAC.
     """
 
     def prepare_key(self, key: str | bytes) -> bytes:
         return key if isinstance(key, bytes) else key.encode()
 
 
-def _examine(keys: KeyRing) -> None:
-    """Let PyJWT look at each secret, once, beside our own look at it."""
+def _check_secrets(keys: KeyRing) -> None:
+    """Run PyJWT's own check of each secret once, in addition to that of ``keys``."""
     for key in keys.by_kid.values():
         if isinstance(key.verifying, bytes):
             try:
@@ -68,9 +66,9 @@ def _examine(keys: KeyRing) -> None:
 
 
 class Codec:
-    """Signs claims and verifies tokens with one key set.
+    """Signs claims and verifies tokens with one key ring.
 
-    :param keys: the keys; :meth:`use` replaces them.
+    :param keys: the keys. :meth:`use` replaces them.
     """
 
     def __init__(self, settings: Settings, keys: KeyRing) -> None:
@@ -81,7 +79,7 @@ class Codec:
         for algorithm, digest in _DIGESTS.items():
             self._jws.unregister_algorithm(algorithm)
             self._jws.register_algorithm(algorithm, _PreparedHMAC(digest))
-        _examine(keys)
+        _check_secrets(keys)
         self._max_length = settings.max_token_length
         self._leeway = settings.decode_leeway
         self._issuer = settings.issuer
@@ -93,26 +91,26 @@ class Codec:
         return self._keys
 
     def use(self, keys: KeyRing) -> None:
-        """Sign and verify with these keys from now on; what others have verified is forgotten."""
-        _examine(keys)
+        """Sign and verify with these keys from now on, and clear the cache."""
+        _check_secrets(keys)
         self._keys = keys
         if self._cache is not None:
             self._cache.clear()
 
     def cannot_sign(self) -> BadConfigurationError:
-        """What is wrong when a token shall be minted and there is no key for it."""
+        """The error for a new token without a key that signs it."""
         return BadConfigurationError(
-            "this app has only a public key and can't mint tokens: "
+            "this app has only a public key and can't create tokens: "
             f"set {self._settings.prefix}PRIVATE_KEY."
         )
 
     def encode(self, payload: dict[str, Any], headers: dict[str, Any], *, foreign: bool) -> str:
         """Sign the claims with the current key.
 
-        :param foreign: whether the app has put in something of its own, which may be anything.
-        :raises TypeError: if a claim is nothing that JSON can say.
-        :raises ValueError: if the token would not be accepted: too long, or claims that JSON
-            should not say (``NaN``, two names that become one).
+        :param foreign: whether the app has added claims or header parameters, which are checked.
+        :raises TypeError: if a claim can't be encoded as JSON.
+        :raises ValueError: if the token would be refused: too long, nested too deeply, or with
+            claims that are no strict JSON (``NaN``, duplicate names).
         """
         key = self._keys.current
         if key.signing is None:
@@ -125,20 +123,20 @@ class Codec:
         if foreign:
             claims.strict_object(data)
             if _header(token) is None:
-                raise ValueError("the header parameters are too long, or nothing that JSON can say")
+                raise ValueError("the header parameters are too long, or can't be encoded as JSON")
         if len(token) > self._max_length:
             raise ValueError(
                 f"the token would be {len(token)} characters long, and "
-                f"{self._settings.prefix}MAX_TOKEN_LENGTH is {self._max_length}: put less into it"
+                f"{self._settings.prefix}MAX_TOKEN_LENGTH is {self._max_length}: shorten its claims"
             )
         return token
 
     def decode(self, token: str, now: float, *, expired: bool = False) -> TokenClaims:
-        """What a token says, if its signature, form, times, issuer and audience are good.
+        """The claims of a token whose signature, form, times, issuer and audience are valid.
 
         :param now: seconds since 1970-01-01 UTC.
-        :param expired: whether one that has expired is good enough.
-        :raises JWTDecodeError: or one of its subclasses, and nothing else, whatever the token is.
+        :param expired: whether an expired token is accepted.
+        :raises JWTDecodeError: or one of its subclasses. No token makes it raise anything else.
         """
         keys = self._keys
         parsed = self._cache.get(token, keys) if self._cache is not None else None
@@ -146,11 +144,11 @@ class Codec:
             parsed = self._verify(token, keys)
             if self._cache is not None:
                 self._cache.put(token, keys, parsed)
-        # From here on: all that depends on the moment or on the settings.
+        # The checks below depend on the time or the settings, so they are not cached.
         if self._issuer is not None and parsed.iss != self._issuer:
             raise TokenInvalidIssuerError
-        # Without an audience of our own, a token that names one is somebody else's.
-        if parsed.aud.isdisjoint(self._audiences) if self._audiences else parsed.aud:
+        # An app without an audience refuses every token that names one (RFC 7519 section 4.1.3).
+        if (parsed.aud or self._audiences) and parsed.aud.isdisjoint(self._audiences):
             raise TokenInvalidAudienceError
         if now + self._leeway < parsed.not_before:
             raise JWTDecodeError("the token is not valid yet")
@@ -159,12 +157,14 @@ class Codec:
         return parsed
 
     def _verify(self, token: str, keys: KeyRing) -> TokenClaims:
-        # The length comes first: nothing below copies or splits a token of any size.
+        # The length is checked first, so that nothing below copies or splits a token of any size.
         if len(token) > self._max_length or not _COMPACT.fullmatch(token):
-            raise JWTDecodeError("it does not have the form of a token")
+            raise JWTDecodeError("it is too long, or does not have the form of a token")
         header = _header(token)
         if header is None or not _REFUSED_PARAMETERS.isdisjoint(header):
-            raise JWTDecodeError("the header is not one of ours")
+            raise JWTDecodeError(
+                "the header is malformed, or has a parameter that is not supported"
+            )
         typ = self._typ(header.get("typ"))
         key = _key_for(header, keys)
         payload = self._payload(token, key)
@@ -178,24 +178,24 @@ class Codec:
         if name == "jwt" and self._settings.accept_untyped:
             return None
         if name not in _TYPES:
-            raise JWTDecodeError("it is a token of another kind")
+            raise JWTDecodeError("the typ in the header is missing or unknown")
         return _TYPES[name]
 
     def _payload(self, token: str, key: Key) -> bytes:
-        """The signed bytes, by PyJWT."""
+        """The signed bytes, verified by PyJWT."""
         try:
             payload = self._jws.decode(token, key.verifying, algorithms=[key.algorithm.value])
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError):
-            # Beyond its own tree PyJWT lets out what cryptography and the standard library raise.
+            # PyJWT also lets errors of cryptography and the standard library through.
             payload = None
-        # Raised out here so that nothing of the token hangs on the error as its context.
+        # Raised outside of the except block, so that its context holds nothing of the token.
         if not isinstance(payload, bytes):
-            raise TokenInvalidSignatureError("the signature is not good")
+            raise TokenInvalidSignatureError("the signature is invalid")
         return payload
 
 
 def _header(token: str) -> dict[str, Any] | None:
-    """The members of the header, or ``None`` if it is not well-formed."""
+    """The parameters of the header, or ``None`` if it is malformed."""
     segment = token[: token.index(".")]
     if len(segment) > _MAX_HEADER_LENGTH or len(segment) % 4 == 1:
         return None
@@ -204,7 +204,7 @@ def _header(token: str) -> dict[str, Any] | None:
 
 
 def _object(data: bytes) -> tuple[dict[str, Any], str] | None:
-    """The JSON object and its text; ``None`` instead of an error that would quote them."""
+    """The JSON object and its text. ``None`` for invalid JSON, since an error would quote it."""
     try:
         return claims.strict_object(data)
     except (ValueError, RecursionError):
@@ -214,7 +214,7 @@ def _object(data: bytes) -> tuple[dict[str, Any], str] | None:
 def _key_for(header: dict[str, Any], keys: KeyRing) -> Key:
     kid = header.get("kid")
     key = keys.find(kid) if isinstance(kid, str) or "kid" not in header else None
-    # The algorithm is the key's; what the header says can only agree (RFC 8725 section 3.1).
+    # The key decides the algorithm, and the header must have the same one (RFC 8725 section 3.1).
     if key is None or header.get("alg") != key.algorithm:
-        raise TokenInvalidSignatureError("no key of that name and algorithm")
+        raise TokenInvalidSignatureError("no key has this kid and algorithm")
     return key

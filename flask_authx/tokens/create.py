@@ -1,4 +1,4 @@
-"""Minting: which claims a new token carries."""
+"""Creates tokens: the claims of a new token."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .codec import Codec
 from .scopes import scope_list
 from .token import CreatedToken, Token
 
-#: What may identify a user; it is minted as a string (RFC 7519 section 4.1.2).
+#: The id of a user. In a token it is a string (RFC 7519 section 4.1.2).
 Uid: TypeAlias = str | int | UUID
-#: A lifetime, in seconds or as a ``timedelta``, or the moment of expiry, with its time zone.
+#: A lifetime in seconds or as a ``timedelta``, or the time of expiry as an aware ``datetime``.
 Expiry: TypeAlias = timedelta | int | datetime
 
-#: Header parameters that decide how a token is read.
+#: Header parameters that affect how a token is verified. An app can't set them.
 _RESERVED_PARAMETERS = frozenset(
     {"alg", "kid", "typ", "crit", "b64", "zip", "enc", "jku", "jwk", "x5u", "x5c"}
 )
@@ -35,25 +35,25 @@ _RESERVED_PARAMETERS = frozenset(
 
 def new_id() -> str:
     """128 random bits (ASVS 7.2.3), in the characters of a ``jti``."""
-    made = secrets.token_urlsafe(16)
-    # On a command line it would be taken for an option.
-    return new_id() if made.startswith("-") else made
+    new = secrets.token_urlsafe(16)
+    # A leading "-" would make it an option on a command line.
+    return new_id() if new.startswith("-") else new
 
 
 @dataclass(slots=True, kw_only=True)
 class SessionClaims:
-    """What the tokens of one login share."""
+    """The claims that all tokens of one session share."""
 
     uid: Uid
     sid: str
     auth_time: int
-    #: What a refresh token of it says as ``gen``, if the login is kept in a row.
+    #: The ``gen`` of a refresh token, if the session is stored.
     generation: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class TokenOptions:
-    """What an app may add to a token, or set differently for once."""
+    """What an app can add to one token, or set differently for it."""
 
     fresh: bool = False
     headers: Mapping[str, Any] | None = None
@@ -61,15 +61,15 @@ class TokenOptions:
     data: Mapping[str, Any] | None = None
     audience: str | Iterable[str] | None = None
     scopes: Iterable[str] | None = None
-    #: The second after which the token is of no use, whatever its lifetime would be.
+    #: The latest expiry in seconds since 1970-01-01 UTC, whatever the lifetime.
     until: int | None = None
 
 
 class TokenCreator:
-    """Mints tokens.
+    """Creates tokens.
 
-    :param clock: seconds since 1970-01-01 UTC.
-    :param ids: makes a new id each time it is called.
+    :param clock: returns seconds since 1970-01-01 UTC.
+    :param ids: returns a new id at each call.
     """
 
     def __init__(
@@ -81,67 +81,69 @@ class TokenCreator:
         self._ids = ids
 
     def session(self, uid: Uid, continued: Token | None = None, earliest: int = 0) -> SessionClaims:
-        """A new login, or the one that a verified token belongs to.
+        """A new session, or that of a verified token.
 
-        :param earliest: the first second to which a new one may be dated, even if that is ahead.
-        :raises ValueError: if that token is another user's.
+        :param continued: the verified token.
+        :param earliest: the earliest start of a new session, even if it lies in the future.
+        :raises ValueError: if the token belongs to another user.
         """
         if continued is None:
-            return SessionClaims(
-                uid=uid, sid=self._id(), auth_time=max(int(self._clock()), earliest)
-            )
+            auth_time = max(int(self._clock()), earliest)
+            return SessionClaims(uid=uid, sid=self._new_id(), auth_time=auth_time)
         if continued.sub != subject(uid):
-            raise ValueError("the login belongs to another user")
+            raise ValueError("the session belongs to another user")
         return SessionClaims(uid=uid, sid=continued.sid, auth_time=continued.auth_time)
 
     def create(
         self,
         type: TokenType,
-        login: SessionClaims,
+        session: SessionClaims,
         options: TokenOptions,
         additional: Mapping[str, Any],
     ) -> CreatedToken:
         """A new token.
 
-        :param additional: claims of the app; those in ``options.data`` go before them.
-        :raises TypeError: if the uid, a claim or an expiry is of a type that doesn't fit.
-        :raises ValueError: if a value is out of bounds or a name is reserved.
+        :param additional: claims of the app. Those in ``options.data`` override them.
+        :raises TypeError: if the uid, a claim or an expiry has the wrong type.
+        :raises ValueError: if a value is out of range or a name is reserved.
         """
         now = int(self._clock())
         profile = self._settings.profiles[type]
         own = {**additional, **(options.data or {})}
         headers = dict(options.headers or {})
         if own or headers:
-            _refuse(own, RESERVED_CLAIMS | {self._settings.identity_claim}, "claim")
-            _refuse(headers, _RESERVED_PARAMETERS, "header parameter")
+            _check_names(own, RESERVED_CLAIMS | {self._settings.identity_claim}, "claim")
+            _check_names(headers, _RESERVED_PARAMETERS, "header parameter")
         life = self._lifetime(profile, options.expiry, now)
         if options.until is not None:
             life = max(1, min(life, options.until - now))
         payload = {
             **own,
-            **self._registered(login, options, now),
+            **self._registered(session, options, now),
             "exp": now + life,
             "type": profile.type,
             "fresh": options.fresh,
         }
-        if login.generation is not None and type is TokenType.REFRESH:
-            payload["gen"] = login.generation
-        csrf = self._csrf(login.sid, profile) if self._settings.uses_cookies else None
-        if csrf is not None:
-            payload["csrf"] = csrf
+        if session.generation is not None and type is TokenType.REFRESH:
+            payload["gen"] = session.generation
+        csrf = None
+        if self._settings.uses_cookies:
+            csrf = payload["csrf"] = self._csrf(session.sid, profile)
         token = self._codec.encode(
             payload, {"typ": profile.typ, **headers}, foreign=bool(own or headers)
         )
         return CreatedToken(token, type, life, csrf)
 
-    def _registered(self, login: SessionClaims, options: TokenOptions, now: int) -> dict[str, Any]:
+    def _registered(
+        self, session: SessionClaims, options: TokenOptions, now: int
+    ) -> dict[str, Any]:
         settings = self._settings
         payload: dict[str, Any] = {
-            settings.identity_claim: subject(login.uid),
+            settings.identity_claim: subject(session.uid),
             "iat": now,
-            "jti": self._id(),
-            "sid": login.sid,
-            "auth_time": login.auth_time,
+            "jti": self._new_id(),
+            "sid": session.sid,
+            "auth_time": session.auth_time,
         }
         if settings.encode_nbf:
             payload["nbf"] = now
@@ -151,17 +153,18 @@ class TokenCreator:
         if audience is not None:
             payload["aud"] = audience if isinstance(audience, str) else [*audience]
             if not audience or not all(isinstance(one, str) and one for one in payload["aud"]):
-                raise ValueError("the audience must be some text, or a list of texts")
+                raise ValueError("the audience must be a non-empty text or a list of them")
+            # Raises for a lone surrogate.
             "".join(payload["aud"]).encode("utf-8")
         if options.scopes is not None:
             payload["scope"] = " ".join(scope_list(options.scopes))
         return payload
 
-    def _id(self) -> str:
-        made = self._ids()
-        if not claims.ID.fullmatch(made):
-            raise ValueError("the id generator must make 1 to 255 of the characters A-Za-z0-9._~:-")
-        return made
+    def _new_id(self) -> str:
+        new = self._ids()
+        if not claims.ID.fullmatch(new):
+            raise ValueError("the id generator must return 1 to 255 characters of A-Za-z0-9._~:-")
+        return new
 
     def _lifetime(self, profile: TokenProfile, expiry: Expiry | None, now: int) -> int:
         if expiry is None:
@@ -178,19 +181,20 @@ class TokenCreator:
             raise TypeError("the expiry must be a timedelta, seconds as an int, or a datetime")
         if not 1 <= seconds <= self._settings.max_token_lifetime:
             raise ValueError(
-                "the expiry must lie at least a second ahead and at most "
+                "the expiry must lie at least one second in the future and at most "
                 f"{self._settings.prefix}MAX_TOKEN_LIFETIME ({self._settings.max_token_lifetime} s)"
             )
         return math.floor(seconds)
 
     def csrf_values(self, sid: str) -> list[str]:
-        """The CSRF values of a login's tokens of each type, where this app mints them."""
+        """The CSRF values of a session, one for each token type. Empty if this app can't sign."""
         if self._codec.keys.current.derived is None:
             return []
         return [self._csrf(sid, profile) for profile in self._settings.profiles.values()]
 
     def _csrf(self, sid: str, profile: TokenProfile) -> str:
-        # Derived, not random: the same for the whole login, so a form in another tab stays good.
+        # Derived and not random: it stays the same for the session, so that forms in other tabs
+        # remain valid.
         secret = self._codec.keys.current.derived
         if secret is None:
             raise self._codec.cannot_sign()
@@ -200,8 +204,9 @@ class TokenCreator:
 def subject(uid: object) -> str:
     """The uid as the ``sub`` of a token.
 
-    :raises TypeError: if it is neither text, a whole number nor a UUID.
-    :raises ValueError: if it is empty, longer than 255 characters or holds NUL.
+    :raises TypeError: if it is no ``str``, ``int`` or ``UUID``.
+    :raises ValueError: if it is blank, longer than 255 characters, or contains NUL or a lone
+        surrogate.
     """
     if isinstance(uid, bool) or not isinstance(uid, (str, int, UUID)):
         raise TypeError(f"the uid must be a str, an int or a UUID, not {type(uid).__name__}")
@@ -210,16 +215,16 @@ def subject(uid: object) -> str:
         text.encode("utf-8")
     except (JWTDecodeError, UnicodeEncodeError):
         raise ValueError(
-            "the uid must not be empty, hold NUL or a lone surrogate, "
+            "the uid must not be empty, contain NUL or a lone surrogate, "
             f"or be longer than {claims.MAX_SUBJECT_LENGTH} characters"
         ) from None
     return text
 
 
-def _refuse(given: Mapping[Any, Any], reserved: frozenset[str], kind: str) -> None:
+def _check_names(given: Mapping[Any, Any], reserved: frozenset[str], kind: str) -> None:
     for name in given:
         if not isinstance(name, str):
             raise TypeError(f"the name of a {kind} must be text, not {type(name).__name__}")
     taken = sorted(reserved.intersection(given))
     if taken:
-        raise ValueError(f"the {kind} {taken[0]} has a meaning of its own and can't be set")
+        raise ValueError(f"the {kind} {taken[0]} is reserved and can't be set")

@@ -1,19 +1,19 @@
-"""Scopes: their form (RFC 6749 section 3.3), and which of them grant which."""
+"""Scopes: their syntax (RFC 6749 section 3.3), and which scopes grant which."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-#: RFC 6749 section 3.3. No ``"`` or ``\``, so a scope can stand in a challenge.
+#: A scope (RFC 6749 section 3.3). It has no ``"`` or ``\``, so it fits a challenge.
 SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 
 
 def scope_list(scopes: Iterable[str]) -> list[str]:
-    """Scopes that a token or a challenge can hold (RFC 6749 section 3.3).
+    """The scopes as a list, each with the syntax of RFC 6749 section 3.3.
 
-    :raises TypeError: if it is one text; several scopes are a list.
-    :raises ValueError: if one of them is empty or has a space, a quote or a backslash in it.
+    :raises TypeError: if ``scopes`` is a string and not a list.
+    :raises ValueError: if a scope is empty or contains a space, a quote or a backslash.
     """
     if isinstance(scopes, str):
         raise TypeError("give the scopes as a list")
@@ -28,8 +28,8 @@ def scope_list(scopes: Iterable[str]) -> list[str]:
 
 def grants(held: frozenset[str], required: Iterable[str], *, all_required: bool) -> bool:
     """Whether the held scopes grant all, or any, of the required ones."""
-    answers = (_grants_one(held, scope) for scope in required)
-    return all(answers) if all_required else any(answers)
+    granted = (_grants_one(held, scope) for scope in required)
+    return all(granted) if all_required else any(granted)
 
 
 def _grants_one(held: frozenset[str], required: str) -> bool:

@@ -1,4 +1,4 @@
-"""The values that the rest of the package passes around: found, verified and minted tokens."""
+"""The tokens that the package passes around: found in a request, verified, and created."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .scopes import grants
 class RequestToken:
     """A token that was found in a request and has **not** been verified.
 
-    ``str()`` of it is the token itself; its ``repr`` shows neither the token nor the CSRF value.
+    ``str()`` returns the token itself; the ``repr`` shows neither the token nor the CSRF value.
 
     :param token: the token as it was sent.
-    :param csrf: the CSRF value that came with it, for a token from a cookie.
-    :param type: the type that was looked for, not what the token says of itself.
-    :param location: where it was found.
+    :param csrf: the CSRF value in the request, for a token from a cookie.
+    :param type: the type that the view requires. The ``typ`` of the token itself is not read yet.
+    :param location: the location in the request.
     """
 
     token: str = field(repr=False)
@@ -38,7 +38,7 @@ class RequestToken:
     ) -> None:
         self.token = token
         self.csrf = csrf
-        # A member passes as it is: this is made for every request.
+        # Members are not converted again: every request creates this object.
         self.type = type if isinstance(type, TokenType) else TokenType(type)
         self.location = location if isinstance(location, Location) else Location(location)
 
@@ -48,7 +48,7 @@ class RequestToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """What a token with a good signature says. Immutable, so that every request may share it."""
+    """The claims of a token with a valid signature. Immutable, so that requests can share them."""
 
     sub: str
     jti: str
@@ -65,14 +65,15 @@ class TokenClaims:
     csrf: str | None = field(repr=False)
     iss: str | None
     aud: frozenset[str]
-    #: How many refreshes of its login a refresh token comes after; ``None`` if it doesn't say.
+    #: The generation of a refresh token: the number of refreshes before it in its session. ``None``
+    #: without the claim.
     gen: int | None
-    #: The claims set as it was signed.
+    #: The claims as JSON, as they were signed.
     text: str = field(repr=False)
 
 
 class Token:
-    """A verified token. What it says is read-only; :attr:`claims` is a copy of this object's own.
+    """A verified token. Its properties are read-only, and :attr:`claims` is a copy.
 
     All times are whole seconds since 1970-01-01 UTC (RFC 7519 section 2, NumericDate).
     """
@@ -80,43 +81,43 @@ class Token:
     __slots__ = ("_claims", "parsed")
 
     def __init__(self, parsed: TokenClaims) -> None:
-        # Shared with other requests, and immutable.
+        # Immutable, and shared with other requests by the cache.
         self.parsed: TokenClaims = parsed
         self._claims: dict[str, Any] | None = None
 
     @property
     def sub(self) -> str:
-        """The subject: the ``uid`` that the token was minted for, as a string."""
+        """The subject: the ``uid`` that the token was created for, as a string."""
         return self.parsed.sub
 
     @property
     def jti(self) -> str:
-        """The token's own id: what to revoke this one token by."""
+        """The id of the token. A revocation of this one token is stored under it."""
         return self.parsed.jti
 
     @property
     def sid(self) -> str:
-        """The login that the token belongs to: an access token and its refresh token share it."""
+        """The id of the session. An access token and its refresh token share it."""
         return self.parsed.sid
 
     @property
     def iat(self) -> int:
-        """When the token was minted."""
+        """The time when the token was issued."""
         return self.parsed.iat
 
     @property
     def exp(self) -> int:
-        """The second from which on the token is no longer accepted, leeway apart."""
+        """The expiry: from this second on the token is refused, after the leeway."""
         return self.parsed.exp
 
     @property
     def nbf(self) -> int | None:
-        """The second before which the token is not accepted, leeway apart."""
+        """The token is refused before this second, apart from the leeway."""
         return self.parsed.nbf
 
     @property
     def auth_time(self) -> int:
-        """When the user logged in; a refresh does not change it."""
+        """The time when the user logged in. A refresh does not change it."""
         return self.parsed.auth_time
 
     @property
@@ -126,27 +127,27 @@ class Token:
 
     @property
     def fresh(self) -> bool:
-        """Whether the token comes straight from a log-in and not from a refresh."""
+        """Whether the token was issued at a log-in, and not by a refresh."""
         return self.parsed.fresh
 
     @property
     def scopes(self) -> frozenset[str]:
-        """The scopes that the token holds (RFC 9068 section 2.2.3)."""
+        """The scopes of the token (RFC 9068 section 2.2.3)."""
         return self.parsed.scopes
 
     @property
     def csrf(self) -> str | None:
-        """The CSRF value of this login, which a browser sends back beside the cookie."""
+        """The CSRF value of the session, which browsers send in addition to the cookie."""
         return self.parsed.csrf
 
     @property
     def iss(self) -> str | None:
-        """Who minted the token, if it says so."""
+        """The issuer, or ``None``."""
         return self.parsed.iss
 
     @property
     def aud(self) -> frozenset[str]:
-        """Whom the token is meant for; empty if it doesn't say."""
+        """The audience: the apps that the token is for. Empty if it names none."""
         return self.parsed.aud
 
     @property
@@ -161,22 +162,22 @@ class Token:
 
     @property
     def claims(self) -> dict[str, Any]:
-        """All claims, the app's own included: a copy that belongs to this request alone."""
+        """All claims, with those that the app added. A copy that other requests don't share."""
         claims = self._claims
         if claims is None:
             claims = self._claims = dict[str, Any](json.loads(self.parsed.text))
         return claims
 
     def has_scopes(self, *required: str, all_required: bool = True) -> bool:
-        """Whether the token holds the scopes: all of them, or at least one.
+        """Whether the token grants the scopes: all of them, or at least one.
 
-        A held ``admin:*`` grants ``admin:users`` and whatever else starts with ``admin:``; nothing
-        else is a pattern.
+        The scope ``admin:*`` grants ``admin:users`` and every other scope that starts with
+        ``admin:``. No other pattern has a meaning.
         """
         return grants(self.scopes, required, all_required=all_required)
 
     def __bool__(self) -> bool:
-        """True; :data:`current_token` is false when it stands for no token."""
+        """Always true. :data:`current_token` is false if the request has no token."""
         return True
 
     def __repr__(self) -> str:
@@ -185,10 +186,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class CreatedToken:
-    """A new token, and what whoever puts it into an answer wants to know of it.
+    """A new token, with the data that its cookie or response needs.
 
     :param lifetime: in seconds.
-    :param csrf: its CSRF value, if tokens may come in cookies.
+    :param csrf: the CSRF value, if tokens may come from cookies.
     """
 
     token: str = field(repr=False)
@@ -199,7 +200,7 @@ class CreatedToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """The access and the refresh token of one login. The ``repr`` shows neither.
+    """The access and the refresh token of one session. The ``repr`` shows neither.
 
     :param expires_in: the access token's lifetime in seconds (RFC 6749 section 5.1).
     :param refresh_expires_in: the refresh token's lifetime in seconds.
@@ -212,7 +213,7 @@ class TokenPair:
     token_type: str = "Bearer"
 
     def to_dict(self) -> dict[str, str | int]:
-        """The pair as the body of an answer to a log-in."""
+        """The pair as the body of a token response (RFC 6749 section 5.1)."""
         return {
             "access_token": self.access_token,
             "refresh_token": self.refresh_token,
