@@ -1,7 +1,7 @@
-"""Signals (blinker), with the app as their sender. They carry ids and never a token.
+"""The signals (blinker). Their sender is the app; they carry ids and never a token.
 
-Those about a token that was sent carry the keywords ``name`` (of the ``AuthX`` object), ``jti``,
-``sid``, ``sub`` and ``type``; the ids are ``None`` if the token was not verified.
+Signals about the token of a request carry the keywords ``name`` (of the ``AuthX`` object), ``jti``,
+``sid``, ``sub`` and ``type``. All but ``name`` are ``None`` if the token was not verified.
 """
 
 from __future__ import annotations
@@ -17,26 +17,28 @@ _signals = Namespace()
 
 #: A guard or ``verify_token`` accepted a token.
 token_accepted: Signal = _signals.signal("token-accepted")
-#: A guard or ``verify_token`` refused a request. Also carries ``error``, the exception that is the
-#: response: its ``error_type`` is sent to the client and its ``reason`` says more, in fixed words.
+#: A guard or ``verify_token`` refused a request. Also carries ``error``, the exception: its
+#: ``error_type`` is sent to the client, and its ``reason`` is a more specific, fixed text.
 token_refused: Signal = _signals.signal("token-refused")
-#: A revoked token was used. Sent besides ``token_refused``.
+#: The refused token has been revoked, and a client still uses it. Sent in addition to
+#: ``token_refused``.
 revoked_token_used: Signal = _signals.signal("revoked-token-used")
-#: A token was accepted though its revocation could not be checked: the store failed, and
-#: ``JWT_BLOCKLIST_ON_ERROR`` says "accept". Sent besides ``token_accepted``.
+#: A token was accepted without a check of its revocation: the store failed, and
+#: ``JWT_BLOCKLIST_ON_ERROR`` is "accept". Sent in addition to ``token_accepted``.
 token_unchecked: Signal = _signals.signal("token-unchecked")
 
-#: A token has been revoked in the store, for good. This and the two below carry ``name``, ``actor``
-#: (the subject of the token with which that was asked for, or ``None``) and ``reason`` beside what
-#: is named here: ``jti``, ``sid`` and ``sub`` of the token.
+#: A token has been revoked, and the store has confirmed it. Carries ``jti``, ``sid`` and ``sub`` of
+#: the token. This signal and the next two also carry ``name``, ``reason`` and ``actor`` (the
+#: subject of the token in the request that revoked, or ``None``).
 token_revoked: Signal = _signals.signal("token-revoked")
-#: A session has been revoked: ``sid``.
+#: A session has been revoked. Carries ``sid``.
 session_revoked: Signal = _signals.signal("session-revoked")
-#: All sessions of a subject have been revoked: ``sub``, and ``keep``, the sid of one that goes on.
+#: All sessions of a subject have been revoked. Carries ``sub``, and ``keep``, the sid of the one
+#: session that was excepted, or ``None``.
 subject_revoked: Signal = _signals.signal("subject-revoked")
 
-#: A refresh token was used after its successor: its owner's or a copy. The session has been
-#: revoked, with its access tokens: tell its owner. Carries ``name``, ``sid``, ``sub`` and the
+#: A replaced refresh token was reused, by the user's client or by an attacker. The session has been
+#: revoked with its access tokens: inform the user. Carries ``name``, ``sid``, ``sub`` and the
 #: ``jti`` of the refresh token. Sent once for a session.
 refresh_reuse_detected: Signal = _signals.signal("refresh-reuse-detected")
 
