@@ -80,7 +80,7 @@ def test_a_guard_is_shown_with_what_it_asks() -> None:
         "/all": "view: access token, scope a and b",
         "/any": "view: access token, scope a or b",
         "/optional": "view: access token, optional",
-        "/ignore": "view: access token, optional, bad ones ignored",
+        "/ignore": "view: access token, optional, invalid ones ignored",
         "/json": "view: access token, in cookies or json",
         "/open": "public (view)",
     }

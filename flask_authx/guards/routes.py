@@ -1,4 +1,4 @@
-"""Every route of an app and who guards it, for people and scripts to read."""
+"""The routes of an app with their guards, for ``flask authx routes`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from flask_authx.http.requirement import Requirement
 
 from .rules import ANY_METHOD, BUILT_IN, NOBODY, STATIC, guards_of
 
-#: Who guards what no guard, rule or setting speaks of.
-
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What one ``AuthX`` object asks, and who told it to; ``None`` asks nothing."""
+    """The requirement of one ``AuthX`` object for a route.
+
+    :param by: what sets the requirement: the view, a blueprint, the app or a setting.
+    :param requirement: ``None`` if no token is required.
+    """
 
     instance: str
     by: str
@@ -29,31 +31,32 @@ class Guard:
     def __str__(self) -> str:
         if self.requirement is None:
             return self.by if self.by in (NOBODY, STATIC, BUILT_IN) else f"public ({self.by})"
-        return f"{self.by}: {', '.join(_words(self.requirement))}"
+        return f"{self.by}: {', '.join(_conditions(self.requirement))}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The guard as JSON; without a requirement only who it is that asks nothing."""
-        plain: dict[str, Any] = {"instance": self.instance, "by": self.by}
-        if self.requirement is None:
-            return plain
-        locations = self.requirement.locations
+        """The guard as JSON: without a requirement only ``instance`` and ``by``."""
+        requirement = self.requirement
+        if requirement is None:
+            return {"instance": self.instance, "by": self.by}
+        locations = requirement.locations
         return {
-            **plain,
-            "type": self.requirement.type,
-            "fresh": self.requirement.fresh,
-            "max_age": self.requirement.max_age,
-            "scopes": list(self.requirement.scopes),
-            "all_scopes": self.requirement.all_scopes,
-            "optional": self.requirement.optional,
-            "on_invalid": self.requirement.on_invalid,
+            "instance": self.instance,
+            "by": self.by,
+            "type": requirement.type,
+            "fresh": requirement.fresh,
+            "max_age": requirement.max_age,
+            "scopes": list(requirement.scopes),
+            "all_scopes": requirement.all_scopes,
+            "optional": requirement.optional,
+            "on_invalid": requirement.on_invalid,
             "locations": None if locations is None else sorted(locations),
-            "check_revocation": self.requirement.check_revocation,
+            "check_revocation": requirement.check_revocation,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A rule with those of its methods that are guarded alike."""
+    """A URL rule, with those of its methods that have the same guards."""
 
     rule: str
     endpoint: str
@@ -62,7 +65,7 @@ class Route:
 
     @property
     def unguarded(self) -> bool:
-        """Whether nobody has said anything about it, not even that it is public."""
+        """Whether the route has no guard and is not marked as public either."""
         return all(guard.by == NOBODY for guard in self.guards)
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,68 +79,69 @@ class Route:
         }
 
 
-def routes_of(app: Flask, looked_at: Iterable[AppState]) -> list[Route]:
-    """All routes, sorted, as these ``AuthX`` objects guard them."""
-    # Others than Flask itself can put rules on the map; one without a view serves nothing.
+def routes_of(app: Flask, app_states: Iterable[AppState]) -> list[Route]:
+    """All routes with the guards of these ``AuthX`` objects, sorted by rule."""
+    app_states = [*app_states]
+    # Rules can be added to the map without a view; they serve nothing.
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint in app.view_functions]
-    looked_at = [*looked_at]
-    found = [route for rule in rules for route in _routes(looked_at, rule)]
-    return sorted(found, key=lambda route: (route.rule, route.methods))
+    routes = [route for rule in rules for route in _routes(app_states, rule)]
+    return sorted(routes, key=lambda route: (route.rule, route.methods))
 
 
-def _routes(looked_at: list[AppState], rule: Rule) -> Iterator[Route]:
-    groups: dict[tuple[Guard, ...], list[str]] = {}
-    by_method = [(state, _by_method(state, rule.endpoint)) for state in looked_at]
+def _routes(app_states: list[AppState], rule: Rule) -> Iterator[Route]:
+    """The routes of a rule: one for each set of guards."""
+    methods_by_guards: dict[tuple[Guard, ...], list[str]] = {}
+    by_state = [(state, _guards_by_method(state, rule.endpoint)) for state in app_states]
     for method in sorted(_methods(rule)):
         guards = [
-            Guard(state.name, who, requirement)
-            for state, guards in by_method
-            for requirement, who in guards.get(method) or guards.get(ANY_METHOD, [(None, NOBODY)])
+            Guard(state.name, by, requirement)
+            for state, by_method in by_state
+            for requirement, by in by_method.get(method)
+            or by_method.get(ANY_METHOD, [(None, NOBODY)])
         ]
-        groups.setdefault(tuple(_telling(guards)), []).append(method)
+        methods_by_guards.setdefault(_effective_guards(guards), []).append(method)
     host = rule.host or rule.subdomain or ""
-    for guards_alike, methods in groups.items():
+    for guards_of_methods, methods in methods_by_guards.items():
         if "GET" in methods and "HEAD" in methods:
             methods.remove("HEAD")
-        yield Route(host + rule.rule, rule.endpoint, tuple(methods), guards_alike)
+        yield Route(host + rule.rule, rule.endpoint, tuple(methods), guards_of_methods)
 
 
 def _methods(rule: Rule) -> set[str]:
     methods = set(rule.methods or {ANY_METHOD})
     if getattr(rule, "provide_automatic_options", False):
-        # Flask answers it by itself, and no guard is asked.
+        # Flask responds itself, without the guards.
         methods.discard("OPTIONS")
     return methods
 
 
-def _by_method(state: AppState, endpoint: str) -> dict[str, list[tuple[Requirement | None, str]]]:
-    found: dict[str, list[tuple[Requirement | None, str]]] = {}
-    for method, requirement, who in guards_of(state, endpoint):
-        found.setdefault(method, []).append((requirement, who))
-    return found
+def _guards_by_method(
+    state: AppState, endpoint: str
+) -> dict[str, list[tuple[Requirement | None, str]]]:
+    by_method: dict[str, list[tuple[Requirement | None, str]]] = {}
+    for method, requirement, by in guards_of(state, endpoint):
+        by_method.setdefault(method, []).append((requirement, by))
+    return by_method
 
 
-def _telling(guards: list[Guard]) -> list[Guard]:
-    """Those that count: whatever is asked; else who says that nothing is; else nobody."""
-    return (
-        [guard for guard in guards if guard.requirement is not None]
-        or [guard for guard in guards if guard.by != NOBODY][:1]
-        or guards[:1]
-    )
+def _effective_guards(guards: list[Guard]) -> tuple[Guard, ...]:
+    """The guards that decide: all with a requirement, else one that makes the route public."""
+    required = [guard for guard in guards if guard.requirement is not None]
+    public = [guard for guard in guards if guard.by != NOBODY]
+    return tuple(required or public[:1] or guards[:1])
 
 
-def _words(requirement: Requirement) -> Iterator[str]:
+def _conditions(requirement: Requirement) -> Iterator[str]:
     yield f"{requirement.type} token"
-    if requirement.optional:
-        yield (
-            "optional"
-            if requirement.on_invalid is OnInvalid.ERROR
-            else "optional, bad ones ignored"
-        )
+    if requirement.optional and requirement.on_invalid is OnInvalid.ERROR:
+        yield "optional"
+    elif requirement.optional:
+        yield "optional, invalid ones ignored"
     if requirement.fresh:
         yield "fresh" if requirement.max_age is None else f"fresh for {requirement.max_age} s"
     if requirement.scopes:
-        yield f"scope {(' and ' if requirement.all_scopes else ' or ').join(requirement.scopes)}"
+        operator = " and " if requirement.all_scopes else " or "
+        yield f"scope {operator.join(requirement.scopes)}"
     if requirement.locations is not None:
         yield f"in {' or '.join(sorted(requirement.locations))}"
     if not requirement.check_revocation:
