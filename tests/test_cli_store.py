@@ -196,7 +196,7 @@ def test_doctor_tells_each_risk_with_its_fix(debug: bool, testing: bool, level: 
     )
     app, _ = store_app(store)
     app.testing = testing
-    told = [one for one in entries(app, debug=debug) if one["check"] == "store"]
+    told = [one for one in entries(app, debug=debug) if one["check"] == "blocklist"]
     assert [(one["level"], one["setting"], one["problem"], one["fix"]) for one in told] == [
         (level, "JWT_BLOCKLIST", "it may forget.", "remind it."),
         (level, "JWT_BLOCKLIST", "it may leak.", "seal it."),

@@ -163,7 +163,7 @@ def test_the_command_line_revokes_what_the_running_app_then_refuses(
     assert not example.opens(access)
     hints = json.loads(command(app, "doctor", "--json"))
     assert {entry["level"] for entry in hints} <= {"ok", "hint", "warning"}
-    assert {entry["check"]: entry["level"] for entry in hints}["open views"] == "ok"
+    assert {entry["check"]: entry["level"] for entry in hints}["unguarded views"] == "ok"
 
 
 def command(app: Flask, *arguments: str, stdin: str = "") -> str:

@@ -76,11 +76,11 @@ def check_up(ctx: click.Context, *, as_json: bool) -> None:
         chosen_states(app, None)
         entries = report.examine(app)
     except BadConfigurationError as error:
-        entries = report.refused(error)
+        entries = report.setup_failure(error)
     if as_json:
         echo_json([entry.to_dict() for entry in entries])
     else:
-        for line in report.report(entries):
+        for line in report.report_lines(entries):
             click.echo(line)
     ctx.exit(1 if any(entry.level is Level.ERROR for entry in entries) else 0)
 

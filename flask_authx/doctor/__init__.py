@@ -1,1 +1,1 @@
-"""``flask authx doctor``: what is risky, missing or left over in an app's settings."""
+"""``flask authx doctor``: what is risky, missing or obsolete in an app's settings and stores."""

@@ -1,41 +1,46 @@
-"""What can be risky, missing or left over in an app's settings and surroundings.
+"""The checks of ``flask authx doctor``, and their registry.
 
-Every check is a small function that yields its findings, and an entry in :data:`CHECKS` or
-:data:`APP_CHECKS`. No finding holds the value of a key or a secret.
+Each check is a function that yields its findings, listed in :data:`CHECKS` or :data:`APP_CHECKS`.
+No finding contains the value of a key or a secret.
 """
 
 from __future__ import annotations
 
 import hmac
+import importlib.metadata
 import importlib.util
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from flask import Flask
 
 from flask_authx import startup
 from flask_authx.app.state import states
-from flask_authx.enums import Location, OnError
+from flask_authx.enums import Location, OnError, TokenType
 from flask_authx.errors import BadConfigurationError
+from flask_authx.guards import rules
 from flask_authx.guards.routes import routes_of
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.settings.options import SAFE_METHODS
-from flask_authx.stores.base import StoreError
+from flask_authx.stores.base import Risk, StoreError
 
 from . import cookie_checks
-from .findings import Finding, Level, Subject
+from .findings import Finding, Inspected, Level
 
-Check: TypeAlias = Callable[[Subject], Iterator[Finding]]
+Check: TypeAlias = Callable[[Inspected], Iterator[Finding]]
 AppCheck: TypeAlias = Callable[[Flask], Iterator[Finding]]
 
+#: The fix where a store doesn't permit the queries of the check.
+_CHECK_YOURSELF = "make sure that the store is persistent and evicts nothing."
 
-def broken(error: BadConfigurationError) -> Iterator[Finding]:
-    """What an app could not be set up for."""
+
+def configuration_problems(error: BadConfigurationError) -> Iterator[Finding]:
+    """A finding for each problem of an error, about the setting with which its text begins."""
     for problem in error.problems:
-        named = re.match(r"[A-Z][A-Z0-9_]*_[A-Z0-9_*]+", problem)
-        yield Finding(Level.ERROR, named[0] if named else "set-up", problem)
+        setting = re.match(r"[A-Z][A-Z0-9_]*_[A-Z0-9_*]+", problem)
+        yield Finding(Level.ERROR, setting[0] if setting else "set-up", problem)
 
 
 # The app
@@ -47,7 +52,7 @@ def _pyjwt(_: Flask) -> Iterator[Finding]:
         yield Finding(
             Level.ERROR,
             "PyJWT",
-            f"version {installed} is installed, which accepts some altered tokens.",
+            f"the installed version {installed} accepts some altered tokens.",
             "pip install 'PyJWT>=2.15.1'",
         )
 
@@ -59,27 +64,27 @@ def _async_views(app: Flask) -> Iterator[Finding]:
         yield Finding(
             Level.ERROR,
             "asgiref",
-            "the app has async views and can't run them.",
+            "the app has async views, which Flask can't run without asgiref.",
             "pip install flask[async]",
         )
 
 
-def _open_views(app: Flask) -> Iterator[Finding]:
-    changing = {
+def _unguarded_views(app: Flask) -> Iterator[Finding]:
+    unguarded = {
         (route.endpoint, method)
         for route in routes_of(app, states(app).values())
         if route.unguarded
         for method in route.methods
         if method not in SAFE_METHODS
     }
-    if changing:
+    if unguarded:
         yield Finding(
             Level.HINT,
             "routes",
-            f"nobody guards {_counted(len(changing), 'view')} that may change something: "
-            "POST, PUT, PATCH, DELETE and the like.",
-            "list them with `flask authx routes --unguarded`; guard them, or mark those that are "
-            "meant to be open, such as the log-in, with @authx.public.",
+            f"{_counted(len(unguarded), 'view')} without a guard may change data (POST, PUT, "
+            "PATCH, DELETE or another method).",
+            "list them with `flask authx routes --unguarded`; guard them, or mark those that need "
+            "no token, such as the log-in, with @authx.public.",
         )
 
 
@@ -90,103 +95,133 @@ def _counted(number: int, noun: str) -> str:
 # One AuthX object
 
 
-def _start(subject: Subject) -> Iterator[Finding]:
-    """All for which the app would refuse to serve its first request."""
-    problems = startup.problems_of(subject.state)
+def _startup(inspected: Inspected) -> Iterator[Finding]:
+    """The problems for which the app refuses to serve its first request."""
+    problems = startup.problems_of(inspected.state)
     if problems:
-        yield from broken(BadConfigurationError(problems))
+        yield from configuration_problems(BadConfigurationError(problems))
 
 
-def _revocation(subject: Subject) -> Iterator[Finding]:
-    if not subject.revocable and not subject.settings.revocation_required:
+def _revocation(inspected: Inspected) -> Iterator[Finding]:
+    if not inspected.revocable and not inspected.settings.revocation_required:
         yield Finding(
             Level.WARNING,
-            subject.setting("REVOCATION_REQUIRED"),
-            "there is neither a store of revocations nor a revocation callback: no token can be "
-            "taken back before it expires.",
-            f"set {subject.setting('BLOCKLIST')}, or register a callback with "
-            "@authx.set_callback_token_blocklist; with "
-            f"{subject.setting('REVOCATION_REQUIRED')} = True the app never serves without.",
+            inspected.setting("REVOCATION_REQUIRED"),
+            "there is neither a blocklist nor a revocation callback: no token can be revoked "
+            "before it expires.",
+            f"set {inspected.setting('BLOCKLIST')}, or register a callback with "
+            "@authx.set_callback_token_blocklist. With "
+            f"{inspected.setting('REVOCATION_REQUIRED')} = True the app refuses to serve "
+            "without one of them.",
         )
 
 
-def _store(subject: Subject) -> Iterator[Finding]:
-    """How the store could lose or miss a revocation. Here it is asked, as the only one."""
-    revocations = subject.state.revocations
+def _blocklist(inspected: Inspected) -> Iterator[Finding]:
+    """How the blocklist could lose or miss a revocation. Queries the store."""
+    revocations = inspected.state.revocations
     if revocations is None:
         return
-    # In debug and testing nothing has to last.
-    level = Level.HINT if subject.app.debug or subject.app.testing else Level.WARNING
     try:
         risks = revocations.inspect_store(lambda: [*revocations.store.risks()])
     except StoreError:
-        yield _speechless(subject, revocations)
+        yield _unreadable_store(inspected, revocations)
         return
+    yield from _risks(inspected, "BLOCKLIST", risks)
+
+
+def _risks(inspected: Inspected, setting: str, risks: Iterable[Risk]) -> Iterator[Finding]:
+    """A finding for each risk of a store. In debug and testing mode data need not last."""
     for risk in risks:
-        how_bad = Level.ERROR if risk.fatal else level
-        yield Finding(how_bad, subject.setting("BLOCKLIST"), risk.problem, risk.fix)
+        level = Level.ERROR if risk.fatal else inspected.unless_development(Level.WARNING)
+        yield Finding(level, inspected.setting(setting), risk.problem, risk.fix)
 
 
-def _speechless(subject: Subject, revocations: Revocations) -> Finding:
-    """A store that doesn't say how it is set up. It may still do what it is for."""
+def _unreadable_store(inspected: Inspected, revocations: Revocations) -> Finding:
+    """A blocklist whose configuration can't be read; look-ups may work all the same."""
     try:
-        revocations.earliest_login("anybody")
+        revocations.earliest_login("doctor")
     except StoreError:
         return Finding(
             Level.ERROR,
-            subject.setting("BLOCKLIST"),
-            "the store of revocations can't be reached: every guarded request is answered with "
-            "503. What it said is in the log.",
-            "start it, or correct the setting.",
+            inspected.setting("BLOCKLIST"),
+            "the blocklist can't be reached: guarded requests are answered with 503 (if "
+            f"{inspected.setting('BLOCKLIST_ON_ERROR')} is 'accept', only those with refresh "
+            "tokens). The log has the cause.",
+            "start the store's server, or correct the setting.",
         )
     return Finding(
         Level.HINT,
-        subject.setting("BLOCKLIST"),
-        "the store of revocations works, and can't say how it is set up. Why is in the log.",
-        "see for yourself that it lasts and evicts nothing.",
+        inspected.setting("BLOCKLIST"),
+        "the blocklist works, but its configuration could not be checked. The log has the cause.",
+        _CHECK_YOURSELF,
     )
 
 
-def _open_store(subject: Subject) -> Iterator[Finding]:
-    if subject.settings.blocklist_on_error is OnError.ACCEPT:
+def _session_store(inspected: Inspected) -> Iterator[Finding]:
+    """How the session store could lose a session, except for the risks of the blocklist.
+
+    Both are usually in one database, and :func:`_blocklist` has reported the risks of that.
+    """
+    sessions, revocations = inspected.state.sessions, inspected.state.revocations
+    if sessions is None or revocations is None:
+        return
+    try:
+        risks = sessions.inspect_store(lambda: [*sessions.store.risks()])
+        of_blocklist = revocations.inspect_store(lambda: [*revocations.store.risks()])
+    except StoreError:
+        yield Finding(
+            Level.HINT,
+            inspected.setting("SESSIONS"),
+            "the configuration of the session store could not be checked. The log has the cause.",
+            _CHECK_YOURSELF,
+        )
+        return
+    reported = {risk.fix for risk in of_blocklist}
+    unreported = [risk for risk in risks if risk.fatal or risk.fix not in reported]
+    yield from _risks(inspected, "SESSIONS", unreported)
+
+
+def _blocklist_on_error(inspected: Inspected) -> Iterator[Finding]:
+    if inspected.settings.blocklist_on_error is OnError.ACCEPT:
         yield Finding(
             Level.WARNING,
-            subject.setting("BLOCKLIST_ON_ERROR"),
-            "while the store of revocations fails, revoked access tokens are accepted.",
-            "remove the setting, unless that is what you want: each such request is logged.",
+            inspected.setting("BLOCKLIST_ON_ERROR"),
+            "while the blocklist fails, revoked access tokens are accepted.",
+            "remove the setting, unless you accept that risk; each such request is logged.",
         )
 
 
-def _twin_signatures(subject: Subject) -> Iterator[Finding]:
-    callbacks = subject.state.callbacks
+def _signature_malleability(inspected: Inspected) -> Iterator[Finding]:
+    callbacks = inspected.state.callbacks
     if callbacks.revoked is None or callbacks.revoked_takes_claims:
         return
-    if any(key.algorithm.startswith("ES") for key in subject.state.codec.keys.by_kid.values()):
+    if any(key.algorithm.startswith("ES") for key in inspected.state.codec.keys.by_kid.values()):
         yield Finding(
             Level.WARNING,
-            subject.setting("ALGORITHM"),
-            "the revocation callback sees only the raw token, and an ES signature has a second "
-            "spelling that is just as good: a list of raw tokens doesn't know a revoked one by it.",
-            "let the callback take claims= and look for claims['jti'].",
+            inspected.setting("ALGORITHM"),
+            "the revocation callback receives only the raw token, and ECDSA signatures are "
+            "malleable: the bearer of a token can change its signature into a second valid one, "
+            "and a list of revoked raw tokens doesn't contain the changed token.",
+            "let the callback take claims= and look up claims['jti'].",
         )
 
 
-def _shared_secret(subject: Subject) -> Iterator[Finding]:
-    config: Any = subject.app.config
-    keys = subject.state.codec.keys
+def _secret_reuse(inspected: Inspected) -> Iterator[Finding]:
+    config: Any = inspected.app.config
+    keys = inspected.state.codec.keys
     others: list[Any] = [config.get("SECRET_KEY"), *(config.get("SECRET_KEY_FALLBACKS") or ())]
     for key in keys.by_kid.values():
-        if any(_same(key.verifying, other) for other in others):
+        if any(_equal(key.verifying, other) for other in others):
             yield Finding(
                 Level.WARNING,
-                subject.setting("SECRET_KEY" if key is keys.current else "PREVIOUS_SECRET_KEY"),
-                "it is the same as Flask's SECRET_KEY: whoever learns one has both, and neither "
-                "can be changed alone.",
-                "make one of its own with `flask authx generate-key`.",
+                inspected.setting("SECRET_KEY" if key is keys.current else "PREVIOUS_SECRET_KEY"),
+                "it is the same as Flask's SECRET_KEY: a leak of one exposes both, and neither "
+                "can be replaced alone.",
+                "create a separate secret with `flask authx generate-key`.",
             )
 
 
-def _same(key: object, secret: object) -> bool:
+def _equal(key: object, secret: object) -> bool:
     if isinstance(secret, str):
         secret = secret.encode("utf-8", "surrogatepass")
     if not isinstance(key, bytes) or not isinstance(secret, bytes):
@@ -194,136 +229,167 @@ def _same(key: object, secret: object) -> bool:
     return hmac.compare_digest(key, secret)
 
 
-def _previous_key(subject: Subject) -> Iterator[Finding]:
-    if len(subject.state.codec.keys.by_kid) > 1:
+def _previous_key(inspected: Inspected) -> Iterator[Finding]:
+    if len(inspected.state.codec.keys.by_kid) > 1:
         yield Finding(
             Level.HINT,
-            subject.setting("PREVIOUS_*"),
-            "tokens of the previous key are still accepted.",
-            f"remove it {_span(subject.settings.refresh_token_expires)} "
-            f"({subject.setting('REFRESH_TOKEN_EXPIRES')}) after the change of keys: "
-            "all its tokens have expired then.",
+            inspected.setting("PREVIOUS_*"),
+            "tokens signed with the previous key are still accepted.",
+            f"remove it {_duration(inspected.settings.refresh_token_expires)} "
+            f"({inspected.setting('REFRESH_TOKEN_EXPIRES')}) after the change of keys, when all "
+            "those tokens have expired.",
         )
 
 
-def _claims_of_origin(subject: Subject) -> Iterator[Finding]:
-    settings = subject.settings
+def _issuer_and_audience(inspected: Inspected) -> Iterator[Finding]:
+    settings, prefix = inspected.settings, inspected.settings.prefix
     if not settings.algorithm.symmetric and settings.issuer is None and not settings.audiences:
         yield Finding(
             Level.HINT,
-            subject.setting("DECODE_ISSUER"),
-            "tokens name neither issuer nor audience: if services share the key pair, each accepts "
-            "what was meant for another.",
-            "set {0}ENCODE_ISSUER and {0}ENCODE_AUDIENCE where tokens are minted, {0}DECODE_ISSUER "
-            "and {0}DECODE_AUDIENCE where they are only verified.".format(subject.setting("")),
+            inspected.setting("DECODE_ISSUER"),
+            "tokens have neither an issuer nor an audience: if several services use the key pair, "
+            "each accepts tokens that were meant for another.",
+            f"set {prefix}ENCODE_ISSUER and {prefix}ENCODE_AUDIENCE where tokens are created, "
+            f"{prefix}DECODE_ISSUER and {prefix}DECODE_AUDIENCE where they are only verified.",
         )
 
 
-def _lifetimes(subject: Subject) -> Iterator[Finding]:
-    lifetime = subject.settings.access_token_expires
-    if lifetime > 3600 and not subject.revocable:
+def _access_token_lifetime(inspected: Inspected) -> Iterator[Finding]:
+    lifetime = inspected.settings.access_token_expires
+    if lifetime > 3600 and not inspected.revocable:
         yield Finding(
             Level.WARNING,
-            subject.setting("ACCESS_TOKEN_EXPIRES"),
-            f"an access token lives for {_span(lifetime)}, and none can be taken back: a stolen "
-            "one works for so long.",
-            f"shorten it to 15 minutes or so, or set {subject.setting('BLOCKLIST')}.",
+            inspected.setting("ACCESS_TOKEN_EXPIRES"),
+            f"access tokens are valid for {_duration(lifetime)} and can't be revoked: a stolen "
+            "token works until it expires.",
+            f"shorten it to about 15 minutes, or set {inspected.setting('BLOCKLIST')}.",
         )
 
 
-def _leeway(subject: Subject) -> Iterator[Finding]:
-    leeway = subject.settings.decode_leeway
+def _leeway(inspected: Inspected) -> Iterator[Finding]:
+    leeway = inspected.settings.decode_leeway
     if leeway > 60:
         yield Finding(
             Level.WARNING,
-            subject.setting("DECODE_LEEWAY"),
-            f"every token is accepted for {_span(leeway)} after it has expired.",
-            "set the machines' clocks by NTP and the leeway to 60 seconds at most.",
+            inspected.setting("DECODE_LEEWAY"),
+            f"tokens are accepted for {_duration(leeway)} after they have expired.",
+            "synchronise the clocks by NTP, and set the leeway to at most 60 seconds.",
         )
 
 
-def _untyped(subject: Subject) -> Iterator[Finding]:
-    if subject.settings.accept_untyped:
+def _untyped_tokens(inspected: Inspected) -> Iterator[Finding]:
+    if inspected.settings.accept_untyped:
         yield Finding(
             Level.HINT,
-            subject.setting("ACCEPT_UNTYPED"),
+            inspected.setting("ACCEPT_UNTYPED"),
             "tokens of Flask-JWT-Extended and AuthX are accepted, which is meant for a migration.",
-            "remove it once the last of them has expired.",
+            "remove the setting once the last of these tokens has expired.",
         )
 
 
-def _cache(subject: Subject) -> Iterator[Finding]:
-    if subject.settings.cache_size == 0:
+def _signature_cache(inspected: Inspected) -> Iterator[Finding]:
+    if inspected.settings.cache_size == 0:
         yield Finding(
             Level.HINT,
-            subject.setting("CACHE_SIZE"),
-            "the cache of verified signatures is off: each request verifies its token anew.",
-            "remove the setting: revocation and expiry are judged each time with the cache, too.",
+            inspected.setting("CACHE_SIZE"),
+            "the cache of verified signatures is off: each request verifies its signature again.",
+            "remove the setting: the cache skips no check of revocation or expiry.",
         )
+
+
+def _refresh_token_rotation(inspected: Inspected) -> Iterator[Finding]:
+    """Whether reuse of a stolen refresh token is detected, without false alarms."""
+    settings = inspected.settings
+    if inspected.state.sessions is not None:
+        if settings.refresh_grace == 0:
+            yield Finding(
+                Level.HINT,
+                inspected.setting("REFRESH_GRACE"),
+                "if two tabs refresh at once or a response is lost, the session is revoked as if "
+                "the refresh token had been stolen.",
+                "set it to a few seconds.",
+            )
+    elif _accepts_refresh_tokens(inspected):
+        yield Finding(
+            Level.HINT,
+            inspected.setting("SESSIONS"),
+            "refresh tokens are not rotated: a copied one works until it expires, and its use is "
+            "not detected.",
+            f"set it to True along with {inspected.setting('BLOCKLIST')}, and use authx.login() "
+            "and authx.refresh().",
+        )
+
+
+def _accepts_refresh_tokens(inspected: Inspected) -> bool:
+    return any(
+        requirement is not None and requirement.type is TokenType.REFRESH
+        for endpoint in inspected.app.view_functions
+        for _, requirement, _ in rules.guards_of(inspected.state, endpoint)
+    )
 
 
 # Where tokens are looked for
 
 
-def _headers(subject: Subject) -> Iterator[Finding]:
-    if Location.HEADERS in subject.locations:
-        header = subject.settings.header_name
-        sent = f"{header}: {subject.settings.header_type}".rstrip() + " x.x.x"
+def _headers(inspected: Inspected) -> Iterator[Finding]:
+    if Location.HEADERS in inspected.locations:
+        header = inspected.settings.header_name
+        sent = f"{header}: {inspected.settings.header_type}".rstrip() + " x.x.x"
         yield Finding(
             Level.HINT,
-            subject.setting("HEADER_NAME"),
-            f"a proxy or server in front of the app may take the {header} header away.",
-            f"once deployed, send a guarded view the header `{sent}`: the answer must say "
-            "JWTDecodeError. If it says MissingTokenError, the header was lost on the way "
-            "(Apache needs CGIPassAuth On or WSGIPassAuthorization On).",
+            inspected.setting("HEADER_NAME"),
+            f"a proxy or server in front of the app may remove the {header} header.",
+            f"once deployed, send the header `{sent}` to a guarded view: the response must say "
+            "JWTDecodeError. If it says MissingTokenError, the header was removed (Apache needs "
+            "CGIPassAuth On or WSGIPassAuthorization On).",
         )
 
 
-def _query(subject: Subject) -> Iterator[Finding]:
-    if Location.QUERY in subject.locations:
+def _query_string(inspected: Inspected) -> Iterator[Finding]:
+    if Location.QUERY in inspected.locations:
         yield Finding(
             Level.WARNING,
-            subject.setting("TOKEN_LOCATION"),
-            "tokens are taken from the query string: URLs end up in logs, histories and Referer "
-            "headers (RFC 6750 section 5.3).",
-            "remove query; where nothing else will do, name it on that one view and mint tokens "
-            "for it that live for seconds.",
+            inspected.setting("TOKEN_LOCATION"),
+            "tokens are accepted in the query string, and URLs end up in logs, browser histories "
+            "and Referer headers (RFC 6750 section 5.3).",
+            "remove query; if a view needs it, allow it for that view alone and create tokens for "
+            "it that expire after seconds.",
         )
 
 
-def _span(seconds: int) -> str:
+def _duration(seconds: int) -> str:
     for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= unit and seconds % unit == 0:
             return _counted(seconds // unit, name)
     return _counted(seconds, "second")
 
 
-#: The checks of the app as a whole.
+#: The checks of the whole app, by the names that the report shows.
 APP_CHECKS: dict[str, AppCheck] = {
     "PyJWT": _pyjwt,
     "async views": _async_views,
-    "open views": _open_views,
+    "unguarded views": _unguarded_views,
 }
 #: The checks of each ``AuthX`` object.
 CHECKS: dict[str, Check] = {
-    "start": _start,
+    "startup": _startup,
     "revocation": _revocation,
-    "store": _store,
-    "failing store": _open_store,
-    "twin signatures": _twin_signatures,
-    "shared secret": _shared_secret,
+    "blocklist": _blocklist,
+    "blocklist on error": _blocklist_on_error,
+    "signature malleability": _signature_malleability,
+    "secret reuse": _secret_reuse,
     "previous key": _previous_key,
-    "issuer and audience": _claims_of_origin,
-    "lifetimes": _lifetimes,
+    "issuer and audience": _issuer_and_audience,
+    "access token lifetime": _access_token_lifetime,
     "leeway": _leeway,
-    "untyped tokens": _untyped,
-    "cache": _cache,
+    "untyped tokens": _untyped_tokens,
+    "signature cache": _signature_cache,
     "headers": _headers,
-    "query": _query,
+    "query string": _query_string,
     "CSRF": cookie_checks.csrf,
     "cookie names": cookie_checks.names,
-    "plain http": cookie_checks.secure,
-    "rotation": cookie_checks.rotation,
-    "store of logins": cookie_checks.session_store,
-    "refresh path": cookie_checks.refresh_path,
+    "secure cookies": cookie_checks.secure,
+    "refresh token rotation": _refresh_token_rotation,
+    "session store": _session_store,
+    "refresh cookie path": cookie_checks.refresh_path,
 }

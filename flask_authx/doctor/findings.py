@@ -1,4 +1,4 @@
-"""What a check-up finds, and what it looks at."""
+"""What a check receives, and what it reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flask_authx.settings.options import Settings
 
 
 class Level(StrEnum):
-    """How bad it is, the worst last."""
+    """How severe a finding is, the most severe last."""
 
     OK = "ok"
     HINT = "hint"
@@ -24,10 +24,10 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found.
+    """One problem that a check has found.
 
-    :param about: the setting, or what else it is about.
-    :param fix: what to do; empty where the problem says it.
+    :param about: the name of the setting, or of a package or command.
+    :param fix: what to do; empty where the problem includes it.
     """
 
     level: Level
@@ -37,33 +37,37 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """What a check looks at: one ``AuthX`` object on its app."""
+class Inspected:
+    """One ``AuthX`` object on its app: what the checks inspect."""
 
     app: Flask
     state: AppState
 
     @property
     def settings(self) -> Settings:
-        """Its settings."""
+        """The settings of the ``AuthX`` object."""
         return self.state.settings
 
     @property
     def revocable(self) -> bool:
-        """Whether anybody can say that a token is revoked."""
+        """Whether tokens can be revoked: there is a blocklist or a revocation callback."""
         return self.state.revocable
+
+    def unless_development(self, level: Level) -> Level:
+        """The level in production; only a hint in debug and testing mode."""
+        return Level.HINT if self.app.debug or self.app.testing else level
 
     @property
     def locations(self) -> frozenset[Location]:
-        """Where tokens are looked for: by the settings, or by a guard that names it for itself."""
-        named = [
+        """Where tokens are looked for: the locations of the settings and those of all guards."""
+        of_guards = [
             requirement.locations or frozenset()
             for endpoint in self.app.view_functions
             for _, requirement, _ in rules.guards_of(self.state, endpoint)
             if requirement is not None
         ]
-        return self.settings.token_location.union(*named)
+        return self.settings.token_location.union(*of_guards)
 
     def setting(self, name: str) -> str:
-        """The name of a setting in the app's config."""
-        return self.state.settings.prefix + name
+        """The name of a setting in the app's config, with the prefix of this ``AuthX`` object."""
+        return self.settings.prefix + name

@@ -1,4 +1,4 @@
-"""The check-up of an app: what all checks say, for people and scripts to read."""
+"""Runs all checks on an app, and formats the results for people and scripts."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from flask import Flask
 from flask_authx.app.state import states
 from flask_authx.errors import BadConfigurationError
 
-from .checks import APP_CHECKS, CHECKS, broken
-from .findings import Finding, Level, Subject
+from .checks import APP_CHECKS, CHECKS, configuration_problems
+from .findings import Finding, Inspected, Level
 
-#: Columns of a terminal, and of what stands to the left of the text.
+#: The width of the report in columns, and of the column for the level.
 _WIDTH = 80
 _MARGIN = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What a check has found, or that it is content (``None``).
+class CheckResult:
+    """A finding of a check, or ``None`` if the check has found no problem.
 
-    :param instance: the name of the ``AuthX`` object; ``None`` if it is about the app as a whole.
+    :param instance: the name of the ``AuthX`` object; ``None`` for a check of the whole app.
     """
 
     check: str
@@ -32,76 +32,78 @@ class Entry:
 
     @property
     def level(self) -> Level:
-        """How bad it is."""
+        """How severe the finding is."""
         return self.finding.level if self.finding else Level.OK
 
     def to_dict(self) -> dict[str, str | None]:
-        """The entry as JSON."""
-        found = self.finding
+        """The result as JSON."""
+        finding = self.finding
         return {
             "level": self.level,
             "check": self.check,
             "instance": self.instance,
-            "setting": found.about if found else None,
-            "problem": found.problem if found else None,
-            "fix": (found.fix or None) if found else None,
+            "setting": finding.about if finding else None,
+            "problem": finding.problem if finding else None,
+            "fix": (finding.fix or None) if finding else None,
         }
 
 
-def examine(app: Flask) -> list[Entry]:
-    """What all checks say of the app and all its ``AuthX`` objects, the worst first."""
-    entries = [
-        entry for name, check in APP_CHECKS.items() for entry in _entries(name, None, check(app))
-    ]
+def examine(app: Flask) -> list[CheckResult]:
+    """The results of all checks on the app and its ``AuthX`` objects, the most severe first."""
+    results: list[CheckResult] = []
+    for name, app_check in APP_CHECKS.items():
+        results += _results(name, None, app_check(app))
     for instance, state in states(app).items():
         for name, check in CHECKS.items():
-            entries += _entries(name, instance, check(Subject(app, state)))
-    return sorted(_once(entries), key=lambda entry: [*Level].index(entry.level), reverse=True)
+            results += _results(name, instance, check(Inspected(app, state)))
+    levels = [*Level]
+    return sorted(
+        _without_duplicates(results), key=lambda result: levels.index(result.level), reverse=True
+    )
 
 
-def refused(error: BadConfigurationError) -> list[Entry]:
-    """What is to say of an app whose set-up fails: nothing else can be looked at."""
-    return [*_entries("set-up", None, broken(error))]
+def setup_failure(error: BadConfigurationError) -> list[CheckResult]:
+    """The results for an app whose set-up fails, so that no check can run."""
+    return _results("set-up", None, configuration_problems(error))
 
 
-def _entries(check: str, instance: str | None, found: Iterable[Finding]) -> Iterator[Entry]:
-    findings: list[Finding | None] = [*found]
-    for finding in findings or [None]:
-        yield Entry(check, instance, finding)
+def _results(check: str, instance: str | None, findings: Iterable[Finding]) -> list[CheckResult]:
+    results = [CheckResult(check, instance, finding) for finding in findings]
+    return results or [CheckResult(check, instance, None)]
 
 
-def _once(entries: list[Entry]) -> Iterator[Entry]:
-    """Without what several ``AuthX`` objects suffer from alike, such as a misplaced guard."""
+def _without_duplicates(results: Iterable[CheckResult]) -> Iterator[CheckResult]:
+    """Each finding once, although several ``AuthX`` objects report a misplaced guard, say."""
     seen: set[Finding] = set()
-    for entry in entries:
-        if entry.finding not in seen:
-            yield entry
-        if entry.finding is not None:
-            seen.add(entry.finding)
+    for result in results:
+        if result.finding not in seen:
+            yield result
+        if result.finding is not None:
+            seen.add(result.finding)
 
 
-def report(entries: list[Entry]) -> Iterator[str]:
-    """The lines to print, the worst first."""
-    for finding in (entry.finding for entry in entries if entry.finding):
+def report_lines(results: list[CheckResult]) -> Iterator[str]:
+    """The lines to print: each finding, the checks without one, and how many of each level."""
+    for finding in (result.finding for result in results if result.finding):
         yield f"{finding.level:<{_MARGIN}}{finding.about}"
         yield from _paragraph(finding.problem)
         if finding.fix:
             yield from _paragraph(f"Fix: {finding.fix}")
-    troubled = {entry.check for entry in entries if entry.finding}
-    content = dict.fromkeys(entry.check for entry in entries if entry.check not in troubled)
-    if content:
-        yield from _paragraph(", ".join(content), Level.OK)
-    levels = [entry.level for entry in entries]
+    failed = {result.check for result in results if result.finding}
+    passed = dict.fromkeys(result.check for result in results if result.check not in failed)
+    if passed:
+        yield from _paragraph(", ".join(passed), Level.OK)
+    levels = [result.level for result in results]
     yield ", ".join(
         f"{level}s: {levels.count(level)}" for level in (Level.ERROR, Level.WARNING, Level.HINT)
     )
 
 
-def _paragraph(text: str, before: str = "") -> list[str]:
+def _paragraph(text: str, margin: str = "") -> list[str]:
     return textwrap.wrap(
         text,
         _WIDTH,
-        initial_indent=f"{before:<{_MARGIN}}",
+        initial_indent=f"{margin:<{_MARGIN}}",
         subsequent_indent=" " * _MARGIN,
         break_long_words=False,
         break_on_hyphens=False,
