@@ -14,7 +14,7 @@ from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
 
-from flask_authx.actions.list_sessions import find_session, list_sessions
+from flask_authx.actions.list_sessions import active_sessions, find_session
 from flask_authx.actions.login import open_session
 from flask_authx.actions.logout import log_out, revoke_session_of, tokens_in_cookies
 from flask_authx.actions.refresh import refresh
@@ -132,7 +132,7 @@ class _Views:
     def sessions(self) -> Response:
         """The user's sessions, the latest first, and which of them is the current one."""
         state, token = self._owner()
-        listed = list_sessions(state, token.sub)
+        listed = active_sessions(state, token.sub)
         return jsonify(sessions=[_shown(session, token) for session in listed])
 
     def end_session(self, sid: str) -> Response:

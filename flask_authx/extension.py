@@ -368,7 +368,7 @@ class AuthX:
         :raises StoreUnavailableError: if a store fails.
         :raises RuntimeError: if sessions are not stored.
         """
-        return list_sessions.list_sessions(self._state(), uid)
+        return list_sessions.active_sessions(self._state(), uid)
 
     @_worded
     def name_session(self, sid: str, name: str | None) -> bool:

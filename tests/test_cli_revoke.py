@@ -48,7 +48,7 @@ def test_a_login() -> None:
     app, authx, _ = spied()
     access, refresh, sid = login(app, authx)
     other, _, _ = login(app, authx)
-    assert said(run(app, "--session", sid)) == (DONE, f"Revoked the login {sid}.\n", "")
+    assert said(run(app, "--session", sid)) == (DONE, f"Revoked the session {sid}.\n", "")
     assert not works(app, access)
     assert not works(app, refresh, "/refresh")
     assert works(app, other)
@@ -58,7 +58,7 @@ def test_a_user() -> None:
     app, authx, _ = spied()
     access, _, _ = login(app, authx)
     other, _, _ = login(app, authx, "bob")
-    what = "Revoked all logins of ann that have begun so far.\n"
+    what = "Revoked all sessions of ann that have begun so far.\n"
     assert said(run(app, "--subject", "ann")) == (DONE, what, "")
     assert not works(app, access)
     assert works(app, other)
@@ -69,7 +69,7 @@ def test_a_user_but_for_one_login() -> None:
     app, authx, _ = spied()
     kept, _, sid = login(app, authx)
     other, _, _ = login(app, authx)
-    what = f"Revoked all logins of ann that have begun so far, but for the login {sid}.\n"
+    what = f"Revoked all sessions of ann that have begun so far, except the session {sid}.\n"
     assert said(run(app, "--subject", "ann", "--keep", sid)) == (DONE, what, "")
     assert works(app, kept)
     assert not works(app, other)
@@ -90,7 +90,7 @@ def test_an_expired_token_is_no_error_and_nothing_to_do() -> None:
     old = reforge(access_token(app, authx), iat=1, nbf=1, auth_time=1, exp=2)
     store.calls.clear()
     done = run(app, "--token-stdin", stdin=old)
-    what = "The token has expired by itself: there was nothing to revoke.\n"
+    what = "The token has already expired: there was nothing to revoke.\n"
     assert said(done) == (DONE, what, "")
     assert store.calls == []
 
@@ -255,7 +255,7 @@ def create_app():
 def test_all_three_commands_as_a_user_types_them(tmp_path: Path) -> None:
     (tmp_path / "service.py").write_text(APP.format(secret=OTHER_SECRET, folder=tmp_path))
     done = flask(tmp_path, "--app", "service", "authx", "revoke", "--session", "s")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "Revoked the login s.\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Revoked the session s.\n", "")
     done = flask(tmp_path, "--app", "service", "authx", "blocklist")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[2].split() == ["session", "0", "0", "0", "0", "1", "1"]

@@ -114,7 +114,7 @@ def test_json_is_a_list_for_scripts(setup: Setup) -> None:
 
 def test_a_user_without_logins_is_no_error(setup: Setup) -> None:
     setup.login("bob")
-    assert said(run(setup.app, "ann")) == (DONE, "", "ann has no logins.\n")
+    assert said(run(setup.app, "ann")) == (DONE, "", "ann has no active sessions.\n")
     code, out, _ = said(run(setup.app, "ann", "--json"))
     assert (code, json.loads(out)) == (DONE, [])
 
@@ -128,7 +128,7 @@ def test_logins_that_are_over_are_not_listed(setup: Setup) -> None:
     setup.login("bob")
     setup.clock.advance(20 * 86400)
     for uid in ("ann", "bob"):
-        assert said(run(setup.app, uid)) == (DONE, "", f"{uid} has no logins.\n")
+        assert said(run(setup.app, uid)) == (DONE, "", f"{uid} has no active sessions.\n")
 
 
 def test_a_user_may_be_called_like_a_command(setup: Setup) -> None:
@@ -144,7 +144,7 @@ def test_a_user_may_be_called_like_a_command(setup: Setup) -> None:
 
 def test_logins_are_ended_by_name(setup: Setup) -> None:
     (one, first), (two, second), (three, _) = (setup.login() for _ in range(3))
-    what = f"Revoked the login {first}.\nRevoked the login {second}.\n"
+    what = f"Revoked the session {first}.\nRevoked the session {second}.\n"
     assert said(run(setup.app, "revoke", first, second)) == (DONE, what, "")
     assert [setup.works(token) for token in (one, two, three)] == [False, False, True]
     with setup.app.app_context():
@@ -153,10 +153,10 @@ def test_logins_are_ended_by_name(setup: Setup) -> None:
 
 def test_all_of_a_user_are_ended(setup: Setup) -> None:
     (one, _), (two, kept), (other, _) = setup.login(), setup.login(), setup.login("bob")
-    what = f"Revoked all logins of ann that have begun so far, but for the login {kept}.\n"
+    what = f"Revoked all sessions of ann that have begun so far, except the session {kept}.\n"
     assert said(run(setup.app, "revoke", "--subject", "ann", "--keep", kept)) == (DONE, what, "")
     assert [setup.works(token) for token in (one, two, other)] == [False, True, True]
-    what = "Revoked all logins of ann that have begun so far.\n"
+    what = "Revoked all sessions of ann that have begun so far.\n"
     assert said(run(setup.app, "revoke", "--subject", "ann")) == (DONE, what, "")
     assert [setup.works(token) for token in (two, other)] == [False, True]
 

@@ -49,7 +49,7 @@ def test_logins_of_a_server_as_a_user_lists_and_ends_them(tmp_path: Path) -> Non
     code, out, err = authx_sessions("ann")
     assert (code, err) == (0, "")
     assert {line.split()[0] for line in out.splitlines()[1:]} == set(sids)
-    assert authx_sessions("revoke", sids[0]) == (0, f"Revoked the login {sids[0]}.\n", "")
+    assert authx_sessions("revoke", sids[0]) == (0, f"Revoked the session {sids[0]}.\n", "")
     with app.app_context():
         assert [login.sid for login in authx.sessions("ann")] == sids[1:]
     code, out, err = authx_sessions()
@@ -74,7 +74,7 @@ def test_with_several_objects_one_must_be_named() -> None:
     code, _, err = said(run(app, "ann"))
     assert code == USAGE
     assert "authx, admin" in err
-    assert said(run(app, "ann", "--name", "authx")) == (DONE, "", "ann has no logins.\n")
+    assert said(run(app, "ann", "--name", "authx")) == (DONE, "", "ann has no active sessions.\n")
     assert sid in said(run(app, "ann", "--name", "admin"))[1]
     assert said(run(app, "revoke", sid))[0] == USAGE
     assert said(run(app, "revoke", sid, "--name", "admin"))[0] == DONE

@@ -152,7 +152,7 @@ def test_the_command_line_revokes_what_the_running_app_then_refuses(
     assert "Revoked the access token" in command(app, "revoke", "--token-stdin", stdin=access)
     assert [example.opens(access), example.opens(refresh)] == [False, True]
     said = command(app, "revoke", "--subject", "ann", "--reason", "asked by phone")
-    assert "Revoked all logins of ann" in said
+    assert "Revoked all sessions of ann" in said
     assert not example.opens(refresh)
     counts = json.loads(command(app, "blocklist", "--json"))["counts"]
     assert sum(counts["token"].values()) >= 1
@@ -197,7 +197,7 @@ def test_the_printed_commands_revoke_in_the_store_that_is_served(
     example = start(url_of(kind, tmp_path) if kind in LASTING else DEFAULT)
     access, _ = example.tokens()
     lines = [line for line in printed(example) if re.search("export|authx revoke", line)]
-    assert "Revoked all logins of ann" in in_a_shell(lines)
+    assert "Revoked all sessions of ann" in in_a_shell(lines)
     assert not example.opens(access)
 
 

@@ -52,7 +52,7 @@ def test_a_command_refuses_logins_that_no_server_shares(arguments: list[str]) ->
     app, _ = app_with(SpyStore(), MemorySessions())
     done = app.test_cli_runner().invoke(group, arguments)
     assert done.exit_code == 1
-    assert "JWT_SESSIONS keeps logins in the memory of each process" in done.stderr
+    assert "JWT_SESSIONS keeps sessions in the memory of each process" in done.stderr
 
 
 def test_several_processes_with_logins_of_their_own_are_warned() -> None:
@@ -67,4 +67,4 @@ def test_each_store_is_pruned_by_its_own_kind() -> None:
     with app.app_context():
         authx.login("ann")
     done = app.test_cli_runner().invoke(group, ["prune"])
-    assert done.stdout == "Removed 0 expired revocations.\nRemoved 0 expired logins.\n"
+    assert done.stdout == "Removed 0 expired revocations.\nRemoved 0 expired sessions.\n"

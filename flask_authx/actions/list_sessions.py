@@ -11,7 +11,7 @@ from flask_authx.stores.session_store import Session
 from flask_authx.tokens.create import Uid, subject
 
 
-def list_sessions(state: AppState, uid: Uid) -> list[Session]:
+def active_sessions(state: AppState, uid: Uid) -> list[Session]:
     """A user's active sessions, the latest first.
 
     :raises StoreUnavailableError: if a store fails.

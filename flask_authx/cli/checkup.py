@@ -1,4 +1,4 @@
-"""``flask authx routes`` and ``flask authx doctor``: who guards what, and what is risky."""
+"""``flask authx routes`` and ``flask authx doctor``: the guards of all routes, and all risks."""
 
 from __future__ import annotations
 
@@ -9,35 +9,40 @@ import click
 
 from flask_authx import startup
 from flask_authx.app.state import AppState
-from flask_authx.doctor import report
 from flask_authx.doctor.findings import Level
+from flask_authx.doctor.report import examine, report_lines, setup_failure
 from flask_authx.errors import BadConfigurationError
 from flask_authx.guards.routes import Route, routes_of
 
-from .group import authx, chosen_states, echo_json, load_app
+from .group import as_json_option, authx, echo_json, load_app, selected_states
+
+#: The width of a table in columns.
+_WIDTH = 80
 
 # routes
 
 
 @authx.command("routes", with_appcontext=False)
-@click.option("--json", "as_json", is_flag=True, help="Write JSON, for scripts.")
+@as_json_option
 @click.option("--name", help="Show the guards of this AuthX object only.")
 @click.option(
-    "--unguarded", is_flag=True, help="Show only what nobody guards; fails if there is any."
+    "--unguarded",
+    is_flag=True,
+    help="Show only routes that have no guard and aren't marked public; fail if there are any.",
 )
 @click.pass_context
 def routes(ctx: click.Context, *, as_json: bool, name: str | None, unguarded: bool) -> None:
-    """Show every route and who guards it.
+    """Show every route with its guard.
 
-    Fails if a guard protects nothing, or if the app would not serve for another reason.
+    Fails if a guard protects nothing, or if the app would refuse to serve for another reason.
     """
     found: list[Route] = []
     problems: list[str] = []
     try:
         app = load_app(ctx)
-        looked_at = chosen_states(app, name)
-        found = routes_of(app, looked_at)
-        problems = _audit(looked_at)
+        app_states = selected_states(app, name)
+        found = routes_of(app, app_states)
+        problems = _startup_problems(app_states)
     except BadConfigurationError as error:
         problems = [*error.problems]
     if unguarded:
@@ -52,65 +57,55 @@ def routes(ctx: click.Context, *, as_json: bool, name: str | None, unguarded: bo
     ctx.exit(1 if problems or (unguarded and found) else 0)
 
 
-def _audit(looked_at: Iterable[AppState]) -> list[str]:
-    """Why the app would not serve, each reason once."""
-    problems: dict[str, None] = {}
-    for state in looked_at:
-        problems.update(dict.fromkeys(startup.problems_of(state)))
-    return [*problems]
+def _startup_problems(app_states: Iterable[AppState]) -> list[str]:
+    """Why the app would refuse to serve, without duplicates."""
+    problems = [problem for state in app_states for problem in startup.problems_of(state)]
+    return [*dict.fromkeys(problems)]
+
+
+def table(found: list[Route]) -> Iterator[str]:
+    """The lines of a table, at most 80 columns wide unless a single word is longer."""
+    several = len({guard.instance for route in found for guard in route.guards}) > 1
+    rows = [("Rule", "Methods", "Guarded by")]
+    for route in found:
+        guards = [
+            f"{guard} [{guard.instance}]" if several else str(guard) for guard in route.guards
+        ]
+        rows.append((route.rule, " ".join(route.methods), "; ".join(guards)))
+    # A longer rule gets a line of its own, so that the other columns keep their width.
+    first = min(max(len(row[0]) for row in rows), _WIDTH // 3)
+    second = min(max(len(row[1]) for row in rows), _WIDTH // 3)
+    for rule, methods, guarded_by in rows:
+        cell = rule
+        if len(rule) > first:
+            yield rule
+            cell = ""
+        lines = textwrap.wrap(guarded_by, _WIDTH - first - second - 4, break_long_words=False)
+        yield f"{cell:<{first}}  {methods:<{second}}  {lines[0]}"
+        for line in lines[1:]:
+            yield f"{'':<{first + second + 4}}{line}"
 
 
 # doctor
 
 
 @authx.command("doctor", with_appcontext=False)
-@click.option("--json", "as_json", is_flag=True, help="Write JSON, for scripts.")
+@as_json_option
 @click.pass_context
-def check_up(ctx: click.Context, *, as_json: bool) -> None:
-    """Look for what is risky, missing or left over in the app's settings.
+def doctor(ctx: click.Context, *, as_json: bool) -> None:
+    """Check the app's settings and stores for what is risky, missing or obsolete.
 
-    Fails if there is an error. Warnings and hints are for you to weigh.
+    Fails if there is an error. Whether a warning or a hint matters is for you to decide.
     """
     try:
         app = load_app(ctx)
-        chosen_states(app, None)
-        entries = report.examine(app)
+        selected_states(app, None)
+        results = examine(app)
     except BadConfigurationError as error:
-        entries = report.setup_failure(error)
+        results = setup_failure(error)
     if as_json:
-        echo_json([entry.to_dict() for entry in entries])
+        echo_json([result.to_dict() for result in results])
     else:
-        for line in report.report_lines(entries):
+        for line in report_lines(results):
             click.echo(line)
-    ctx.exit(1 if any(entry.level is Level.ERROR for entry in entries) else 0)
-
-
-#: Columns of a terminal.
-_WIDTH = 80
-
-
-def table(found: list[Route]) -> Iterator[str]:
-    """The lines of a table, 80 columns wide as far as that can be."""
-    several = len({guard.instance for route in found for guard in route.guards}) > 1
-    cells = [
-        (
-            route.rule,
-            " ".join(route.methods),
-            "; ".join(
-                f"{guard} [{guard.instance}]" if several else str(guard) for guard in route.guards
-            ),
-        )
-        for route in found
-    ]
-    rows = [("Rule", "Methods", "Guarded by"), *cells]
-    # A longer rule stands on a line of its own, so that one doesn't push all others to the right.
-    first = min(max(len(row[0]) for row in rows), _WIDTH // 3)
-    second = min(max(len(row[1]) for row in rows), _WIDTH // 3)
-    for rule, methods, guards in rows:
-        if len(rule) > first:
-            yield rule
-        lines = textwrap.wrap(guards, _WIDTH - first - second - 4, break_long_words=False)
-        shown = "" if len(rule) > first else rule
-        yield f"{shown:<{first}}  {methods:<{second}}  {lines[0]}"
-        for line in lines[1:]:
-            yield f"{'':<{first + second + 4}}{line}"
+    ctx.exit(1 if any(result.level is Level.ERROR for result in results) else 0)

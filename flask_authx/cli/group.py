@@ -12,36 +12,56 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, ScriptInfo
 
-from flask_authx.app.state import EXTENSION, AppState, this_app
+from flask_authx.app.state import AppState, states, this_app
 from flask_authx.errors import BadConfigurationError, JWTDecodeError, StoreUnavailableError
 from flask_authx.stores.base import StoreError, UncommittedWritesError
 
 authx: AppGroup = AppGroup(
-    "authx", help="Keys, guarded routes, revocations, logins and a check-up for Flask-AuthX."
+    "authx", help="Keys, guarded routes, revocations, sessions and a check-up for Flask-AuthX."
 )
+
+_NO_AUTHX = "the app has no AuthX object: call authx.init_app(app) in its set-up"
 
 
 def load_app(ctx: click.Context) -> Flask:
     """The app.
 
-    :raises BadConfigurationError: if its set-up fails with that.
+    :raises BadConfigurationError: if its set-up raises that.
     """
     return ctx.ensure_object(ScriptInfo).load_app()
 
 
-def chosen_states(app: Flask, name: str | None) -> list[AppState]:
-    """The app's ``AuthX`` objects, or the one of that name."""
-    known: dict[str, AppState] = app.extensions.get(EXTENSION, {})
+def selected_states(app: Flask, name: str | None) -> list[AppState]:
+    """The ``AuthX`` object of that name, or all objects of the app.
+
+    :raises BadConfigurationError: if the app has none.
+    """
+    known = states(app)
     if not known:
-        raise BadConfigurationError(
-            f"the app {app.name!r} has no AuthX object: call authx.init_app(app) in its set-up."
-        )
-    if name is not None and name not in known:
+        raise BadConfigurationError(f"{_NO_AUTHX}.")
+    if name is None:
+        return [*known.values()]
+    if name not in known:
         raise click.BadParameter(
             f"the app has no AuthX object of that name; it has {', '.join(known)}.",
             param_hint="--name",
         )
-    return [state for key, state in known.items() if name in (None, key)]
+    return [known[name]]
+
+
+def selected_state(name: str | None) -> AppState:
+    """The ``AuthX`` object of that name, or the only one of the app."""
+    known = states(this_app())
+    if not known:
+        raise click.ClickException(_NO_AUTHX)
+    if name is None and len(known) == 1:
+        return next(iter(known.values()))
+    if name in known:
+        return known[name]
+    problem = "the app has several AuthX objects"
+    if name is not None:
+        problem = "the app has no AuthX object of that name"
+    raise click.BadParameter(f"{problem}: choose from {', '.join(known)}.", param_hint="--name")
 
 
 def echo_json(value: Any) -> None:
@@ -49,7 +69,7 @@ def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-#: What ``click.option`` makes.
+#: A decorator that ``click.option`` returns.
 Option: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 name_option: Option = click.option("--name", help="The AuthX object, if the app has several.")
@@ -58,59 +78,46 @@ as_json_option: Option = click.option(
 )
 
 
-def chosen(name: str | None) -> AppState:
-    """The ``AuthX`` object of that name, or the app's only one."""
-    known: dict[str, AppState] = this_app().extensions.get(EXTENSION, {})
-    if not known:
-        raise click.ClickException(
-            "the app has no AuthX object: call authx.init_app(app) in its set-up"
-        )
-    if name is None and len(known) == 1:
-        return next(iter(known.values()))
-    if name not in known:
-        problem = "the app has several AuthX objects" if name is None else "there is none so named"
-        raise click.BadParameter(f"{problem}: choose from {', '.join(known)}.", param_hint="--name")
-    return known[name]
+def require_shared_store(state: AppState) -> None:
+    """Refuse a store in the memory of this process: servers don't see what is written there."""
+    if not state.per_process:
+        return
+    problem = "BLOCKLIST keeps revocations"
+    if state.per_process[0] is not state.revocations:
+        problem = "SESSIONS keeps sessions"
+    raise click.ClickException(
+        f"{state.settings.prefix}{problem} in the memory of each process: this command has its own "
+        "memory, which no server sees. Configure a store that all processes share"
+    )
 
 
-def shared(state: AppState) -> AppState:
-    """Refuse to work on a store that ends with this command."""
-    if state.per_process:
-        what = "BLOCKLIST keeps revocations"
-        if state.per_process[0] is not state.revocations:
-            what = "SESSIONS keeps logins"
-        raise click.ClickException(
-            f"{state.settings.prefix}{what} in the memory of each process: "
-            "this command has a memory of its own, and no server sees it. Name a store that they "
-            "share"
-        )
-    return state
-
-
-class _UnavailableError(click.ClickException):
-    """The store fails; perhaps not the next time."""
+class _StoreFailureError(click.ClickException):
+    """A store fails; the command may succeed later."""
 
     exit_code = 3
 
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem[:1].upper()}{problem[1:]}. See the line above, and try again.")
+
 
 @contextlib.contextmanager
-def failures() -> Generator[None]:
-    """Say what went wrong in a line, and end with the code for it."""
+def reported_errors() -> Generator[None]:
+    """Turn errors into a line of text and the exit code."""
     try:
         yield
-    except (StoreError, StoreUnavailableError) as error:
-        what = getattr(error, "description", None) or str(error)
-        what = f"{what[:1].upper()}{what[1:]}. See the line above, and try again."
-        raise _UnavailableError(what) from None
+    except StoreError as error:
+        raise _StoreFailureError(str(error)) from None
+    except StoreUnavailableError as error:
+        raise _StoreFailureError(error.description or error.message) from None
     except JWTDecodeError as error:
-        raise click.ClickException(f"that is no good token: {error.reason}") from None
+        raise click.ClickException(f"the token is invalid: {error.reason}") from None
     except (UncommittedWritesError, RuntimeError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
 
-def user() -> str:
-    """Who runs the command, as far as the system knows."""
+def system_actor() -> str:
+    """The actor of a revocation from the command line: ``cli:`` and the user of the system."""
     try:
-        return getpass.getuser()
+        return f"cli:{getpass.getuser()}"
     except (OSError, KeyError, ImportError):
-        return "unknown"
+        return "cli:unknown"

@@ -1,4 +1,4 @@
-"""``flask authx generate-key``."""
+"""``flask authx generate-key``: a new secret or key pair."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from flask_authx.keys.weak_secrets import problem_with
 
 from .group import authx
 
-# generate-key
-
 
 @authx.command("generate-key", with_appcontext=False)
 @click.option(
@@ -23,19 +21,19 @@ from .group import authx
     type=click.Choice([algorithm.value for algorithm in Algorithm]),
     default=Algorithm.HS256.value,
     show_default=True,
-    help="What tokens are to be signed with.",
+    help="The algorithm that will sign the tokens.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="A new file for the key, readable by you alone; a public key goes to FILE.pub.",
+    help="Write the key to a new file, readable by you alone; the public key goes to FILE.pub.",
     metavar="FILE",
 )
 def generate_key(algorithm: str, out: Path | None) -> None:
-    """Make a new secret or private key.
+    """Create a new secret or private key.
 
-    It alone is written to the standard output, or to a file; hints go to the standard error.
-    No app is needed.
+    Writes the key, and nothing else, to the standard output or to a file; hints go to the standard
+    error. No app is needed.
     """
     chosen = Algorithm(algorithm)
     key, public = (_new_secret(), "") if chosen.symmetric else _new_key_pair(chosen)
@@ -48,20 +46,20 @@ def generate_key(algorithm: str, out: Path | None) -> None:
 
 
 def _new_secret() -> str:
-    """Text that is strong enough for each HMAC algorithm."""
+    """A random secret that is long enough for every HMAC algorithm."""
     while True:
         secret = secrets.token_urlsafe(64)
-        # Once in thousands of times chance makes something that looks like a key.
+        # By chance, one of thousands looks like an encoded key, and init_app refuses that.
         if problem_with(secret.encode(), Algorithm.HS512) is None:
             return secret + "\n"
 
 
 def _new_key_pair(algorithm: Algorithm) -> tuple[str, str]:
-    """A private key and its public half, as PEM (RFC 5958 and RFC 5280)."""
+    """A private and a public key, as PEM (RFC 5958 and RFC 5280)."""
     try:
-        # Optional, and slow to import for all the other commands of `flask`.
-        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as said above
-        from cryptography.hazmat.primitives.asymmetric import (  # noqa: PLC0415 - as said above
+        # Optional, and too slow to import for every other command of `flask`.
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see above
+        from cryptography.hazmat.primitives.asymmetric import (  # noqa: PLC0415 - see above
             ec,
             ed25519,
             rsa,
@@ -87,14 +85,19 @@ def _new_key_pair(algorithm: Algorithm) -> tuple[str, str]:
 
 
 def _write_new(files: dict[Path, tuple[str, int]]) -> None:
-    """Write files that must not be there yet, with their modes; what is empty is left out."""
-    wanted = {path: (text, mode) for path, (text, mode) in files.items() if text}
-    for path in wanted:
+    """Create files with these texts and modes; an empty text creates no file.
+
+    :raises ClickException: if a file exists or can't be written.
+    """
+    new_files = {path: (text, mode) for path, (text, mode) in files.items() if text}
+    for path in new_files:
         if os.path.lexists(path):
-            raise click.ClickException(f"{path} exists and is left as it is: choose another name")
-    for path, (text, mode) in wanted.items():
+            raise click.ClickException(
+                f"{path} exists and was not overwritten: choose another name"
+            )
+    for path, (text, mode) in new_files.items():
         try:
-            # O_EXCL: what appears there in the meantime is not overwritten either, nor followed.
+            # O_EXCL: a file or link created in the meantime is neither overwritten nor followed.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         except OSError as error:
             raise click.ClickException(f"can't write {path}: {error.strerror}") from None
@@ -104,15 +107,17 @@ def _write_new(files: dict[Path, tuple[str, int]]) -> None:
 
 def _hints(algorithm: Algorithm, out: Path | None) -> Iterator[str]:
     setting = "JWT_SECRET_KEY" if algorithm.symmetric else "JWT_PRIVATE_KEY"
-    yield "Keep it out of the source code and the repository, and set before authx.init_app(app):"
+    yield "Keep the key out of the source code and the repository."
+    yield "Set it before authx.init_app(app):"
     if out is not None:
         yield f'  app.config["{setting}"] = pathlib.Path({str(out)!r})'
     elif algorithm.symmetric:
         yield f"  FLASK_{setting}=... in the environment, and app.config.from_prefixed_env()"
     else:
-        yield f'  app.config["{setting}"] = pathlib.Path(...)  # the file that you put it into'
+        yield f'  app.config["{setting}"] = pathlib.Path(...)  # the file with the key'
     if algorithm is not Algorithm.HS256:
         yield f'  app.config["JWT_ALGORITHM"] = "{algorithm}"'
     if not algorithm.symmetric:
-        half = "openssl pkey -pubout" if out is None else f"{out}.pub"
-        yield f"Services that only verify tokens take JWT_PUBLIC_KEY instead ({half})."
+        public_key = "openssl pkey -pubout" if out is None else f"{out}.pub"
+        yield f"Services that only verify tokens need JWT_PUBLIC_KEY instead ({public_key})."
+    yield 'The settings of AuthX(name="admin") begin with ADMIN_JWT_ instead of JWT_.'

@@ -1,12 +1,11 @@
 """``flask authx revoke``, ``blocklist`` and ``prune``: revocations from the command line.
 
-Exit codes: 0 when it is done, 1 when it can't be done as asked, 2 for a wrong command line, 3 when
-the store fails and it may help to try again.
+Exit codes: 0 if the command succeeded, 1 if the request or the configuration is at fault, 2 for a
+wrong command line, 3 if a store fails and a later attempt may succeed.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,51 +19,66 @@ from flask_authx.sessions.revocations import Revocations
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.stores.blocklist import Kind
 
-from .group import as_json_option, authx, chosen, failures, name_option, shared, user
+from .group import (
+    as_json_option,
+    authx,
+    echo_json,
+    name_option,
+    reported_errors,
+    require_shared_store,
+    selected_state,
+    system_actor,
+)
 
-#: The spans in which entries expire, and the seconds from now at which each ends.
-SPANS = (("expired", 0), ("in 1 hour", 3600), ("in 1 day", 86400), ("in 7 days", 604800))
-LATER = "later"
+#: Columns for the time until entries expire, with the upper limit in seconds from now.
+_LIMITS = {"expired": 0, "in 1 hour": 3600, "in 1 day": 86400, "in 7 days": 604800}
+_COLUMNS = (*_LIMITS, "later")
 
 
 @authx.command("revoke")
-@click.option("--token-stdin", is_flag=True, help="A token, which is read from standard input.")
-@click.option("--session", metavar="SID", help="A login: all its tokens.")
-@click.option("--subject", metavar="UID", help="A user: all logins that have begun so far.")
-@click.option("--keep", metavar="SID", help="With --subject: a login that goes on.")
-@click.option("--reason", metavar="TEXT", help="Why, for signals and the audit trail.")
+@click.option("--token-stdin", is_flag=True, help="A token, read from the standard input.")
+@click.option("--session", metavar="SID", help="A session: all its tokens.")
+@click.option("--subject", metavar="UID", help="A user: all sessions that have begun so far.")
+@click.option("--keep", metavar="SID", help="With --subject: a session that is not revoked.")
+@click.option("--reason", metavar="TEXT", help="The reason, for signals and the audit trail.")
 @name_option
-def revoke(*, name: str | None, reason: str | None, **what: Any) -> None:
-    """Revoke a token, a login or all logins of a user.
+def revoke(*, name: str | None, reason: str | None, **target: Any) -> None:
+    """Revoke a token, a session or all sessions of a user.
 
-    When this ends with 0, no process accepts them any more. A token comes from the standard input,
-    since all users of a machine can read the arguments of its programs. Ends with 1 if it can't be
-    done as asked, and with 3 if the store fails.
+    If the exit code is 0, every process refuses the tokens from now on. A token is read from the
+    standard input, since all users of a machine can see the arguments of its processes. The exit
+    code is 1 if the request or the configuration is at fault, and 3 if the store fails.
     """
-    session, subject, keep = what["session"], what["subject"], what["keep"]
-    if [bool(what["token_stdin"]), session is not None, subject is not None].count(True) != 1:
+    session, subject, keep = target["session"], target["subject"], target["keep"]
+    if [target["token_stdin"], session is not None, subject is not None].count(True) != 1:
         raise click.UsageError("Give one of --token-stdin, --session and --subject.")
     if keep is not None and subject is None:
-        raise click.UsageError("--keep goes with --subject.")
-    state = shared(chosen(name))
-    actor = f"cli:{user()}"
-    with failures():
+        raise click.UsageError("--keep requires --subject.")
+    state = selected_state(name)
+    require_shared_store(state)
+    actor = system_actor()
+    with reported_errors():
         if session is not None:
             revoke_session(state, session, reason, actor=actor)
-            click.echo(f"Revoked the login {session}.")
+            click.echo(f"Revoked the session {session}.")
         elif subject is not None:
             revoke_subject(state, subject, keep, reason, actor=actor)
-            kept = "" if keep is None else f", but for the login {keep}"
-            click.echo(f"Revoked all logins of {subject} that have begun so far{kept}.")
+            click.echo(subject_revoked_message(subject, keep))
         else:
             _revoke_token(state, sys.stdin.read().strip(), reason, actor)
+
+
+def subject_revoked_message(subject: str, keep: str | None) -> str:
+    """What to print when all sessions of a user have been revoked, but for one that is kept."""
+    exception = "" if keep is None else f", except the session {keep}"
+    return f"Revoked all sessions of {subject} that have begun so far{exception}."
 
 
 def _revoke_token(state: AppState, raw: str, reason: str | None, actor: str) -> None:
     try:
         token = state.verifier.decode(raw)
     except TokenExpiredError:
-        click.echo("The token has expired by itself: there was nothing to revoke.")
+        click.echo("The token has already expired: there was nothing to revoke.")
         return
     revoke_token(state, token, reason, actor=actor)
     click.echo(f"Revoked the {token.type} token {token.jti} of {token.sub}.")
@@ -76,67 +90,78 @@ def _revoke_token(state: AppState, raw: str, reason: str | None, actor: str) -> 
 def blocklist(*, as_json: bool, name: str | None) -> None:
     """Count revocations, by kind and by expiry.
 
-    Looks at all of them, so it may take a while. Ends with 1 if there is no store, and with 3 if it
-    fails.
+    Reads all entries, which may take a while. The exit code is 1 if there is no store, and 3 if the
+    store fails.
     """
-    with failures():
-        revocations = shared(chosen(name)).require_revocations()
+    state = selected_state(name)
+    require_shared_store(state)
+    with reported_errors():
+        revocations = state.require_revocations()
         now = revocations.now()
-        bounds = [now + seconds for _, seconds in SPANS]
-        counts = revocations.inspect_store(revocations.store.count, bounds)
+        limits = [now + seconds for seconds in _LIMITS.values()]
+        counts = revocations.inspect_store(revocations.store.count, limits)
     if as_json:
-        spans = [span for span, _ in SPANS]
-        plain = {kind.value: dict(zip([*spans, LATER], counts[kind], strict=True)) for kind in Kind}
-        click.echo(json.dumps({"at": now, "counts": plain}, indent=2))
+        by_kind = {kind.value: dict(zip(_COLUMNS, counts[kind], strict=True)) for kind in Kind}
+        echo_json({"at": now, "counts": by_kind})
         return
     for line in table(counts):
         click.echo(line)
 
 
 def table(counts: Mapping[Kind, Sequence[int]]) -> Iterator[str]:
-    """The lines of a table: a row for each kind and one for their sums."""
-    head = ["", *(span for span, _ in SPANS), LATER, "all"]
-    body = [(kind.value, [*counts[kind], sum(counts[kind])]) for kind in Kind]
-    sums = [sum(column) for column in zip(*(numbers for _, numbers in body), strict=True)]
-    yield f"{head[0]:8}" + "".join(f"{one:>12}" for one in head[1:])
-    for kind, numbers in [*body, ("all", sums)]:
-        yield f"{kind:8}" + "".join(f"{number:>12,}" for number in numbers)
+    """The lines of a table: a row for each kind and one for the sums."""
+    rows = {kind.value: counts[kind] for kind in Kind}
+    rows["all"] = [sum(column) for column in zip(*rows.values(), strict=True)]
+    yield _row("", [*_COLUMNS, "all"])
+    for label, numbers in rows.items():
+        yield _row(label, [f"{number:,}" for number in (*numbers, sum(numbers))])
+
+
+def _row(label: str, cells: Sequence[str]) -> str:
+    return f"{label:8}" + "".join(f"{cell:>12}" for cell in cells)
 
 
 @authx.command("prune")
 @name_option
 def prune(*, name: str | None) -> None:
-    """Remove expired revocations, expired logins and old audit records.
+    """Remove expired revocations, expired sessions and old audit records.
 
-    Works in small batches, beside traffic. Ends with 1 if there is nothing to prune in, and with 3
-    if a store fails.
+    Works in small batches, while the app serves. The exit code is 1 if there is no store to prune,
+    and 3 if a store fails.
     """
-    state = chosen(name)
+    state = selected_state(name)
     if state.trail is None:
-        shared(state)
-    with failures():
+        # With an audit trail, old records can be removed even if the stores are in memory.
+        require_shared_store(state)
+    with reported_errors():
         revocations = state.require_revocations()
-        for what, kept in (("revocations", revocations), ("logins", state.sessions)):
-            if kept is None or kept.store.per_process:
-                continue
-            if getattr(kept.store, "prunes_itself", False):
-                click.echo(f"Redis removes expired {what} by itself.")
-            else:
-                click.echo(f"Removed {_prune(kept):,} expired {what}.")
+        _prune("revocations", revocations)
+        if state.sessions is not None:
+            _prune("sessions", state.sessions)
         if state.trail is not None and state.settings.audit is not None:
             before = revocations.now() - state.settings.audit
             records = state.trail.prune(state.name, before)
             click.echo(f"Removed {records:,} old audit records.")
 
 
-def _prune(kept: Revocations | Sessions) -> int:
-    total, done = 0, 0
+def _prune(noun: str, stored: Revocations | Sessions) -> None:
+    if stored.store.per_process:
+        return
+    if getattr(stored.store, "prunes_itself", False):
+        click.echo(f"Redis removes expired {noun} by itself.")
+    else:
+        click.echo(f"Removed {_remove_expired(stored):,} expired {noun}.")
+
+
+def _remove_expired(stored: Revocations | Sessions) -> int:
     if not sys.stderr.isatty():
-        # Nobody looks.
-        return sum(batch.removed for batch in kept.prune())
+        # Without a terminal, as in a cron job, a progress bar would only fill logs.
+        return sum(batch.removed for batch in stored.prune())
+    total, done = 0, 0
     with click.progressbar(length=1000, label="Pruning", file=sys.stderr) as bar:
-        for batch in kept.prune():
+        for batch in stored.prune():
             total += batch.removed
-            bar.update(max(0, int(batch.share * 1000) - done))
-            done = max(done, int(batch.share * 1000))
+            position = int(batch.share * 1000)
+            bar.update(max(0, position - done))
+            done = max(done, position)
     return total
