@@ -57,7 +57,7 @@ def test_a_command_refuses_logins_that_no_server_shares(arguments: list[str]) ->
 
 def test_several_processes_with_logins_of_their_own_are_warned() -> None:
     app, _ = app_with(SpyStore(), MemorySessions())
-    with pytest.warns(RuntimeWarning, match="JWT_SESSIONS keeps logins in the memory of each"):
+    with pytest.warns(RuntimeWarning, match="JWT_SESSIONS keeps sessions in the memory of each"):
         app.test_client().get("/", environ_overrides={"wsgi.multiprocess": True})
 
 
