@@ -183,4 +183,4 @@ def test_that_it_answers_again_is_logged_once(
     caplog.clear()
     for _ in range(3):
         breaker.call(store)
-    assert [one.getMessage() for one in caplog.records] == ["the store answers again"]
+    assert [one.getMessage() for one in caplog.records] == ["the store is available again"]

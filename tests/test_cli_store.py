@@ -219,7 +219,7 @@ def test_doctor_warns_of_accept_mode() -> None:
 def test_doctor_warns_of_stores_in_memory() -> None:
     app, _ = make_app(BLOCKLIST="memory://")
     assert found(app) == {PROXY, ("warning", "JWT_BLOCKLIST")}
-    assert "restart forgets them" in " ".join(doctor(app).stdout.split())
+    assert "restart loses them" in " ".join(doctor(app).stdout.split())
     assert found(app, debug=True) == {PROXY, ("hint", "JWT_BLOCKLIST")}
     app = Flask("tests", static_folder=None)
     app.config.from_mapping(

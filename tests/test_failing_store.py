@@ -99,7 +99,7 @@ def test_a_store_that_failed_is_left_alone_and_asked_again_later(
         assert time.monotonic() - began < 30
         time.sleep(0.05)
     assert works(app, token)
-    assert said(caplog)[-1] == "the store of revocations answers again"
+    assert said(caplog)[-1] == "the store of revocations is available again"
 
 
 def test_a_revocation_is_not_lost_when_only_the_pruning_after_it_fails() -> None:

@@ -152,7 +152,7 @@ def test_who_began_before_a_failure_does_not_end_the_pause(
     assert len(said(caplog)) == 1
     clock.advance(1)
     breaker.call(asked.append, 1)
-    assert said(caplog)[1:] == ["the store answers again"]
+    assert said(caplog)[1:] == ["the store is available again"]
 
 
 # In memory

@@ -1,5 +1,5 @@
-"""Where revocations and sessions are kept, and what each store can promise.
+"""The stores of revocations and sessions, and what each of them can guarantee.
 
-``base``, ``blocklist`` and ``session_store`` say what a store holds and must be able to do. None
-knows Flask, a request or a token: they are given keys, times and entries.
+``base``, ``blocklist`` and ``session_store`` define what a store holds and must be able to do.
+Stores import neither Flask nor the request nor the token: they take keys, times and entries.
 """

@@ -1,4 +1,4 @@
-"""What all stores have in common: how they fail, what they say of themselves, their limits."""
+"""What all stores share: errors, limits, and the values that describe their state."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from dataclasses import dataclass
 
 #: Seconds within which a connection to a server must be open, unless a store's timeout is longer.
 CONNECT_TIMEOUT = 1.5
-#: Seconds after which a connection is given up: its server's name may lead to another one by now,
-#: and the old one may answer as if nothing had happened.
+#: Seconds after which a connection is replaced: after a fail-over the server's name may lead to
+#: another server, while the old one still accepts commands.
 MAX_AGE = 60.0
 #: Connections that a store holds open.
 MAX_CONNECTIONS = 5
 
 
 class StoreError(Exception):
-    """A store can't answer now."""
+    """A store is unavailable."""
 
 
 class StoreBusyError(StoreError):
-    """A store can't answer in time since others use it; it has not failed."""
+    """A store is too busy to complete this call in time; it has not failed."""
 
 
 class UncommittedWritesError(RuntimeError):
-    """The app's own uncommitted writes stand in the way: the program is wrong, not the store."""
+    """The app's own uncommitted writes block the store: a programming error, not a failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How far a prune has come.
+    """The progress of a prune.
 
-    :param removed: the entries that the last batch has removed.
-    :param share: how much has been looked through, from 0 to 1.
+    :param removed: the number of entries that the last batch has removed.
+    :param share: how much of the store has been searched, from 0 to 1.
     """
 
     removed: int
@@ -39,9 +39,9 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """How a store could lose or miss a revocation, and what to do about it.
+    """How a store could lose or miss a revocation, and how to fix it.
 
-    :param fatal: whether nothing works before that is done.
+    :param fatal: whether the store is unusable until it is fixed.
     """
 
     problem: str

@@ -1,7 +1,7 @@
-"""What a store of revocations holds, what it must be able to do, and how it fails.
+"""The protocol of a store of revocations, and the values that it stores.
 
-An entry refuses tokens up to a cut-off. That of one token or one login is over all of them; that
-of a subject ends the logins up to a moment, but for one that may be kept.
+An entry revokes tokens up to a cutoff. The entry of a token or a session revokes all of it; the
+entry of a subject revokes the sessions that began up to a moment, except one that may be kept.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Protocol
 
 from .base import Pruned, Risk
 
-#: Later than any login: beyond the last second that a claim may name.
+#: Later than any session can begin: greater than the latest second that a claim may name.
 FOREVER = 2**53
 
 
 class Kind(StrEnum):
-    """What is revoked by an entry."""
+    """What an entry revokes."""
 
     TOKEN = "token"
     SESSION = "session"
@@ -27,12 +27,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cutoff:
-    """Which logins are over: all that began at ``until`` or before, but for a kept one.
+    """Which sessions are revoked: all that began at ``until`` or before, except a kept one.
 
     :param until: whole seconds since 1970-01-01 UTC.
-    :param keep: the key of the login that goes on.
-    :param keep_after: the kept login must have begun after this, or an earlier cut-off has ended
-        it already.
+    :param keep: the key of the session that stays valid.
+    :param keep_after: the kept session must have begun after this moment; otherwise an earlier
+        cutoff has revoked it already.
     """
 
     until: int = FOREVER
@@ -40,7 +40,7 @@ class Cutoff:
     keep_after: int = -1
 
     def covers(self, auth_time: int, session: bytes) -> bool:
-        """Whether a login is over.
+        """Whether a session is revoked.
 
         :param auth_time: when it began.
         :param session: the key of its ``sid``.
@@ -50,10 +50,10 @@ class Cutoff:
         return session != self.keep or auth_time <= self.keep_after
 
     def then(self, later: Cutoff) -> Cutoff:
-        """Both in force: which logins are over by one or the other.
+        """The cutoff that revokes what this one or a later one revokes.
 
-        Whoever was refused stays so. The moment moves on by a second at least, since a login that
-        was opened after the first cut-off may have been dated to the second after it.
+        A session that was revoked stays revoked. ``until`` grows by at least a second, since a
+        session that began after the first cutoff may have been dated to the second after it.
         """
         return Cutoff(
             max(later.until, min(self.until + 1, FOREVER)),
@@ -62,7 +62,7 @@ class Cutoff:
         )
 
 
-#: The cut-off of a token's or a login's entry.
+#: The cutoff of the entry of a token or a session.
 ALL = Cutoff()
 
 
@@ -70,9 +70,9 @@ ALL = Cutoff()
 class Entry:
     """A revocation.
 
-    :param key: 16 bytes: which token, login or subject.
-    :param expires: when nothing that the entry refuses can be alive any more, in whole seconds
-        since 1970-01-01 UTC.
+    :param key: 16 bytes: the token, session or subject that is revoked.
+    :param expires: when everything that the entry revokes has expired, in whole seconds since
+        1970-01-01 UTC.
     """
 
     key: bytes
@@ -81,10 +81,10 @@ class Entry:
     cutoff: Cutoff = ALL
 
     def then(self, later: Entry) -> Entry:
-        """Both in force: what every store makes of a second entry under the same key.
+        """The entry that every store keeps when a later one is added under the same key.
 
-        The later expiry counts, and it moves on with the moment of the cut-off: what is refused a
-        second more may live a second more.
+        The later expiry counts. It grows with the cutoff: tokens that were issued a second later
+        may live a second longer.
         """
         moved = self.cutoff.until + 1 > later.cutoff.until and self.cutoff.until < FOREVER
         return Entry(
@@ -97,13 +97,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What was revoked.
+    """A record of the audit trail: what was revoked.
 
     :param at: whole seconds since 1970-01-01 UTC.
     :param instance: the name of the ``AuthX`` object.
-    :param actor: the subject of the token with which it was asked for, if there was one.
+    :param actor: the subject of the token that the request carried; ``None`` if there was none.
     :param value: the jti, sid or sub.
-    :param keep: the sid that a revocation of all others kept.
+    :param keep: the sid of the session that a revocation of all others kept.
     """
 
     at: int
@@ -116,51 +116,53 @@ class Record:
 
 
 class Blocklist(Protocol):
-    """A store of revocations. An app may bring its own.
+    """A store of revocations. An app may provide its own.
 
-    A method may raise whatever it likes: then the store counts as failed, is left alone for a
-    second, and requests are answered with a 503. Each call must end in bounded time.
+    A method may raise any exception. The store then counts as failed: it is not called for a
+    second, and requests get a 503 response. Each call must return within a bounded time.
     """
 
     @property
     def per_process(self) -> bool:
-        """Whether other processes don't see what is added here."""
+        """Whether entries are visible only in the process that added them."""
         ...
 
     def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
-        """The cut-offs of the entries under these keys, one to three, in any order.
+        """The cutoffs of the entries under these keys, one to three, in any order.
 
-        One round trip. An entry may be found after it has expired, never before it was added.
+        One round trip. An entry may still be found after it has expired, but never before it was
+        added.
         """
         ...
 
     def add(self, entry: Entry, /) -> None:
-        """Add an entry; when this returns, every process finds it and, if the store can, it lasts.
+        """Add an entry. When this returns, every process finds it, and it is durable if possible.
 
-        If there is one under that key, :meth:`Entry.then` says what becomes of both.
+        If an entry exists under that key, the result of :meth:`Entry.then` replaces it.
         """
         ...
 
     def sweep(self, before: int, limit: int, /) -> int:
         """Remove some of the entries that expired before a moment.
 
-        :param limit: how many entries may be looked at.
-        :returns: how many were removed.
+        :param limit: the maximum number of entries to examine.
+        :returns: the number of entries removed.
         """
         ...
 
     def prune(self, before: int, /) -> Iterator[Pruned]:
-        """Remove all entries that expired before a moment, in batches, beside traffic."""
+        """Remove all entries that expired before a moment, in batches, while requests go on."""
         ...
 
     def count(self, bounds: Sequence[int], /) -> Mapping[Kind, Sequence[int]]:
-        """How many entries of each kind expire before the first bound, before the next, and so on.
+        """The number of entries of each kind that expire before each bound.
 
-        :param bounds: moments, the earliest first.
-        :returns: one number more than there are bounds: the last is of those that expire later.
+        :param bounds: moments, in ascending order.
+        :returns: for each kind the number of entries that expire before the first bound, from
+            there to the second, and so on; the last number counts those that expire later.
         """
         ...
 
     def risks(self) -> Iterator[Risk]:
-        """How it could lose or miss a revocation, as it is set up now."""
+        """How the store could lose or miss a revocation in its current configuration."""
         ...

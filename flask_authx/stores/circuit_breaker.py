@@ -1,6 +1,6 @@
-"""A store that has failed is left alone for a moment.
+"""Circuit breaker: a store that has failed is not called for a second.
 
-So its failure costs one wait a second and not one a request.
+A failure then costs one timeout a second and not one for each request.
 """
 
 from __future__ import annotations
@@ -20,78 +20,79 @@ _log = logging.getLogger("flask_authx")
 class CircuitBreaker:
     """Calls a store, unless it failed less than a second ago.
 
-    :param what: what it is that is called, for the log.
-    :param clock: seconds that only ever grow.
-    :param how: what it fails to do, for the log.
+    :param name: what is called, for the log.
+    :param clock: monotonic seconds.
+    :param task: what the calls do, for the log: "to write".
     """
 
-    #: Seconds.
+    #: Seconds without calls after a failure.
     PAUSE = 1.0
 
     def __init__(
-        self, what: str, clock: Callable[[], float] = time.monotonic, *, how: str = ""
+        self, name: str, clock: Callable[[], float] = time.monotonic, *, task: str = ""
     ) -> None:
-        self._what = what
-        self._failed = f"{what} failed {how}".rstrip()
+        self._name = name
+        self._failed = f"{name} failed {task}".rstrip()
         self._clock = clock
-        #: When it may be tried again; 0 while it works. Without a lock: two that try at the same
-        #: moment do no harm.
+        #: When the store may be called again; 0 while it works. There is no lock: two calls at the
+        #: same moment do no harm.
         self._retry_at = 0.0
         self._logged_at = -math.inf
 
     def call(self, work: Callable[..., T], *args: object) -> T:
-        """What the work returns.
+        """Call the work and return its result.
 
-        :raises StoreError: if it fails, or is not tried since it has just failed.
-        :raises UncommittedWritesError: if the app itself stands in its way.
+        :raises StoreError: if it fails, or is not called since it has just failed.
+        :raises UncommittedWritesError: if the app's own uncommitted writes block the store.
         """
-        # Only this call's success would say that it works again; others may have begun before.
-        trying = bool(self._retry_at)
-        if trying:
+        # Only the success of a retry closes the circuit; other calls may have begun before the
+        # failure.
+        retrying = bool(self._retry_at)
+        if retrying:
             now = self._clock()
             if now < self._retry_at:
-                raise StoreError(f"{self._failed} a moment ago")
-            # Whoever comes meanwhile doesn't wait for the outcome of this.
+                raise StoreError(f"{self._failed} less than a second ago")
+            # Concurrent calls fail at once and don't wait for the outcome of this one.
             self._retry_at = now + self.PAUSE
         try:
-            answer = work(*args)
+            result = work(*args)
         except UncommittedWritesError:
             raise
         except StoreBusyError as error:
-            self._note(error)
+            self._log_error(error)
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
+        except Exception as error:  # noqa: BLE001 - a store may raise any exception
             self._retry_at = self._clock() + self.PAUSE
-            self._note(error)
+            self._log_error(error)
         else:
-            if trying:
+            if retrying:
                 self._retry_at = 0.0
-                _log.warning("%s answers again", self._what)
-            return answer
-        # Without a cause: a driver's error may hold a statement's parameters, and it is logged.
+                _log.warning("%s is available again", self._name)
+            return result
+        # Without a cause: a driver's error may contain a statement's parameters, and it is logged.
         raise StoreError(self._failed)
 
-    def _note(self, error: Exception) -> None:
+    def _log_error(self, error: Exception) -> None:
         now = self._clock()
         if now - self._logged_at >= self.PAUSE:
             self._logged_at = now
-            # Drivers add lines of advice; the first says what happened.
-            what = (str(error).strip().splitlines() or [""])[0]
-            _log.error("%s: %s: %s", self._failed, type(error).__name__, what)
+            # Drivers append lines of advice; the first line states the error.
+            message = (str(error).strip().splitlines() or [""])[0]
+            _log.error("%s: %s: %s", self._failed, type(error).__name__, message)
 
 
 class ProtectedStore:
     """A circuit breaker for each kind of call to a store.
 
-    They fail apart from each other: a store that takes no writes can still be queried.
+    They fail independently: a store that refuses writes can still be queried.
 
-    :param what: what is kept in the store, as a plural, for the log.
+    :param what: what the store contains, as a plural, for the log.
     """
 
     def __init__(self, what: str) -> None:
         store = f"the store of {what}"
-        #: Each runs a call and returns its result, or raises :exc:`StoreError`.
+        #: Each calls a function and returns its result, or raises :exc:`StoreError`.
         self.read = CircuitBreaker(store).call
-        self.write = CircuitBreaker(store, how="to write").call
-        self.inspect = CircuitBreaker(store, how="to say how it is set up").call
-        self.prune = CircuitBreaker(store, how="to remove what has expired").call
+        self.write = CircuitBreaker(store, task="to write").call
+        self.inspect = CircuitBreaker(store, task="to report its configuration").call
+        self.prune = CircuitBreaker(store, task="to remove what has expired").call

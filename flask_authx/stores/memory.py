@@ -1,4 +1,4 @@
-"""Stores in the memory of one process: for tests, demos and apps of a single worker."""
+"""Stores in the memory of one process: for tests, demos and apps with a single worker."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .session_store import Session, Visit
 
 
 class MemoryBlocklist:
-    """Keeps revocations in this process. They are gone when it ends, and no other one sees them.
+    """Stores revocations in this process: a restart loses them, and no other process sees them.
 
-    Entries that have expired are removed as others are added. Safe for threads.
+    Adding an entry removes expired ones. Safe for threads.
 
     :param clock: seconds since 1970-01-01 UTC.
     """
@@ -27,51 +27,51 @@ class MemoryBlocklist:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._entries: dict[bytes, Entry] = {}
-        #: When to look at which entry again. An entry that was added twice may stand here twice.
-        self._agenda: list[tuple[int, bytes]] = []
+        #: A heap of keys by expiry. An entry that was added twice may be in it twice.
+        self._schedule: list[tuple[int, bytes]] = []
         self._lock = threading.Lock()
 
     def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
-        """The cut-offs of the entries under these keys."""
+        """The cutoffs of the entries under these keys."""
         entries = self._entries
-        # One look at each: another thread may remove it between two.
+        # Each key is read once: another thread may remove the entry between two reads.
         found = [entries.get(key) for key in keys]
         return [entry.cutoff for entry in found if entry is not None]
 
     def add(self, entry: Entry, /) -> None:
-        """Add an entry, at once for all threads."""
+        """Add an entry. All threads see it at once."""
         with self._lock:
             old = self._entries.get(entry.key)
             if old is not None:
                 entry = old.then(entry)
             self._entries[entry.key] = entry
-            heapq.heappush(self._agenda, (entry.expires, entry.key))
-            self._remove(int(self._clock()), 2)
+            heapq.heappush(self._schedule, (entry.expires, entry.key))
+            self._remove_expired(int(self._clock()), 2)
 
     def sweep(self, before: int, limit: int, /) -> int:
         """Remove some of the entries that expired before a moment."""
         with self._lock:
-            return self._remove(before, limit)
+            return self._remove_expired(before, limit)
 
     def prune(self, before: int, /) -> Iterator[Pruned]:
         """Remove all entries that expired before a moment."""
         with self._lock:
-            removed = self._remove(before, len(self._agenda))
+            removed = self._remove_expired(before, len(self._schedule))
         yield Pruned(removed, 1.0)
 
-    def _remove(self, before: int, limit: int) -> int:
+    def _remove_expired(self, before: int, limit: int) -> int:
         removed = 0
         for _ in range(limit):
-            if not self._agenda or self._agenda[0][0] >= before:
+            if not self._schedule or self._schedule[0][0] >= before:
                 break
-            expires, key = heapq.heappop(self._agenda)
+            expires, key = heapq.heappop(self._schedule)
             if key in self._entries and self._entries[key].expires == expires:
                 del self._entries[key]
                 removed += 1
         return removed
 
     def count(self, bounds: Sequence[int], /) -> Mapping[Kind, Sequence[int]]:
-        """How many entries of each kind expire before which bound."""
+        """The number of entries of each kind that expire before each bound."""
         counts = {kind: [0] * (len(bounds) + 1) for kind in Kind}
         with self._lock:
             for entry in self._entries.values():
@@ -79,18 +79,18 @@ class MemoryBlocklist:
         return counts
 
     def risks(self) -> Iterator[Risk]:
-        """That nothing outlives the process."""
+        """The loss of all entries when the process ends."""
         yield Risk(
-            "revocations are kept in the memory of each process: a restart forgets them, and with "
-            "several workers each knows only its own.",
-            "name a store that lasts, such as sqlalchemy:// or redis://host/0.",
+            "revocations are stored in the memory of each process: a restart loses them, and each "
+            "worker sees only its own.",
+            "use a persistent store, such as sqlalchemy:// or redis://host/0.",
         )
 
 
 class MemorySessions:
-    """Keeps logins in this process. They are gone when it ends, and no other one sees them.
+    """Stores sessions in this process: a restart loses them, and no other process sees them.
 
-    Those that have expired are removed as others are opened. Safe for threads.
+    Opening a session removes expired ones. Safe for threads.
 
     :param clock: seconds since 1970-01-01 UTC.
     """
@@ -100,103 +100,103 @@ class MemorySessions:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._rows: dict[bytes, tuple[bytes, Session]] = {}
-        self._of: dict[bytes, set[bytes]] = {}
-        #: When to look at which row again. One that has been refreshed since is put back.
-        self._agenda: list[tuple[int, bytes]] = []
+        self._keys_of: dict[bytes, set[bytes]] = {}
+        #: A heap of keys by expiry. A row that was refreshed since is put back when it is due.
+        self._schedule: list[tuple[int, bytes]] = []
         self._lock = threading.Lock()
 
     def open(self, key: bytes, subject: bytes, session: Session, /) -> None:
-        """Add a row. One that is there stays as it is."""
+        """Add a row. An existing row stays as it is."""
         with self._lock:
             if key in self._rows:
                 return
             self._rows[key] = (subject, session)
-            self._of.setdefault(subject, set()).add(key)
-            self._note(session.expires, key)
-            self._remove(int(self._clock()), 2)
+            self._keys_of.setdefault(subject, set()).add(key)
+            self._schedule_expiry(session.expires, key)
+            self._remove_expired(int(self._clock()), 2)
 
     def get(self, key: bytes, /) -> Session | None:
         """The row under a key."""
-        found = self._rows.get(key)
-        return None if found is None else found[1]
+        row = self._rows.get(key)
+        return None if row is None else row[1]
 
     def move(self, key: bytes, generation: int, visit: Visit, /) -> bool:
-        """Change a row if it is still of a generation."""
+        """Change a row if it still has this generation."""
         with self._lock:
-            found = self._rows.get(key)
-            if found is None or found[1].generation != generation:
+            row = self._rows.get(key)
+            if row is None or row[1].generation != generation:
                 return False
-            self._rows[key] = (found[0], found[1].after(visit))
-            if visit.expires < found[1].expires:
-                self._note(visit.expires, key)
+            self._rows[key] = (row[0], row[1].after(visit))
+            if visit.expires < row[1].expires:
+                self._schedule_expiry(visit.expires, key)
             return True
 
     def rename(self, key: bytes, name: str | None, /) -> bool:
-        """Give a row a name."""
+        """Set the name of a row."""
         with self._lock:
-            found = self._rows.get(key)
-            if found is None:
+            row = self._rows.get(key)
+            if row is None:
                 return False
-            self._rows[key] = (found[0], replace(found[1], name=name))
+            self._rows[key] = (row[0], replace(row[1], name=name))
             return True
 
     def end(self, key: bytes, /) -> bool:
         """Remove a row."""
         with self._lock:
-            return self._forget(key)
+            return self._remove(key)
 
     def of(self, subject: bytes, /) -> Sequence[Session]:
         """The rows of a subject."""
         with self._lock:
-            return [self._rows[key][1] for key in self._of.get(subject, ())]
+            return [self._rows[key][1] for key in self._keys_of.get(subject, ())]
 
     def sweep(self, before: int, limit: int, /) -> int:
         """Remove some of the rows that expired before a moment."""
         with self._lock:
-            return self._remove(before, limit)
+            return self._remove_expired(before, limit)
 
     def prune(self, before: int, /) -> Iterator[Pruned]:
         """Remove all rows that expired before a moment."""
         with self._lock:
-            removed = self._remove(before, len(self._agenda))
+            removed = self._remove_expired(before, len(self._schedule))
         yield Pruned(removed, 1.0)
 
     def risks(self) -> Iterator[Risk]:
-        """That nothing outlives the process."""
+        """The loss of all sessions when the process ends."""
         yield Risk(
-            "logins are kept in the memory of each process: a restart ends them all, and with "
-            "several workers each knows only its own.",
-            "name a store that lasts, such as sqlalchemy:// or redis://host/0.",
+            "sessions are stored in the memory of each process: a restart ends them all, and each "
+            "worker sees only its own.",
+            "use a persistent store, such as sqlalchemy:// or redis://host/0.",
         )
 
-    def _note(self, expires: int, key: bytes) -> None:
-        heapq.heappush(self._agenda, (expires, key))
-        # Those that were ended before they expired would else stay for weeks.
-        if len(self._agenda) > 2 * len(self._rows) + 100:
-            self._agenda = [(session.expires, key) for key, (_, session) in self._rows.items()]
-            heapq.heapify(self._agenda)
+    def _schedule_expiry(self, expires: int, key: bytes) -> None:
+        heapq.heappush(self._schedule, (expires, key))
+        # Keys of sessions that ended early would otherwise stay scheduled for weeks.
+        if len(self._schedule) > 2 * len(self._rows) + 100:
+            self._schedule = [(session.expires, key) for key, (_, session) in self._rows.items()]
+            heapq.heapify(self._schedule)
 
-    def _remove(self, before: int, limit: int) -> int:
+    def _remove_expired(self, before: int, limit: int) -> int:
         removed = 0
         for _ in range(limit):
-            if not self._agenda or self._agenda[0][0] >= before:
+            if not self._schedule or self._schedule[0][0] >= before:
                 break
-            _, key = heapq.heappop(self._agenda)
-            found = self._rows.get(key)
-            if found is None:
+            _, key = heapq.heappop(self._schedule)
+            row = self._rows.get(key)
+            if row is None:
                 continue
-            if found[1].expires >= before:
-                heapq.heappush(self._agenda, (found[1].expires, key))
+            if row[1].expires >= before:
+                heapq.heappush(self._schedule, (row[1].expires, key))
             else:
-                removed += self._forget(key)
+                removed += self._remove(key)
         return removed
 
-    def _forget(self, key: bytes) -> bool:
-        found = self._rows.pop(key, None)
-        if found is None:
+    def _remove(self, key: bytes) -> bool:
+        row = self._rows.pop(key, None)
+        if row is None:
             return False
-        subject = found[0]
-        self._of[subject].discard(key)
-        if not self._of[subject]:
-            del self._of[subject]
+        subject = row[0]
+        self._keys_of[subject].discard(key)
+        if not self._keys_of[subject]:
+            del self._keys_of[subject]
         return True

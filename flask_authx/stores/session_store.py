@@ -1,7 +1,7 @@
-"""What a store of logins holds, and what it must be able to do.
+"""The protocol of a store of sessions, and the values that it stores.
 
-There is a row for each login that goes on, and none for one that has ended: what ends a login is
-an entry in the store of revocations, and that the row is gone.
+There is one row for each active session and none for a session that has ended. Ending a session
+adds an entry to the store of revocations and removes the row.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from .base import Pruned, Risk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """What a refresh changes in a login's row.
+    """The part of a session's row that a refresh changes.
 
-    :param generation: of the refresh token that is good from now on.
-    :param rotated_at: when the generation before it was given up.
-    :param last_seen: when the login was last refreshed.
-    :param expires: when the login ends unless it is refreshed again.
-    :param user_agent: of the client that did it, if the app keeps that.
-    :param address: of that client, if the app keeps that.
+    :param generation: the generation of the refresh token that is valid from now on.
+    :param rotated_at: when the previous generation was replaced.
+    :param last_seen: when the session was last refreshed.
+    :param expires: when the session expires unless it is refreshed again.
+    :param user_agent: the ``User-Agent`` of the client that refreshed, if the app stores it.
+    :param address: the network address of that client, if the app stores it.
     """
 
     generation: int
@@ -36,14 +36,14 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A login that goes on. Times are whole seconds since 1970-01-01 UTC.
+    """An active session. Times are whole seconds since 1970-01-01 UTC.
 
     :param sid: the claim that its tokens share.
     :param sub: the subject, a user's ``uid`` as a string.
     :param created: when the user logged in: the ``auth_time`` of its tokens.
-    :param ends: when the login ends for good, however often it is refreshed.
-    :param visit: what the last refresh has left, or the log-in.
-    :param name: what its owner calls it.
+    :param ends: when the session ends, however often it is refreshed.
+    :param visit: the state after the last refresh, or after the login.
+    :param name: the name that its user has given it.
     """
 
     sid: str
@@ -55,27 +55,27 @@ class Session:
 
     @property
     def generation(self) -> int:
-        """How many refreshes there have been: what the good refresh token's ``gen`` says."""
+        """The number of refreshes so far: the ``gen`` claim of the valid refresh token."""
         return self.visit.generation
 
     @property
     def last_seen(self) -> int:
-        """When the login was last refreshed, or began."""
+        """When the session was last refreshed, or began."""
         return self.visit.last_seen
 
     @property
     def expires(self) -> int:
-        """When the login ends unless it is refreshed before."""
+        """When the session expires unless it is refreshed before."""
         return self.visit.expires
 
     @property
     def user_agent(self) -> str | None:
-        """The ``User-Agent`` of the last refresh or the log-in, if the app keeps that."""
+        """The ``User-Agent`` of the last refresh or the login, if the app stores it."""
         return self.visit.user_agent
 
     @property
     def address(self) -> str | None:
-        """The network address of the last refresh or the log-in, if the app keeps that."""
+        """The network address of the last refresh or the login, if the app stores it."""
         return self.visit.address
 
     @property
@@ -99,11 +99,11 @@ class Session:
         return datetime.fromtimestamp(self.ends, UTC)
 
     def after(self, visit: Visit) -> Session:
-        """The login after a refresh."""
+        """The session after a refresh."""
         return replace(self, visit=visit)
 
     def to_dict(self) -> dict[str, str | int | None]:
-        """What its owner may see, as JSON: times in seconds since 1970-01-01 UTC."""
+        """What its user may see, as JSON: times in seconds since 1970-01-01 UTC."""
         return {
             "sid": self.sid,
             "name": self.name,
@@ -117,58 +117,58 @@ class Session:
 
 
 class SessionStore(Protocol):
-    """A store of logins. An app may bring its own.
+    """A store of sessions. An app may provide its own.
 
-    Keys are 16 bytes. A method may raise whatever it likes: then the store counts as failed, is
-    left alone for a second, and requests are answered with a 503. Each call must end in bounded
-    time.
-    When a change has returned, every process sees it.
+    Keys are 16 bytes. A method may raise any exception. The store then counts as failed: it is not
+    called for a second, and requests get a 503 response. Each call must return within a bounded
+    time. When a change has returned, every process sees it.
     """
 
     @property
     def per_process(self) -> bool:
-        """Whether other processes don't see what is kept here."""
+        """Whether rows are visible only in the process that added them."""
         ...
 
     def open(self, key: bytes, subject: bytes, session: Session, /) -> None:
-        """Add a row under a key that is new, and make :meth:`of` find it by its subject."""
+        """Add a row under a new key, and make :meth:`of` find it by its subject."""
         ...
 
     def get(self, key: bytes, /) -> Session | None:
-        """The row under a key. One that has expired may be found or not."""
+        """The row under a key. It may be missing once it has expired."""
         ...
 
     def move(self, key: bytes, generation: int, visit: Visit, /) -> bool:
-        """Change a row if it is still of a generation, in one step.
+        """Change a row if it still has this generation, as one atomic step (compare-and-set).
 
-        :returns: whether it was. Of several who try at once for a new generation, one is told so.
+        :returns: whether the row was changed. Of several concurrent calls for the same generation
+            only one returns ``True``.
         """
         ...
 
     def rename(self, key: bytes, name: str | None, /) -> bool:
-        """Give a row a name, and say whether there is such a row."""
+        """Set the name of a row, and return whether the row exists."""
         ...
 
     def end(self, key: bytes, /) -> bool:
-        """Remove a row, and say whether it was this call that did."""
+        """Remove a row, and return whether this call removed it."""
         ...
 
     def of(self, subject: bytes, /) -> Sequence[Session]:
-        """The rows of a subject, in any order. Those that have expired may be among them."""
+        """The rows of a subject, in any order. Expired ones may be included."""
         ...
 
     def sweep(self, before: int, limit: int, /) -> int:
         """Remove some of the rows that expired before a moment.
 
-        :param limit: how many rows may be looked at.
-        :returns: how many were removed.
+        :param limit: the maximum number of rows to examine.
+        :returns: the number of rows removed.
         """
         ...
 
     def prune(self, before: int, /) -> Iterator[Pruned]:
-        """Remove all rows that expired before a moment, in batches, beside traffic."""
+        """Remove all rows that expired before a moment, in batches, while requests go on."""
         ...
 
     def risks(self) -> Iterator[Risk]:
-        """How it could lose a login, as it is set up now."""
+        """How the store could lose a session in its current configuration."""
         ...
