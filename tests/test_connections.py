@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from flask_authx.stores.base import StoreBusyError, StoreError
 from flask_authx.stores.circuit_breaker import CircuitBreaker
-from flask_authx.stores.sql.connections import Connections, Held
+from flask_authx.stores.sql.connections import Connections, StoreConnection
 
 
 class Stop(BaseException):
@@ -57,18 +57,18 @@ def engine(opened: Opened) -> sa.Engine:
     return sa.create_engine(f"sqlite:///{opened.file}", creator=opened)
 
 
-def number(held: Held) -> int:
-    [(found,)] = held.fetch("SELECT 42", ())
+def number(connection: StoreConnection) -> int:
+    [(found,)] = connection.fetch("SELECT 42", ())
     return int(found)
 
 
-def doing(statement: str) -> Callable[[Held], object]:
-    return lambda held: held.connection.exec_driver_sql(statement)
+def doing(statement: str) -> Callable[[StoreConnection], object]:
+    return lambda connection: connection.sqlalchemy.exec_driver_sql(statement)
 
 
-def raising(error: BaseException) -> Callable[[Held], object]:
-    def work(held: Held) -> object:
-        number(held)
+def raising(error: BaseException) -> Callable[[StoreConnection], object]:
+    def work(connection: StoreConnection) -> object:
+        number(connection)
         raise error
 
     return work
@@ -79,7 +79,7 @@ def in_use(connections: Connections) -> Generator[None]:
     """Another thread is at work on a connection."""
     started, ended = threading.Event(), threading.Event()
 
-    def work(held: Held) -> bool:
+    def work(connection: StoreConnection) -> bool:
         started.set()
         return ended.wait(30)
 
@@ -110,9 +110,9 @@ def test_each_statement_is_committed(engine: sa.Engine, opened: Opened) -> None:
 def test_there_are_never_more_than_may_be(engine: sa.Engine, opened: Opened) -> None:
     connections = Connections(engine, 30, size=3)
 
-    def slow(held: Held) -> int:
+    def slow(connection: StoreConnection) -> int:
         time.sleep(0.005)
-        return number(held)
+        return number(connection)
 
     with ThreadPoolExecutor(12) as pool:
         assert [*pool.map(connections.run, [slow] * 60)] == [42] * 60
@@ -144,7 +144,7 @@ def test_a_lock_that_is_not_given_up_is_no_failure_either(
     with contextlib.closing(sqlite3.connect(opened.file, isolation_level=None)) as other:
         other.execute("CREATE TABLE t (x)")
         if is_open:
-            connections.run(lambda held: held.fetch("SELECT x FROM t", ()))
+            connections.run(lambda connection: connection.fetch("SELECT x FROM t", ()))
         other.execute("BEGIN EXCLUSIVE")
         write = doing("INSERT INTO t VALUES (1)")
 
@@ -165,7 +165,9 @@ def test_an_error_of_the_database_leaves_the_connection_in_use(
     connections, query = Connections(engine, 5), "SELECT x FROM nowhere"
     for _ in range(3):
         with pytest.raises(OperationalError):
-            connections.run((lambda held: held.fetch(query, ())) if fetch else doing(query))
+            connections.run(
+                (lambda connection: connection.fetch(query, ())) if fetch else doing(query)
+            )
     assert connections.run(number) == 42
     assert len(opened.made) == 1
 
@@ -173,7 +175,9 @@ def test_an_error_of_the_database_leaves_the_connection_in_use(
 def test_an_error_does_not_show_what_was_asked_for(engine: sa.Engine) -> None:
     connections = Connections(engine, 5)
     with pytest.raises(OperationalError) as caught:
-        connections.run(lambda held: held.fetch("SELECT x FROM nowhere WHERE x = ?", ("secret",)))
+        connections.run(
+            lambda connection: connection.fetch("SELECT x FROM nowhere WHERE x = ?", ("secret",))
+        )
     assert "secret" not in str(caught.value)
 
 
@@ -224,7 +228,7 @@ def test_the_apps_pool_is_neither_used_nor_touched(engine: sa.Engine, opened: Op
 
 def test_maintenance_has_a_connection_of_its_own(engine: sa.Engine, opened: Opened) -> None:
     connections = Connections(engine, 0.05, size=1)
-    with in_use(connections), connections.long() as run:
+    with in_use(connections), connections.maintenance() as run:
         assert [run(number), run(number)] == [42, 42]
         assert len(opened.made) == 2
     assert opened.open() == opened.made[:1]
@@ -232,7 +236,7 @@ def test_maintenance_has_a_connection_of_its_own(engine: sa.Engine, opened: Open
 
 def test_maintenance_that_fails_closes_its_connection(engine: sa.Engine, opened: Opened) -> None:
     connections = Connections(engine, 5)
-    with pytest.raises(Stop), connections.long() as run:
+    with pytest.raises(Stop), connections.maintenance() as run:
         run(raising(Stop()))
     assert opened.open() == []
 
@@ -243,8 +247,8 @@ def test_what_is_in_memory_stays_there_whatever_happens() -> None:
     connections.run(doing("CREATE TABLE t (x)"))
     connections.run(doing("INSERT INTO t VALUES (1)"))
 
-    def rows(held: Held) -> list[int]:
-        return [row[0] for row in held.fetch("SELECT x FROM t", ())]
+    def rows(connection: StoreConnection) -> list[int]:
+        return [row[0] for row in connection.fetch("SELECT x FROM t", ())]
 
     for error in (Stop(), KeyboardInterrupt(), ValueError()):
         with pytest.raises(type(error)):
@@ -252,7 +256,7 @@ def test_what_is_in_memory_stays_there_whatever_happens() -> None:
         assert connections.run(rows) == [1]
     connections.close()
     assert connections.run(rows) == [1]
-    with connections.long() as run:
+    with connections.maintenance() as run:
         assert run(rows) == [1]
     with ThreadPoolExecutor(4) as pool:
         assert [*pool.map(connections.run, [rows] * 20)] == [[1]] * 20

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from flask_authx import Entry, Kind
 from flask_authx.stores.sql import connections as module
-from flask_authx.stores.sql.connections import Connections, Held
+from flask_authx.stores.sql.connections import Connections, StoreConnection
 
 from .databases import database_url
 from .test_connections import number
@@ -57,8 +57,8 @@ def test_a_connection_is_not_asked_for_ever(
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(leads_to, check_same_thread=False)
 
-    def asked(held: Held) -> int:
-        [(found,)] = held.fetch("SELECT x FROM t", ())
+    def asked(connection: StoreConnection) -> int:
+        [(found,)] = connection.fetch("SELECT x FROM t", ())
         return int(found)
 
     if kind == "sqlite":
@@ -67,8 +67,12 @@ def test_a_connection_is_not_asked_for_ever(
         engine = sa.create_engine("sqlite://")
     connections = Connections(engine, 5)
     if kind == "sqlite-memory":
-        connections.run(lambda held: held.connection.exec_driver_sql("CREATE TABLE t (x)"))
-        connections.run(lambda held: held.connection.exec_driver_sql("INSERT INTO t VALUES (0)"))
+        connections.run(
+            lambda connection: connection.sqlalchemy.exec_driver_sql("CREATE TABLE t (x)")
+        )
+        connections.run(
+            lambda connection: connection.sqlalchemy.exec_driver_sql("INSERT INTO t VALUES (0)")
+        )
     assert connections.run(asked) == 0
     leads_to = files[1]
     assert connections.run(asked) == 0
@@ -85,10 +89,10 @@ def test_an_answer_that_came_as_the_line_was_cut_breaks_no_later_call(
         connections = Connections(engine, 0.5)
         assert connections.run(number) == 42
 
-        def late(held: Held) -> int:
-            answer = number(held)
+        def late(connection: StoreConnection) -> int:
+            answer = number(connection)
             deadline = time.monotonic() + 60
-            while held.leash is None or not held.leash.cut:
+            while not connection.timed_out:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             return answer
@@ -161,10 +165,10 @@ def test_connections_that_are_tied_to_their_threads_are_waited_for(tmp_path: Pat
     connections = Connections(engine, 30, size=1)
     numbers = itertools.count()
 
-    def slow(held: Held) -> int:
+    def slow(connection: StoreConnection) -> int:
         time.sleep(0.005)
         next(numbers)
-        return number(held)
+        return number(connection)
 
     with ThreadPoolExecutor(6) as pool:
         assert [*pool.map(connections.run, [slow] * 60)] == [42] * 60

@@ -23,7 +23,7 @@ SOON = 10.0
 class Impatient(DeadlineThread):
     """Goes to sleep after a moment without a call, and not after ten seconds."""
 
-    _PATIENCE = 0.05
+    _IDLE_TIMEOUT = 0.05
 
 
 class Switching(Deadline):
@@ -37,9 +37,9 @@ class Switching(Deadline):
         found = super().idle
         if found and self.call is None:
             # Another thread runs here.
-            self.call = self.held(time.monotonic())
+            self.call = self.until(time.monotonic())
             self.call.__enter__()
-            self.watch.wake()
+            self.watch.ensure_running()
         return found
 
 
@@ -53,7 +53,7 @@ def pair() -> Iterator[Pair]:
 
 
 def watching() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name == "authx-watch"}
+    return {thread for thread in threading.enumerate() if thread.name == "authx-deadlines"}
 
 
 def ends(thread: threading.Thread) -> None:
@@ -61,22 +61,22 @@ def ends(thread: threading.Thread) -> None:
     assert not thread.is_alive()
 
 
-def waits_until_cut(watch: DeadlineThread, leash: Deadline, pair: Pair) -> None:
+def waits_until_cut(watch: DeadlineThread, deadline: Deadline, pair: Pair) -> None:
     """Call, and wait for an answer that never comes."""
-    with leash.held(time.monotonic()):
-        watch.wake()
+    with deadline.until(time.monotonic()):
+        watch.ensure_running()
         assert pair[0].recv(1) == b""
-    assert leash.cut
+    assert deadline.expired
 
 
 def test_a_watch_ends_without_calls_and_is_woken_by_the_next(pair: Pair) -> None:
     before = watching()
-    watch, leash = Impatient(0.01), Deadline(pair[0].fileno())
-    watch.add(leash)
-    watch.wake()
+    watch, deadline = Impatient(0.01), Deadline(pair[0].fileno())
+    watch.add(deadline)
+    watch.ensure_running()
     [first] = watching() - before
     ends(first)
-    waits_until_cut(watch, leash, pair)
+    waits_until_cut(watch, deadline, pair)
     for thread in watching() - before:
         ends(thread)
 
@@ -84,14 +84,14 @@ def test_a_watch_ends_without_calls_and_is_woken_by_the_next(pair: Pair) -> None
 def test_a_call_that_begins_as_the_watch_falls_asleep_is_ended(pair: Pair) -> None:
     before = watching()
     # Its patience is over at the first look.
-    watch, leash = Impatient(0.1), Switching(pair[0].fileno())
-    leash.watch = watch
-    watch.add(leash)
-    watch.wake()
+    watch, deadline = Impatient(0.1), Switching(pair[0].fileno())
+    deadline.watch = watch
+    watch.add(deadline)
+    watch.ensure_running()
     assert pair[0].recv(1) == b""
-    assert leash.call is not None
-    assert leash.cut
-    leash.call.__exit__(None, None, None)
+    assert deadline.call is not None
+    assert deadline.expired
+    deadline.call.__exit__(None, None, None)
     for thread in watching() - before:
         ends(thread)
 
@@ -99,8 +99,8 @@ def test_a_call_that_begins_as_the_watch_falls_asleep_is_ended(pair: Pair) -> No
 def test_a_thread_that_could_not_be_had_once_is_had_the_next_time(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch, leash = DeadlineThread(0.01), Deadline(pair[0].fileno())
-    watch.add(leash)
+    watch, deadline = DeadlineThread(0.01), Deadline(pair[0].fileno())
+    watch.add(deadline)
 
     def start(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -108,9 +108,12 @@ def test_a_thread_that_could_not_be_had_once_is_had_the_next_time(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
         for _ in range(2):
-            with pytest.raises(RuntimeError, match="new thread"), leash.held(time.monotonic() + 99):
-                watch.wake()
-    waits_until_cut(watch, leash, pair)
+            with (
+                pytest.raises(RuntimeError, match="new thread"),
+                deadline.until(time.monotonic() + 99),
+            ):
+                watch.ensure_running()
+    waits_until_cut(watch, deadline, pair)
 
 
 @contextlib.contextmanager
@@ -126,12 +129,12 @@ def no_descriptors() -> Generator[None]:
 
 def test_a_call_is_ended_where_no_descriptor_is_left(pair: Pair) -> None:
     """Servers that hang are what uses them up."""
-    leash = Deadline(pair[0].fileno())
-    with leash.held(0.0):
+    deadline = Deadline(pair[0].fileno())
+    with deadline.until(0.0):
         with no_descriptors():
             with pytest.raises(OSError, match="open files"):
                 os.dup(pair[0].fileno())
-            leash.cut_off(1.0)
-        assert leash.cut
+            deadline.enforce(1.0)
+        assert deadline.expired
         assert pair[1].recv(1) == b""
         assert pair[0].recv(1) == b""

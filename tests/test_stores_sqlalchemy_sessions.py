@@ -269,6 +269,6 @@ def test_connections_that_were_closed_are_opened_again(kind: str, tmp_path: Path
 
 def test_a_database_that_isn_t_known_is_refused() -> None:
     engine = sa.create_engine("mssql+pymssql://", module=sqlite3)
-    for store, what in ((SQLAlchemySessions, "logins are"), (SQLAlchemyBlocklist, "revocations")):
+    for store, what in ((SQLAlchemySessions, "sessions are"), (SQLAlchemyBlocklist, "revocations")):
         with pytest.raises(BadConfigurationError, match=what):
             store(engine)

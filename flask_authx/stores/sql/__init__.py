@@ -1,1 +1,1 @@
-"""Stores in an SQL database, by SQLAlchemy: SQLite, PostgreSQL, MariaDB and MySQL."""
+"""Stores in an SQL database, through SQLAlchemy: SQLite, PostgreSQL, MariaDB and MySQL."""

@@ -1,8 +1,9 @@
-"""An end to every wait for a database.
+"""Deadlines for calls to a database server.
 
-Most drivers wait for an answer as long as the connection stands, and that of a server which hangs
-stands for ever. So a thread looks at the calls under way and hangs up on those that are overdue:
-the driver then fails as it does when a server dies. It knows connections only by their descriptor.
+Most drivers wait for a response as long as the connection is open, and a server that hangs keeps
+it open for ever. So a thread checks the calls in progress and shuts down the socket of each that is
+overdue: the driver then raises the error that it raises when a server dies. The thread refers to a
+connection only by its file descriptor.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from weakref import WeakSet
 
 
 class Deadline:
-    """The deadline of one connection, while a call is under way on it.
+    """The deadline of the call in progress on one connection.
 
-    :param descriptor: the connection's socket.
+    :param descriptor: the file descriptor of the connection's socket.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._due = math.inf
-        # Held while hanging up, so that the descriptor can't be closed and given to another file.
+        # Held during a shutdown, so that the descriptor can't be closed and reused meanwhile.
         self._lock = threading.Lock()
-        #: Whether a call has been ended.
-        self.cut: bool = False
+        #: Whether a call has exceeded its deadline. The connection is then unusable.
+        self.expired: bool = False
 
     @contextlib.contextmanager
-    def held(self, due: float) -> Generator[None]:
-        """Allow a call until this moment of :func:`time.monotonic`."""
+    def until(self, due: float) -> Generator[None]:
+        """Let a call run until this moment of :func:`time.monotonic`."""
         self._due = due
         try:
             yield
@@ -40,71 +41,73 @@ class Deadline:
             with self._lock:
                 self._due = math.inf
 
-    def overdue(self, now: float) -> bool:
-        """Whether a call should have ended."""
+    def is_overdue(self, now: float) -> bool:
+        """Whether the call in progress has exceeded its deadline."""
         return self._due <= now
 
     @property
     def idle(self) -> bool:
-        """Whether no call is under way."""
+        """Whether no call is in progress."""
         return self._due == math.inf
 
-    def cut_off(self, now: float) -> None:
-        """Hang up, if the call is overdue."""
+    def enforce(self, now: float) -> None:
+        """Shut down the socket if the call is overdue."""
         with self._lock:
-            if self.overdue(now):
-                self.cut, self._due = True, math.inf
+            if self.is_overdue(now):
+                self.expired, self._due = True, math.inf
                 with contextlib.suppress(OSError):
-                    line = socket.socket(fileno=self._descriptor)
+                    shared = socket.socket(fileno=self._descriptor)
                     try:
-                        line.shutdown(socket.SHUT_RDWR)
+                        shared.shutdown(socket.SHUT_RDWR)
                     finally:
-                        # It is the driver's, who closes it.
-                        line.detach()
+                        # The descriptor belongs to the driver, which closes it.
+                        shared.detach()
 
 
 class DeadlineThread:
-    """Looks after the leashes of a process, in a thread that ends when there is nothing to do.
+    """Enforces the deadlines of a process, in a thread that ends when no calls are made.
 
-    :param interval: seconds between two looks. A call is ended up to that much before its time.
+    :param interval: seconds between two checks. A call is ended up to that much before its
+        deadline.
     """
 
     #: Seconds without a call after which the thread ends.
-    _PATIENCE = 10.0
+    _IDLE_TIMEOUT = 10.0
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
-        self._leashes: WeakSet[Deadline] = WeakSet()
-        self._awake = False
+        self._deadlines: WeakSet[Deadline] = WeakSet()
+        self._running = False
         self._lock = threading.Lock()
 
-    def add(self, leash: Deadline) -> None:
-        """Look after a further leash."""
+    def add(self, deadline: Deadline) -> None:
+        """Enforce a further deadline."""
         with self._lock:
-            self._leashes.add(leash)
+            self._deadlines.add(deadline)
 
-    def wake(self) -> None:
-        """See to it that somebody looks. Called when a call's deadline has been set."""
-        if not self._awake:
+    def ensure_running(self) -> None:
+        """Start the thread unless it runs. To be called after a call's deadline has been set."""
+        if not self._running:
             with self._lock:
-                if not self._awake:
-                    threading.Thread(target=self._look, name="authx-watch", daemon=True).start()
-                    self._awake = True
+                if not self._running:
+                    threading.Thread(target=self._run, name="authx-deadlines", daemon=True).start()
+                    self._running = True
 
-    def _look(self) -> None:
+    def _run(self) -> None:
         last_call = time.monotonic()
         while True:
             time.sleep(self._interval)
             now = time.monotonic()
             with self._lock:
-                busy = [leash for leash in self._leashes if not leash.idle]
+                busy = [deadline for deadline in self._deadlines if not deadline.idle]
                 if busy:
                     last_call = now
-                elif now - last_call > self._PATIENCE:
-                    self._awake = False
-                    # Whoever sets a deadline from now on wakes another; before, it is seen here.
-                    if all(leash.idle for leash in self._leashes):
+                elif now - last_call > self._IDLE_TIMEOUT:
+                    self._running = False
+                    # A call whose deadline is set from now on starts another thread. A deadline
+                    # that was set before is found here.
+                    if all(deadline.idle for deadline in self._deadlines):
                         return
-                    self._awake = True
-            for leash in busy:
-                leash.cut_off(now + self._interval)
+                    self._running = True
+            for deadline in busy:
+                deadline.enforce(now + self._interval)

@@ -1,4 +1,4 @@
-"""The caller's own uncommitted writes in an SQLite file: a store must not wait for them."""
+"""The caller's own uncommitted writes in an SQLite file: a store that waits for them deadlocks."""
 
 from __future__ import annotations
 
@@ -14,80 +14,82 @@ from sqlalchemy.orm import scoped_session
 
 from flask_authx.stores.base import StoreBusyError, UncommittedWritesError
 
-from .connections import Connections, Held, is_in_memory
-from .tables import REVOCATIONS, Words
+from .connections import Connections, StoreConnection, is_in_memory
+from .tables import REVOCATION_WORDING, TableWording
 
 T = TypeVar("T")
 
 
 class Transaction(IntEnum):
-    """How far the caller's own transaction in an SQLite file has come."""
+    """The state of the caller's own transaction in an SQLite file."""
 
     NONE = 0
-    #: It may have written, but nothing shows that.
+    #: It may hold the write lock, but no changed rows show it.
     OPEN = 1
-    #: It has changed rows, so it holds the file's one lock for writing.
+    #: It has changed rows, so it holds the file's only write lock.
     WRITING = 2
 
 
-#: Says how far the caller's own transaction has come.
+#: Returns the state of the caller's own transaction.
 OwnWrites: TypeAlias = Callable[[], Transaction]
 
 
 class Writer:
-    """Runs writes, unless the caller's own uncommitted ones lock the SQLite file.
+    """Runs writes, unless the caller's own uncommitted writes lock the SQLite file.
 
-    :param own_writes: how far the caller's transaction has come; ``None`` where it doesn't matter.
+    :param own_writes: the state of the caller's transaction; ``None`` where it doesn't matter.
+    :param wording: how errors describe the table.
     """
 
     def __init__(
         self,
         connections: Connections,
         own_writes: OwnWrites | None,
-        words: Words = REVOCATIONS,
+        wording: TableWording = REVOCATION_WORDING,
     ) -> None:
         self._connections = connections
         self._own_writes: OwnWrites = own_writes or (lambda: Transaction.NONE)
-        self._words = words
+        self._wording = wording
 
     def refuse_own_writes(self) -> None:
-        """Refuse what would wait for the caller itself.
+        """Refuse a write that would wait for the caller's own transaction.
 
-        :raises UncommittedWritesError: then, and it says what to do.
+        :raises UncommittedWritesError: with the fix, if that transaction has changed rows.
         """
         if self._own_writes() is Transaction.WRITING:
-            raise self._in_the_way()
+            raise self._uncommitted_writes()
 
-    def run(self, work: Callable[[Held], T]) -> T:
-        """What the work returns.
+    def run(self, work: Callable[[StoreConnection], T]) -> T:
+        """Run the work and return its result.
 
-        :raises UncommittedWritesError: if the caller's own writes are in its way.
+        :raises UncommittedWritesError: if the caller's own writes lock the file.
         """
         self.refuse_own_writes()
         try:
             return self._connections.run(work)
         except StoreBusyError:
-            # A transaction that is open and shows no changes can hold the lock all the same.
+            # An open transaction can hold the lock although it has changed no rows.
             if self._own_writes() is Transaction.NONE:
                 raise
-        raise self._in_the_way()
+        raise self._uncommitted_writes()
 
-    def _in_the_way(self) -> UncommittedWritesError:
-        words = self._words
+    def _uncommitted_writes(self) -> UncommittedWritesError:
+        wording = self._wording
         return UncommittedWritesError(
-            f"db.session holds uncommitted writes in the SQLite file that {words.one} must be "
-            "written to, and SQLite has one writer at a time: call db.session.commit() before "
-            f"{words.before}, or give the {words.many} a file of their own: a bind in "
-            'SQLALCHEMY_BINDS, and JWT_BLOCKLIST = "sqlalchemy://its_bind_key".'
+            f"db.session holds uncommitted writes in the SQLite file that {wording.singular} must "
+            "be written to, and SQLite has one writer at a time: call db.session.commit() before "
+            f"{wording.commit_before}, or give the {wording.plural} a file of their own: add a "
+            "bind to SQLALCHEMY_BINDS and name it in the BLOCKLIST setting, as "
+            '"sqlalchemy://its_bind_key".'
         )
 
 
 def uncommitted_writes(
     session: scoped_session[Any], engine: sa.Engine, in_context: Callable[[], bool]
 ) -> OwnWrites | None:
-    """Says whether the session of the current context has uncommitted writes in an SQLite file.
+    """A function that returns the state of the current context's transaction in an SQLite file.
 
-    ``None`` for other databases, which have more than one writer or are the store's own.
+    ``None`` for other databases: they have several writers, or belong to the store alone.
 
     :param session: the app's ``db.session``.
     :param in_context: whether there is a context that a session can belong to.
@@ -96,27 +98,32 @@ def uncommitted_writes(
         return None
     if session not in _listening:
         _listening.add(session)
-        event.listen(session, "after_begin", _remember)
+        event.listen(session, "after_begin", _record_begin)
     path = _file(engine)
 
     def state() -> Transaction:
-        # A session isn't made in order to look at it.
+        # session() would create a session where there is none.
         if not in_context() or not session.registry.has():
             return Transaction.NONE
         begun = session().info.get(_BEGUN, ())
-        states = [_transaction(*one) for one in begun if _file(one[0].engine) == path]
+        states = [
+            _transaction(connection, changes_before)
+            for connection, changes_before in begun
+            if _file(connection.engine) == path
+        ]
         return max(states, default=Transaction.NONE)
 
     return state
 
 
-#: The sessions that are listened to.
+#: The sessions that have the listener.
 _listening: WeakSet[scoped_session[Any]] = WeakSet()
-#: In ``session.info``: its connections to SQLite, and the changes that each had made before.
+#: The key in ``session.info`` of the session's SQLite connections, each with the number of changes
+#: that it had made before the transaction.
 _BEGUN = "flask_authx"
 
 
-def _remember(session: Any, transaction: Any, connection: Any) -> None:
+def _record_begin(session: Any, transaction: Any, connection: Any) -> None:
     if connection.dialect.name == "sqlite" and not transaction.nested:
         driver = connection.connection.dbapi_connection
         begun = [one for one in session.info.get(_BEGUN, ()) if not one[0].closed]
@@ -129,11 +136,11 @@ def _transaction(connection: Any, changes_before: int) -> Transaction:
     driver = connection.connection.dbapi_connection
     if not driver.in_transaction:
         return Transaction.NONE
-    # A savepoint, or a recipe that begins each transaction itself, need not have written yet.
+    # A transaction that was begun explicitly, or by a savepoint, may not have written yet.
     return Transaction.WRITING if driver.total_changes > changes_before else Transaction.OPEN
 
 
 def _file(engine: sa.Engine) -> Path:
-    """The file of an SQLite database, however its URL spells it."""
+    """The absolute path of an SQLite file, whichever form its URL has."""
     name = (engine.url.database or "").removeprefix("file:").partition("?")[0]
     return Path(name).resolve()

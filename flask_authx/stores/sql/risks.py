@@ -1,4 +1,4 @@
-"""How an SQL database could lose or miss what is written to it, as it is set up now."""
+"""How an SQL database could lose or miss writes in its current configuration."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from flask_authx.stores.base import Risk
 from .connections import descriptor_of
 
 
-def missing(connection: sa.Connection, table: sa.Table, outcome: str) -> Iterator[Risk]:
-    """A table that isn't there.
+def missing_table(connection: sa.Connection, table: sa.Table, outcome: str) -> Iterator[Risk]:
+    """A table that is missing.
 
-    :param outcome: what comes of that.
+    :param outcome: what happens while it is missing.
     """
     if not sa.inspect(connection).has_table(table.name, schema=table.schema):
         yield Risk(
@@ -24,22 +24,22 @@ def missing(connection: sa.Connection, table: sa.Table, outcome: str) -> Iterato
         )
 
 
-def lossy(connection: sa.Connection, what: str) -> Iterator[Risk]:
-    """Settings of the server under which a commit may be lost, or be seen late.
+def durability_risks(connection: sa.Connection, what: str) -> Iterator[Risk]:
+    """Settings of the server under which a commit may be lost, or become visible late.
 
-    :param what: what is kept there, as a plural.
+    :param what: what the database stores, as a plural.
     """
     name = connection.dialect.name
     if name != "sqlite" and descriptor_of(connection) is None:
         yield Risk(
-            f"the driver {connection.dialect.driver} gives no way to end a wait for a server that "
-            "hangs: requests may hang with it.",
+            f"the driver {connection.dialect.driver} has no way to time out when a server hangs: "
+            "requests may hang with it.",
             "use psycopg, psycopg2, PyMySQL or mysqlclient.",
         )
     if name == "sqlite":
         if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
             yield Risk(
-                "the SQLite file is not in WAL mode: requests wait while anybody writes.",
+                "the SQLite file is not in WAL mode: requests wait during every write.",
                 f'run "PRAGMA journal_mode=WAL" once on {connection.engine.url.database}.',
             )
     elif name == "postgresql":
@@ -51,18 +51,19 @@ def lossy(connection: sa.Connection, what: str) -> Iterator[Risk]:
                 "set fsync = on.",
             )
     else:
-        yield from _lossy_mysql(connection, what)
+        yield from _mysql_risks(connection, what)
 
 
 def _read_only(what: str) -> Risk:
-    """That of a replica, or of a server that is being maintained."""
+    """The risk of a replica, or of a server under maintenance."""
     return Risk(
-        f"the database is read-only, or a replica: it takes no {what}, and may know others late.",
+        f"the database is read-only, or a replica: it accepts no {what}, and may return those of "
+        "the primary late.",
         "name the primary server.",
     )
 
 
-def _lossy_mysql(connection: sa.Connection, what: str) -> Iterator[Risk]:
+def _mysql_risks(connection: sa.Connection, what: str) -> Iterator[Risk]:
     if str(connection.exec_driver_sql("SELECT @@global.read_only").scalar()) in ("1", "ON"):
         yield _read_only(what)
     if connection.exec_driver_sql("SELECT @@innodb_flush_log_at_trx_commit").scalar() != 1:
@@ -78,7 +79,7 @@ def _lossy_mysql(connection: sa.Connection, what: str) -> Iterator[Risk]:
     }
     if galera.get("wsrep_on") == "ON" and galera.get("wsrep_sync_wait") == "0":
         yield Risk(
-            "the Galera cluster answers a node's questions from what it has applied so far: "
-            f"{what} on one node are seen late on others.",
+            "a node of the Galera cluster answers queries from what it has applied so far: "
+            f"{what} written on one node are visible late on others.",
             "set wsrep_sync_wait to 1, or let all workers use one node.",
         )

@@ -1,6 +1,6 @@
-"""Tables whose rows are found by keys of 16 bytes: what their stores have in common.
+"""What the stores of revocations and sessions share: tables with keys of 16 bytes, and pruning.
 
-Keys are hashes, so a stretch of them is a fair sample of all rows.
+Keys are hashes, so a range of them is a random sample of all rows.
 """
 
 from __future__ import annotations
@@ -16,113 +16,123 @@ import sqlalchemy as sa
 from flask_authx.errors import BadConfigurationError
 from flask_authx.stores.base import Pruned, Risk
 
-from .connections import Connections, Held, Run
+from .connections import Connections, Run, StoreConnection
 from .own_writes import OwnWrites, Writer
-from .risks import lossy, missing
-from .tables import Words
+from .risks import durability_risks, missing_table
+from .tables import TableWording
 
-#: Rows that a batch of a prune looks at, and seconds that it leaves to others after each.
+#: The number of rows that a batch of a prune examines.
 BATCH = 5000
-REST = 0.01
+#: Seconds between two batches, for other writes.
+BATCH_PAUSE = 0.01
 
 _DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
 
 
 class RowStore:
-    """A table on connections of the store's own, and the maintenance of it.
+    """A table, the connections of its store, and its maintenance.
 
-    :param engine: how to connect; none of its connections are used.
-    :param table: has a ``key`` and an ``expires_at``. In memory it is created here.
+    :param engine: how to connect; its own connections are not used.
+    :param table: with columns ``key`` and ``expires_at``. In a database in memory it is created.
+    :param wording: how errors describe the table.
     :param timeout: the seconds after which a call fails.
-    :param own_writes: says how far the caller's own transaction in the same SQLite file has come.
-    :raises BadConfigurationError: if it is a database that the stores don't know.
+    :param own_writes: the state of the caller's own transaction in the same SQLite file.
+    :raises BadConfigurationError: if the database is not supported.
     """
 
     def __init__(
         self,
         engine: sa.Engine,
         table: sa.Table,
-        words: Words,
+        wording: TableWording,
         *,
         timeout: float,
         own_writes: OwnWrites | None,
     ) -> None:
         if engine.dialect.name not in _DIALECTS:
             raise BadConfigurationError(
-                f"{words.many} are kept in SQLite, PostgreSQL, MariaDB or MySQL, and not in "
+                f"{wording.plural} are stored in SQLite, PostgreSQL, MariaDB or MySQL, and not in "
                 f"{engine.dialect.name}: use redis:// or a bind of another database."
             )
         self.table: sa.Table = table
-        #: The column of hashes in whose order the rows lie.
-        self._path: sa.Column[bytes] = next(iter(table.primary_key.columns))
-        self._words = words
+        #: The hash that the rows are ordered by.
+        self._order: sa.Column[bytes] = next(iter(table.primary_key.columns))
+        self._wording = wording
         self._connections = Connections(engine, timeout)
-        self._writer = Writer(self._connections, own_writes, words)
+        self._writer = Writer(self._connections, own_writes, wording)
         if self._connections.in_memory:
-            self._connections.run(lambda held: self.table.create(held.connection, checkfirst=True))
+            self._connections.run(
+                lambda connection: self.table.create(connection.sqlalchemy, checkfirst=True)
+            )
 
     @property
     def per_process(self) -> bool:
-        """Whether other processes don't see what is kept here: only so in memory."""
+        """Whether rows are visible only in this process: so in a database in memory."""
         return self._connections.in_memory
 
     def close(self) -> None:
-        """Close the connections that are not in use. Others are opened when they are needed."""
+        """Close the connections that are not in use. Later calls open new ones."""
         self._connections.close()
 
     def sweep(self, before: int, limit: int, /) -> int:
-        """Remove the expired ones among some rows, found wherever a random hash points."""
-        # Along the keys, whatever the rows lie by: a subject may have more of them than the limit.
+        """Remove the expired ones of some rows, which begin at a random key."""
+        # By key, not by the order of the rows: a subject may have more rows than the limit.
         key, expires_at = self.table.c.key, self.table.c.expires_at
         sample = sa.select(key, expires_at).where(key >= os.urandom(16)).order_by(key)
         rows = self._connections.run(
-            lambda held: held.connection.execute(sample.limit(limit)).all()
+            lambda connection: connection.sqlalchemy.execute(sample.limit(limit)).all()
         )
         expired = [row[0] for row in rows if row[1] < before]
         if not expired:
             return 0
-        # One may have been given longer since.
+        # The expiry of a row may have been extended since.
         remove = sa.delete(self.table).where(key.in_(expired), expires_at < before)
-        return self._connections.run(functools.partial(removed_by, remove))
+        return self._connections.run(functools.partial(delete_rows, remove))
 
     def prune(self, before: int, /) -> Iterator[Pruned]:
-        """Remove all rows that expired before a moment, walking along the hashes."""
-        path = self._path
-        with self._connections.long() as run:
+        """Remove all rows that expired before a moment, in the order of their hashes."""
+        order = self._order
+        with self._connections.maintenance() as run:
             last = b""
             while True:
-                batch = sa.select(path).where(path > last).order_by(path)
+                batch = sa.select(order).where(order > last).order_by(order)
                 end = _scalar(run, batch.offset(BATCH - 1).limit(1))
-                stretch = [path > last] if end is None else [path > last, path <= end]
-                remove = sa.delete(self.table).where(*stretch, self.table.c.expires_at < before)
-                removed = run(functools.partial(removed_by, remove))
+                bounds = [order > last] if end is None else [order > last, order <= end]
+                remove = sa.delete(self.table).where(*bounds, self.table.c.expires_at < before)
+                removed = run(functools.partial(delete_rows, remove))
                 if end is None:
                     yield Pruned(removed, 1.0)
                     return
-                # How far they have come is how much has been done.
+                # Hashes are evenly distributed, so the last one shows the progress.
                 yield Pruned(removed, int.from_bytes(end[:4], "big") / 2**32)
                 last = end
-                time.sleep(REST)
+                time.sleep(BATCH_PAUSE)
 
     def risks(self) -> Iterator[Risk]:
-        """A table that isn't there, and settings of the server under which a commit may be lost."""
-        words = self._words
+        """A missing table, and settings of the server under which a commit may be lost."""
+        wording = self._wording
         if self._connections.in_memory:
             yield Risk(
-                f"{words.many} are kept in an SQLite database in the memory of each process: a "
-                f"restart {words.forgotten}, and with several workers each knows only its own.",
-                "put the database into a file, or name another store.",
+                f"{wording.plural} are stored in an SQLite database in the memory of each process: "
+                f"a restart {wording.after_restart}, and each worker sees only its own.",
+                "put the database into a file, or use another store.",
             )
             return
-        with self._connections.long() as run:
-            yield from run(lambda held: [*missing(held.connection, self.table, words.missing)])
-            yield from run(lambda held: [*lossy(held.connection, words.many)])
+        with self._connections.maintenance() as run:
+            yield from run(
+                lambda connection: [
+                    *missing_table(connection.sqlalchemy, self.table, wording.without_table)
+                ]
+            )
+            yield from run(
+                lambda connection: [*durability_risks(connection.sqlalchemy, wording.plural)]
+            )
 
 
 class Query:
-    """A query by keys, as text in a driver's terms.
+    """A query by keys, compiled to the driver's SQL.
 
-    :param names: those of its parameters, in the order in which they stand in it.
+    :param names: the names of its parameters, in the order in which it contains them.
     """
 
     def __init__(
@@ -138,14 +148,14 @@ class Query:
         self._positional = engine.dialect.positional
 
     def values(self, *keys: bytes) -> Any:
-        """The keys as the driver takes them."""
+        """The parameters that the driver takes for these keys."""
         return keys if self._positional else dict(zip(self._names, keys, strict=True))
 
 
-def removed_by(remove: sa.Delete, held: Held) -> int:
-    """How many rows a DELETE has removed."""
-    return held.connection.execute(remove).rowcount
+def delete_rows(remove: sa.Delete, connection: StoreConnection) -> int:
+    """Execute a DELETE and return the number of rows that it has removed."""
+    return connection.sqlalchemy.execute(remove).rowcount
 
 
 def _scalar(run: Run, query: sa.Select[Any]) -> Any:
-    return run(lambda held: held.connection.execute(query).scalar())
+    return run(lambda connection: connection.sqlalchemy.execute(query).scalar())

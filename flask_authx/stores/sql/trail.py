@@ -15,19 +15,19 @@ from flask_authx.stores.circuit_breaker import CircuitBreaker
 
 from .connections import Connections
 from .own_writes import OwnWrites, Writer
-from .rows import removed_by
+from .rows import delete_rows
 
-#: Records that are removed together.
+#: The number of records that one DELETE removes.
 BATCH = 5000
 
 
 class AuditTrail:
-    """Writes records on a connection of its own, each in its own transaction.
+    """Writes records on connections of its own, each record in its own transaction.
 
     :param engine: how to connect.
     :param table: the table, from :func:`audit_table`.
     :param timeout: the seconds after which a call fails.
-    :param own_writes: says how far the caller's own transaction in the same SQLite file has come.
+    :param own_writes: the state of the caller's own transaction in the same SQLite file.
     :raises BadConfigurationError: if the database is in memory.
     """
 
@@ -46,7 +46,7 @@ class AuditTrail:
         if self._connections.in_memory:
             raise BadConfigurationError(
                 "an audit trail must last, and an SQLite database in memory doesn't: put the "
-                "database into a file, or remove the setting that asks for a trail."
+                "database into a file, or remove the setting."
             )
 
     def write(self, record: Record) -> None:
@@ -58,7 +58,7 @@ class AuditTrail:
         self._breaker.call(self._insert, record)
 
     def refuse_own_writes(self) -> None:
-        """Refuse what a record could not be written about.
+        """Refuse a revocation whose record could not be written.
 
         :raises UncommittedWritesError: as :meth:`write` does.
         """
@@ -68,15 +68,15 @@ class AuditTrail:
         values = {**asdict(record), "kind": record.kind.value}
         add = sa.insert(self._table)
         try:
-            self._writer.run(lambda held: held.connection.execute(add, values))
+            self._writer.run(lambda connection: connection.sqlalchemy.execute(add, values))
         except (DataError, UnicodeError):
-            # A text that the database's encoding lacks: that is no reason to miss other records.
-            raise StoreBusyError("the record can't be held by the database's encoding") from None
+            # Only this record has failed, so the trail must not count as failed.
+            raise StoreBusyError("the database's encoding can't store the record") from None
 
     def prune(self, instance: str, before: int) -> int:
-        """Remove an ``AuthX`` object's records from before a moment, and say how many there were.
+        """Remove the records of an ``AuthX`` object from before a moment, and return their number.
 
-        Others that use the table may keep theirs longer.
+        Other objects that use the table may keep theirs longer.
 
         :raises StoreError: if the database fails.
         """
@@ -86,10 +86,10 @@ class AuditTrail:
         table, total = self._table, 0
         old = (table.c.at < before, table.c.instance == instance)
         oldest = sa.select(table.c.id).where(*old).order_by(table.c.at).limit(BATCH)
-        with self._connections.long() as run:
+        with self._connections.maintenance() as run:
             while True:
-                ids = run(lambda held: held.connection.execute(oldest).scalars().all())
+                ids = run(lambda connection: connection.sqlalchemy.execute(oldest).scalars().all())
                 if not ids:
                     return total
                 remove = sa.delete(table).where(table.c.id.in_(ids))
-                total += run(functools.partial(removed_by, remove))
+                total += run(functools.partial(delete_rows, remove))
