@@ -189,6 +189,6 @@ def test_a_server_that_evicts_or_forgets_is_a_risk() -> None:
     options = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
     with redis_server(*options) as server:
         store = RedisSessions(untyped.from_url(server.url, socket_timeout=LONG))
-        evicts, forgets = store.risks()
-        assert "evict logins" in evicts.problem
-        assert "forgets logins" in forgets.problem
+        evicts, loses = store.risks()
+        assert "evict sessions" in evicts.problem
+        assert "loses sessions" in loses.problem

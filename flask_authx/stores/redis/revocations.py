@@ -9,18 +9,18 @@ from itertools import islice
 from flask_authx.stores.base import Pruned, Risk
 from flask_authx.stores.blocklist import ALL, Cutoff, Entry, Kind
 
-from .server import PREFIX, Client, RedisServer, packed, text_of
+from .server import PREFIX, Client, RedisServer, as_text, encoded_command
 
-#: Matches the names of entries and no others: after the prefix come 16 bytes in hex.
+#: A pattern of the names of entries only: the prefix and 16 bytes in hex.
 _NAMES = PREFIX + "?" * 32
-#: Keys that are looked at together when counting.
+#: The number of keys that are counted together.
 BATCH = 1000
 
-#: What an entry that ends everything holds: small numbers, which Redis stores once.
+#: The value of an entry without a moment: a small number, which Redis stores only once.
 _KINDS = {Kind.TOKEN: "1", Kind.SESSION: "2"}
 
-#: What :meth:`Entry.then` says, as one step of the server. A cut-off is held as three words: the
-#: moment, the key of the kept login in hex or "-", and the moment that login must be later than.
+#: :meth:`Entry.then` as one atomic step of the server. A cutoff is stored as three words: the
+#: moment, the key of the kept session in hex or "-", and the moment after which it must have begun.
 _ADD = """
 local old, value = redis.call('GET', KEYS[1]), ARGV[1]
 local expires = tonumber(ARGV[2])
@@ -48,71 +48,71 @@ redis.call('EXPIREAT', KEYS[1], string.format('%.0f', expires))
 
 
 class RedisBlocklist:
-    """Keeps revocations in Redis, version 5 or later. They last as Redis is set up to.
+    """Stores revocations in Redis, version 5 or later, as durably as Redis is configured.
 
-    Each entry has its own expiry, so there is nothing to prune. What a fail-over may lose, and
-    what a server without append-only file forgets, is lost here, too: ``flask authx doctor`` says
-    what it finds.
+    Each entry has its own expiry, so there is nothing to prune. A fail-over, or the restart of a
+    server without append-only file, may lose revocations: ``flask authx doctor`` reports the risks.
 
-    :param client: a client of redis-py, made for this store, for a server or a Cluster, with a
-        ``socket_timeout``; or a function that makes one, when it is first needed: that for a
-        Cluster connects at once. Its ``retry`` is set to one more attempt, without a pause.
-    :raises BadConfigurationError: if it is another kind of client, or would wait for ever.
+    :param client: a client of redis-py for a server or a Cluster, created for this store, with a
+        ``socket_timeout``; or a function that creates one when it is first needed, since a client
+        of a Cluster connects at once. Its ``retry`` is set to one more attempt, without a pause.
+    :raises BadConfigurationError: if it is another kind of client, or has no timeout.
     """
 
     per_process: bool = False
-    #: There is nothing to prune: Redis removes what has expired.
+    #: Redis removes expired entries by itself.
     prunes_itself: bool = True
 
     def __init__(self, client: Client | Callable[[], Client]) -> None:
         self._server = RedisServer(client, "RedisBlocklist")
 
     def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
-        """The cut-offs of the entries under these keys: one MGET, or a pipeline on a Cluster."""
+        """The cutoffs of the entries under these keys: one MGET, or a pipeline on a Cluster."""
         names = [PREFIX + key.hex() for key in keys]
         server = self._server
         client = server.client
         if server.pool is not None:
-            values = server.sent(server.pool, packed(("MGET", *names)))
+            values = server.send(server.pool, encoded_command(("MGET", *names)))
         elif server.is_cluster:
-            values = server.from_nodes(names)
+            values = server.get_from_nodes(names)
         else:
             values = client.mget(names)
-        return [_cutoff(text_of(value)) for value in values if value is not None]
+        return [_cutoff(as_text(value)) for value in values if value is not None]
 
     def add(self, entry: Entry, /) -> None:
-        """Add an entry, in one step of the server."""
-        value = _KINDS.get(entry.kind) or _words(entry.cutoff)
+        """Add an entry, in one atomic step of the server."""
+        value = _KINDS.get(entry.kind) or _value(entry.cutoff)
         self._server.call("EVAL", _ADD, "1", PREFIX + entry.key.hex(), value, str(entry.expires))
 
     def sweep(self, before: int, limit: int, /) -> int:
-        """Nothing: Redis removes what has expired."""
+        """Nothing: Redis removes expired entries by itself."""
         return 0
 
     def prune(self, before: int, /) -> Iterator[Pruned]:
-        """Nothing: Redis removes what has expired."""
+        """Nothing: Redis removes expired entries by itself."""
         yield Pruned(0, 1.0)
 
     def count(self, bounds: Sequence[int], /) -> Mapping[Kind, Sequence[int]]:
-        """How many entries of each kind expire before which bound. Looks at all keys."""
+        """The number of entries of each kind that expire before each bound. Scans all keys."""
         counts = {kind: [0] * (len(bounds) + 1) for kind in Kind}
         kinds = {value: kind for kind, value in _KINDS.items()}
         names = self._server.client.scan_iter(match=_NAMES, count=BATCH)
         while batch := [*islice(names, BATCH)]:
             now = self._server.now()
-            answers = self._server.piped((word, name) for name in batch for word in ("GET", "TTL"))
-            for value, left in zip(answers[::2], answers[1::2], strict=True):
+            commands = ((command, name) for name in batch for command in ("GET", "TTL"))
+            responses = self._server.pipeline(commands)
+            for value, ttl in zip(responses[::2], responses[1::2], strict=True):
                 if value is not None:
-                    kind = kinds.get(text_of(value), Kind.SUBJECT)
-                    counts[kind][bisect_right(bounds, now + left)] += 1
+                    kind = kinds.get(as_text(value), Kind.SUBJECT)
+                    counts[kind][bisect_right(bounds, now + ttl)] += 1
         return counts
 
     def risks(self) -> Iterator[Risk]:
-        """A server that may evict entries, or that forgets them when it restarts."""
+        """A server that may evict entries, or that loses them when it restarts."""
         yield from self._server.risks("revocations")
 
 
-def _words(cutoff: Cutoff) -> str:
+def _value(cutoff: Cutoff) -> str:
     keep = "-" if cutoff.keep is None else cutoff.keep.hex()
     return f"{cutoff.until} {keep} {cutoff.keep_after}"
 

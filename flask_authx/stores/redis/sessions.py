@@ -1,4 +1,4 @@
-"""Logins in Redis: one server, a master found by Sentinels, or a Cluster."""
+"""Sessions in Redis: one server, a master found by Sentinels, or a Cluster."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 from flask_authx.stores.base import Pruned, Risk
 from flask_authx.stores.session_store import Session, Visit
 
-from .server import PREFIX, Client, RedisServer, text_of
+from .server import PREFIX, Client, RedisServer, as_text
 
-#: A login's row: a hash. Its texts are JSON, which is ASCII whatever they hold.
+#: The row of a session: a hash. Its texts are JSON, so that they are always ASCII.
 ROW = f"{PREFIX}s:"
-#: A subject's index: a sorted set of rows, by when they end for good.
+#: The index of a subject: a sorted set of its rows' keys, by when the sessions end.
 INDEX = f"{PREFIX}u:"
-#: Seconds that a row is kept too long: clocks differ.
+#: Seconds that a row is kept after its expiry, since clocks differ.
 MARGIN = 60
-#: Rows that are asked for together.
+#: The number of rows that are read together.
 BATCH = 1000
 
-#: What of a row makes a :class:`Session`.
+#: The fields of a row that make a :class:`Session`. ``login`` contains what never changes.
 _FIELDS = ("login", "visit", "name")
 
-#: It expires with the last of its rows, however often one is added.
+#: The index expires with the last of its rows.
 _ADD_TO_INDEX = """
 redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
 local now = redis.call('TIME')[1]
@@ -35,7 +35,7 @@ if last then
 end
 """
 
-#: A row that is there is ours: its answer was lost, and it may have been refreshed since.
+#: An existing row is from a first attempt whose response was lost. It may have been refreshed.
 _OPEN = """
 if redis.call('EXISTS', KEYS[1]) == 0 then
     redis.call('HSET', KEYS[1], 'login', ARGV[2], 'subject', ARGV[3])
@@ -69,40 +69,40 @@ return subject
 
 
 class RedisSessions:
-    """Keeps logins in Redis, version 5 or later. They last as Redis is set up to.
+    """Stores sessions in Redis, version 5 or later, as durably as Redis is configured.
 
     Each row has its own expiry, so there is nothing to prune. In a Cluster a row and its subject's
-    index are on different servers: the index is written first and the row is removed first, so no
-    login that goes on is ever missing from its owner's list.
+    index are on different servers. The index is written first and the row is removed first, so an
+    active session is never missing from its user's list.
 
-    :param client: as :class:`RedisBlocklist` takes it. Both may share it.
-    :raises BadConfigurationError: if it is another kind of client, or would wait for ever.
+    :param client: as for :class:`RedisBlocklist`. Both may share it.
+    :raises BadConfigurationError: if it is another kind of client, or has no timeout.
     """
 
     per_process: bool = False
-    #: There is nothing to prune: Redis removes what has expired.
+    #: Redis removes expired rows by itself.
     prunes_itself: bool = True
 
     def __init__(self, client: Client | Callable[[], Client]) -> None:
         self._server = RedisServer(client, "RedisSessions")
 
     def open(self, key: bytes, subject: bytes, session: Session, /) -> None:
-        """Add a row, first to its subject's index."""
+        """Add a row, after adding its key to its subject's index."""
         index = INDEX + subject.hex()
-        self._step(_ADD_TO_INDEX, index, str(session.ends), key.hex(), str(MARGIN))
-        login = {
+        self._eval(_ADD_TO_INDEX, index, str(session.ends), key.hex(), str(MARGIN))
+        fixed = {
             "sid": session.sid,
             "sub": session.sub,
             "created": session.created,
             "ends": session.ends,
         }
-        self._step(
+        self._eval(
             _OPEN,
             ROW + key.hex(),
             str(session.expires + MARGIN),
-            json.dumps(login),
+            json.dumps(fixed),
             subject.hex(),
-            *_words(session.visit),
+            *_visit_fields(session.visit),
             json.dumps(session.name),
         )
 
@@ -111,62 +111,61 @@ class RedisSessions:
         return _session(self._server.call("HMGET", ROW + key.hex(), *_FIELDS))
 
     def move(self, key: bytes, generation: int, visit: Visit, /) -> bool:
-        """Change a row if it is still of a generation, in one step of the server."""
+        """Change a row if it still has this generation, in one atomic step of the server."""
         expires = str(visit.expires + MARGIN)
-        words = (expires, str(generation), *_words(visit))
-        return bool(self._step(_MOVE, ROW + key.hex(), *words))
+        arguments = (expires, str(generation), *_visit_fields(visit))
+        return bool(self._eval(_MOVE, ROW + key.hex(), *arguments))
 
     def rename(self, key: bytes, name: str | None, /) -> bool:
-        """Give a row a name."""
-        return bool(self._step(_RENAME, ROW + key.hex(), json.dumps(name)))
+        """Set the name of a row."""
+        return bool(self._eval(_RENAME, ROW + key.hex(), json.dumps(name)))
 
     def end(self, key: bytes, /) -> bool:
-        """Remove a row, and then from its subject's index."""
-        subject = self._step(_END, ROW + key.hex())
+        """Remove a row, and then its key from its subject's index."""
+        subject = self._eval(_END, ROW + key.hex())
         if subject is None:
             return False
-        self._server.call("ZREM", INDEX + text_of(subject), key.hex())
+        self._server.call("ZREM", INDEX + as_text(subject), key.hex())
         return True
 
     def of(self, subject: bytes, /) -> Sequence[Session]:
         """The rows of a subject.
 
-        What its index names and isn't there stays in the index until it would have ended: it may
-        be a row that is about to be written.
+        A key without a row stays in the index until its session would have ended: the row may be
+        about to be written.
         """
         members = self._server.call("ZRANGE", INDEX + subject.hex(), "0", "-1")
-        names = [ROW + text_of(member) for member in members]
+        names = [ROW + as_text(member) for member in members]
         rows: list[Session] = []
         for start in range(0, len(names), BATCH):
             batch = names[start : start + BATCH]
-            found = map(
-                _session, self._server.together([("HMGET", name, *_FIELDS) for name in batch])
-            )
+            commands: list[tuple[str, ...]] = [("HMGET", name, *_FIELDS) for name in batch]
+            found = map(_session, self._server.call_together(commands))
             rows += [row for row in found if row is not None]
         return rows
 
     def sweep(self, before: int, limit: int, /) -> int:
-        """Nothing: Redis removes what has expired."""
+        """Nothing: Redis removes expired rows by itself."""
         return 0
 
     def prune(self, before: int, /) -> Iterator[Pruned]:
-        """Nothing: Redis removes what has expired."""
+        """Nothing: Redis removes expired rows by itself."""
         yield Pruned(0, 1.0)
 
     def risks(self) -> Iterator[Risk]:
-        """A server that may evict rows, or that forgets them when it restarts."""
-        yield from self._server.risks("logins")
+        """A server that may evict rows, or that loses them when it restarts."""
+        yield from self._server.risks("sessions")
 
-    def _step(self, script: str, name: str, *words: str) -> Any:
-        return self._server.call("EVAL", script, "1", name, *words)
+    def _eval(self, script: str, name: str, *arguments: str) -> Any:
+        return self._server.call("EVAL", script, "1", name, *arguments)
 
 
-def _words(visit: Visit) -> tuple[str, str]:
+def _visit_fields(visit: Visit) -> tuple[str, str]:
     return str(visit.generation), json.dumps(asdict(visit))
 
 
 def _session(values: Sequence[Any]) -> Session | None:
     if None in values:
         return None
-    login, visit, name = (json.loads(text_of(value)) for value in values)
-    return Session(**login, visit=Visit(**visit), name=name)
+    fixed, visit, name = (json.loads(as_text(value)) for value in values)
+    return Session(**fixed, visit=Visit(**visit), name=name)
