@@ -53,7 +53,7 @@ def guards(app: Flask, rule: str = "/x") -> dict[str, str]:
 def test_a_view_that_nobody_guards_is_called_so() -> None:
     app, _ = new_app()
     app.add_url_rule("/x", "x", view(), methods=["GET", "POST"])
-    assert guards(app) == {"GET POST": "nobody"}
+    assert guards(app) == {"GET POST": "no guard"}
 
 
 def test_a_guard_is_shown_with_what_it_asks() -> None:
@@ -127,7 +127,7 @@ def test_methods_of_a_class_are_told_apart() -> None:
             return ""
 
     app.add_url_rule("/x", "x", Things.as_view("things"))
-    assert guards(app) == {"GET": "nobody", "DELETE POST": "view: access token, fresh"}
+    assert guards(app) == {"GET": "no guard", "DELETE POST": "view: access token, fresh"}
 
 
 def test_a_method_that_the_class_does_not_name_is_shown_with_its_guard() -> None:
@@ -154,15 +154,15 @@ def test_a_head_of_its_own_is_shown_and_that_of_get_is_not() -> None:
             return ""
 
     app.add_url_rule("/x", "x", Things.as_view("things"))
-    assert guards(app) == {"GET": "view: access token", "HEAD": "nobody"}
+    assert guards(app) == {"GET": "view: access token", "HEAD": "no guard"}
 
 
 def test_only_a_view_that_answers_options_itself_shows_it() -> None:
     app, _ = new_app()
     app.add_url_rule("/x", "x", view(), methods=["OPTIONS"])
     app.add_url_rule("/y", "y", view())
-    assert guards(app, "/x") == {"OPTIONS": "nobody"}
-    assert guards(app, "/y") == {"GET": "nobody"}
+    assert guards(app, "/x") == {"OPTIONS": "no guard"}
+    assert guards(app, "/y") == {"GET": "no guard"}
 
 
 def test_a_rule_without_a_view_is_left_out() -> None:
@@ -237,7 +237,7 @@ def test_json_holds_the_demand_in_full() -> None:
         "locations": ["json"],
         "check_revocation": True,
     }
-    nobody = {"instance": "authx", "by": "nobody"}
+    nobody = {"instance": "authx", "by": "no guard"}
     assert json.loads(run(app, "--json").stdout) == {
         "problems": [],
         "routes": [

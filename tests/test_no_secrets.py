@@ -38,7 +38,7 @@ from .support import (
 )
 
 
-class DeadlineThread:
+class Watch:
     """Everything that was said, to be searched for what must not be."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class DeadlineThread:
 
 
 class Listener(logging.Handler):
-    def __init__(self, watch: DeadlineThread) -> None:
+    def __init__(self, watch: Watch) -> None:
         super().__init__(logging.DEBUG)
         self.watch = watch
 
@@ -85,9 +85,9 @@ class Listener(logging.Handler):
 
 
 @pytest.fixture
-def watch() -> Iterator[DeadlineThread]:
+def watch() -> Iterator[Watch]:
     """Hears every log record from DEBUG on, and every signal."""
-    heard = DeadlineThread()
+    heard = Watch()
     listener = Listener(heard)
     root = logging.getLogger()
     level = root.level
@@ -108,7 +108,7 @@ def watch() -> Iterator[DeadlineThread]:
     root.setLevel(level)
 
 
-def test_the_watch_itself_hears(watch: DeadlineThread) -> None:
+def test_the_watch_itself_hears(watch: Watch) -> None:
     logging.getLogger("any").debug("a token: %s", "a.b.c" * 10)
     with pytest.raises(AssertionError, match="said"):
         watch.check("a.b.c" * 10)
@@ -125,7 +125,7 @@ _WRITABLE = 20_000
 
 
 @pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.id) for bad in ALL])
-def test_no_bad_token_is_repeated(watch: DeadlineThread, bad: BadToken) -> None:
+def test_no_bad_token_is_repeated(watch: Watch, bad: BadToken) -> None:
     """SECURITY A.16 296"""
     token = bad.make()[:_WRITABLE]
     app, authx = make_app(**config(bad.algorithm), TOKEN_LOCATION=["headers", "cookies", "json"])
@@ -169,7 +169,7 @@ def faults(kind: str, token: str, claims: dict[str, Any]) -> Any:
 )
 @pytest.mark.parametrize("debug", [True, False])
 def test_a_faulty_revocation_callback_does_not_spill_the_token(
-    watch: DeadlineThread, kind: str, debug: bool
+    watch: Watch, kind: str, debug: bool
 ) -> None:
     """SECURITY A.16 296, A.12 210"""
     app, authx = make_app(TOKEN_LOCATION=["headers", "cookies"])
@@ -213,7 +213,7 @@ def requests(authx: AuthX, token: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("revoked", [True, False])
-def test_no_outcome_of_a_good_token_repeats_it(watch: DeadlineThread, revoked: bool) -> None:
+def test_no_outcome_of_a_good_token_repeats_it(watch: Watch, revoked: bool) -> None:
     """SECURITY A.16 296 306, A.9 159"""
     app, authx = make_app(TOKEN_LOCATION=["headers", "cookies", "query"], MAX_TOKEN_LENGTH=8000)
 
@@ -254,7 +254,7 @@ def test_no_outcome_of_a_good_token_repeats_it(watch: DeadlineThread, revoked: b
         {"PUBLIC_KEY": OTHER_SECRET, "ALGORITHM": "RS256"},
     ],
 )
-def test_no_bad_setting_is_repeated(watch: DeadlineThread, settings: dict[str, Any]) -> None:
+def test_no_bad_setting_is_repeated(watch: Watch, settings: dict[str, Any]) -> None:
     """SECURITY A.16 296 297"""
     with pytest.raises(BadConfigurationError) as caught:
         make_app(**settings)
@@ -264,7 +264,7 @@ def test_no_bad_setting_is_repeated(watch: DeadlineThread, settings: dict[str, A
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
-def test_no_bad_key_is_repeated(watch: DeadlineThread, algorithm: str) -> None:
+def test_no_bad_key_is_repeated(watch: Watch, algorithm: str) -> None:
     """SECURITY A.16 297"""
     pem = private_pem(ed25519_key())
     for setting in ("PRIVATE_KEY", "PUBLIC_KEY", "PREVIOUS_PUBLIC_KEY"):
@@ -276,7 +276,7 @@ def test_no_bad_key_is_repeated(watch: DeadlineThread, algorithm: str) -> None:
     watch.check(*pem.splitlines()[1:-1])
 
 
-def test_no_repr_shows_a_secret(watch: DeadlineThread) -> None:
+def test_no_repr_shows_a_secret(watch: Watch) -> None:
     """SECURITY A.16 297, DESIGN rule 5"""
     app, authx = make_app(TOKEN_LOCATION=["headers", "cookies"])
     with app.app_context():

@@ -27,7 +27,7 @@ from flask_authx.cli import authx as group
 from .answers import ACCESS_COOKIE, ask, cookie
 from .spy_store import SpyStore, decoded, login, store_app
 from .support import OTHER_SECRET, SECRET, Clock, bearer, forge, parts
-from .test_no_secrets import DeadlineThread, Listener
+from .test_no_secrets import Listener, Watch
 from .test_settings_effects_stores import sql_app
 
 SIGNALS = (
@@ -37,9 +37,9 @@ SIGNALS = (
 
 
 @pytest.fixture
-def watch() -> Iterator[DeadlineThread]:
+def watch() -> Iterator[Watch]:
     """Hears every log record from DEBUG on, and every signal."""
-    heard = DeadlineThread()
+    heard = Watch()
     listener = Listener(heard)
     root = logging.getLogger()
     level = root.level
@@ -59,7 +59,7 @@ def watch() -> Iterator[DeadlineThread]:
     root.setLevel(level)
 
 
-def use(app: Flask, authx: AuthX, watch: DeadlineThread, begin: Callable[[], None]) -> list[str]:
+def use(app: Flask, authx: AuthX, watch: Watch, begin: Callable[[], None]) -> list[str]:
     """Do all that can be done with revocations, and give the tokens that were used.
 
     :param begin: called after the log-in.
@@ -103,9 +103,7 @@ def use(app: Flask, authx: AuthX, watch: DeadlineThread, begin: Callable[[], Non
 
 @pytest.mark.parametrize("mode", ["refuse", "accept"])
 @pytest.mark.parametrize("failing", ["nothing", "find", "add", "sweep"])
-def test_no_token_is_said_whatever_the_store_does(
-    mode: str, failing: str, watch: DeadlineThread
-) -> None:
+def test_no_token_is_said_whatever_the_store_does(mode: str, failing: str, watch: Watch) -> None:
     store = SpyStore(failing=frozenset({failing}))
     config: dict[str, Any] = {"BLOCKLIST_ON_ERROR": mode, "TOKEN_LOCATION": ["headers", "cookies"]}
     app, authx = store_app(store, **config)
@@ -119,7 +117,7 @@ def test_no_token_is_said_whatever_the_store_does(
     assert (": KeyError" in "".join(watch.said)) is (failing != "nothing")
 
 
-def test_the_error_of_a_store_hangs_on_nothing_that_is_raised(watch: DeadlineThread) -> None:
+def test_the_error_of_a_store_hangs_on_nothing_that_is_raised(watch: Watch) -> None:
     """A driver's error may hold a statement with all its parameters."""
     secret = "a-parameter-of-a-statement"
     store = SpyStore()
@@ -139,9 +137,7 @@ def test_the_error_of_a_store_hangs_on_nothing_that_is_raised(watch: DeadlineThr
     watch.check(secret)
 
 
-def test_a_database_holds_no_token_and_its_blocklist_no_id(
-    tmp_path: Path, watch: DeadlineThread
-) -> None:
+def test_a_database_holds_no_token_and_its_blocklist_no_id(tmp_path: Path, watch: Watch) -> None:
     """SECURITY A.12 227: somebody gets hold of the file."""
     clock = Clock()
     app, authx = sql_app(tmp_path, clock)
@@ -178,6 +174,6 @@ def test_the_store_in_memory_says_nothing_of_what_it_holds() -> None:
     with app.app_context():
         authx.revoke_token(access)
         authx.revoke_session(sid)
-    held = DeadlineThread()
+    held = Watch()
     held.hear_repr(store, vars(store), app.extensions["authx"])
     held.check(access, sid, parts(access)[1]["jti"])

@@ -13,7 +13,7 @@ from flask_authx.app.state import AppState
 from flask_authx.enums import OnInvalid
 from flask_authx.http.requirement import Requirement
 
-from .rules import ANY_METHOD, BUILT_IN, NOBODY, STATIC, guards_of
+from .rules import ANY_METHOD, BUILT_IN, STATIC, UNGUARDED, guards_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Guard:
 
     def __str__(self) -> str:
         if self.requirement is None:
-            return self.by if self.by in (NOBODY, STATIC, BUILT_IN) else f"public ({self.by})"
+            return self.by if self.by in (UNGUARDED, STATIC, BUILT_IN) else f"public ({self.by})"
         return f"{self.by}: {', '.join(_conditions(self.requirement))}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Route:
     @property
     def unguarded(self) -> bool:
         """Whether the route has no guard and is not marked as public either."""
-        return all(guard.by == NOBODY for guard in self.guards)
+        return all(guard.by == UNGUARDED for guard in self.guards)
 
     def to_dict(self) -> dict[str, Any]:
         """The route as JSON."""
@@ -97,7 +97,7 @@ def _routes(app_states: list[AppState], rule: Rule) -> Iterator[Route]:
             Guard(state.name, by, requirement)
             for state, by_method in by_state
             for requirement, by in by_method.get(method)
-            or by_method.get(ANY_METHOD, [(None, NOBODY)])
+            or by_method.get(ANY_METHOD, [(None, UNGUARDED)])
         ]
         methods_by_guards.setdefault(_effective_guards(guards), []).append(method)
     host = rule.host or rule.subdomain or ""
@@ -127,7 +127,7 @@ def _guards_by_method(
 def _effective_guards(guards: list[Guard]) -> tuple[Guard, ...]:
     """The guards that decide: all with a requirement, else one that makes the route public."""
     required = [guard for guard in guards if guard.requirement is not None]
-    public = [guard for guard in guards if guard.by != NOBODY]
+    public = [guard for guard in guards if guard.by != UNGUARDED]
     return tuple(required or public[:1] or guards[:1])
 
 

@@ -19,7 +19,7 @@ from .check import check_request
 #: Stands for all methods that a view does not name.
 ANY_METHOD = "*"
 #: Where a requirement comes from: the view's own guard (then the hook does nothing), or no guard.
-OWN, STATIC, BUILT_IN, NOBODY = "view", "static files", "its blueprint", "nobody"
+OWN, STATIC, BUILT_IN, UNGUARDED = "view", "static files", "AuthX blueprint", "no guard"
 
 
 def check_rules(state: AppState) -> None:
@@ -95,14 +95,14 @@ def _rule_for(state: AppState, endpoint: str) -> tuple[Requirement | None, str]:
     maker = next((one for one in makers if one is not None), None)
     if maker is not None:
         # The views of ``authx.blueprint()`` have their own guards, or need none.
-        return None, BUILT_IN if maker is callbacks else NOBODY
+        return None, BUILT_IN if maker is callbacks else UNGUARDED
     for source, owner in _owners(app, endpoint):
         rules = rules_for(owner)
         if callbacks in rules:
             return rules[callbacks], source
     if state.settings.protect_all:
         return Requirement(), f"{state.settings.prefix}PROTECT_ALL"
-    return None, NOBODY
+    return None, UNGUARDED
 
 
 def _owners(app: Flask, endpoint: str) -> Iterator[tuple[str, Any]]:
