@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
@@ -26,10 +26,10 @@ from flask_authx.app.state import AppState, state_of, this_app, this_request
 from flask_authx.guards.check import check_origin
 from flask_authx.guards.decorators import guard
 from flask_authx.http.caching import no_store
-from flask_authx.http.callbacks import Callbacks
+from flask_authx.http.callbacks import Authenticate, Callbacks
 from flask_authx.http.requirement import Requirement
 from flask_authx.stores.session_store import Session
-from flask_authx.tokens.create import TokenOptions, Uid
+from flask_authx.tokens.create import TokenOptions
 from flask_authx.tokens.token import Token, TokenPair
 
 from .enums import Location, TokenType
@@ -42,9 +42,6 @@ from .errors import (
 )
 
 _log = logging.getLogger("flask_authx")
-
-#: The app's own check of who sends a request to log in.
-Authenticate: TypeAlias = Callable[[], Uid | Awaitable[Uid | None] | None]
 
 
 def make_blueprint(

@@ -12,17 +12,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpa
 from flask import Blueprint, Flask, has_request_context
 from werkzeug.wrappers import Response as BaseResponse
 
-from . import blueprint, startup
-from .actions import (
-    create,
-    list_sessions,
-    login,
-    logout,
-    refresh,
-    renewal,
-    revoke,
-    set_cookies,
-)
+from . import actions, startup
 from .app import registry
 from .app.build import build_state
 from .app.identity import current_token, current_user, load_user
@@ -31,7 +21,7 @@ from .enums import Locations, TokenType, TokenTypeName
 from .errors import AuthXException, BadConfigurationError
 from .guards import check
 from .guards.decorators import guard_or_decorator
-from .http.callbacks import Callbacks, is_async, takes_claims, with_claims
+from .http.callbacks import Authenticate, Callbacks, is_async, takes_claims, with_claims
 from .http.context import RequestContext
 from .http.requirement import (
     AccessKeywords,
@@ -137,7 +127,8 @@ class AuthX:
             warnings.warn(what, stacklevel=2)
         states(app)[name] = state
         startup.register_hook(state)
-        renewal.register_renewal(state)
+        if state.settings.implicit_refresh_deltatime is not None:
+            actions.renewal.register_renewal(state)
         _register_defaults(app)
 
     def _state(self) -> AppState:
@@ -236,7 +227,7 @@ class AuthX:
             audience=audience,
             scopes=scopes,
         )
-        return create.create_access_token(self._state(), uid, options, login).token
+        return actions.create.create_access_token(self._state(), uid, options, login).token
 
     @_worded
     def create_refresh_token(
@@ -257,7 +248,7 @@ class AuthX:
         options = TokenOptions(
             headers=headers, expiry=expiry, data=data, audience=audience, scopes=scopes
         )
-        return create.create_refresh_token(self._state(), uid, options, login).token
+        return actions.create.create_refresh_token(self._state(), uid, options, login).token
 
     @_worded
     def create_token_pair(
@@ -282,7 +273,7 @@ class AuthX:
         both = functools.partial(TokenOptions, headers=headers, data=data, audience=audience)
         access = both(fresh=fresh, expiry=access_expiry, scopes=access_scopes)
         refresh = both(expiry=refresh_expiry, scopes=refresh_scopes)
-        return create.create_token_pair(self._state(), uid, access, refresh)
+        return actions.create.create_token_pair(self._state(), uid, access, refresh)
 
     # Stored sessions
 
@@ -314,7 +305,7 @@ class AuthX:
         :raises ValueError: if a value is out of bounds.
         """
         options = TokenOptions(fresh=fresh, data=data, audience=audience, scopes=scopes)
-        return login.open_session(self._state(), uid, options, name)
+        return actions.login.open_session(self._state(), uid, options, name)
 
     @_worded
     def refresh(
@@ -345,7 +336,7 @@ class AuthX:
         :raises werkzeug.exceptions.MethodNotAllowed: if the request's method is a safe one.
         :raises RuntimeError: as :meth:`login` does.
         """
-        return refresh.refresh(self._state(), token, scopes, data)
+        return actions.refresh.refresh(self._state(), token, scopes, data)
 
     @_worded
     def reauthenticate(self, uid: Uid, *, expiry: Expiry | None = None) -> str:
@@ -359,7 +350,7 @@ class AuthX:
         :raises FreshTokenRequiredError: if the current session is another user's.
         :raises RuntimeError: if no guard has accepted a token: guard the view.
         """
-        return login.reauthenticate(self._state(), uid, expiry).token
+        return actions.login.reauthenticate(self._state(), uid, expiry).token
 
     @_worded
     def sessions(self, uid: Uid) -> list[Session]:
@@ -368,7 +359,7 @@ class AuthX:
         :raises StoreUnavailableError: if a store fails.
         :raises RuntimeError: if sessions are not stored.
         """
-        return list_sessions.active_sessions(self._state(), uid)
+        return actions.list_sessions.active_sessions(self._state(), uid)
 
     @_worded
     def name_session(self, sid: str, name: str | None) -> bool:
@@ -381,14 +372,14 @@ class AuthX:
         :raises RuntimeError: as :meth:`login` does.
         :raises ValueError: if the sid or the name can't be one.
         """
-        return list_sessions.name_session(self._state(), sid, name)
+        return actions.list_sessions.name_session(self._state(), sid, name)
 
     def blueprint(
         self,
         url_prefix: str | None = "/auth",
         *,
         name: str | None = None,
-        authenticate: blueprint.Authenticate | None = None,
+        authenticate: Authenticate | None = None,
     ) -> Blueprint:
         """Views for refresh, log-out and the list of a user's sessions: register it on the app.
 
@@ -402,7 +393,9 @@ class AuthX:
             401. It may be ``async``. Limiting attempts is up to the app.
         """
         name = name or self._callbacks.name
-        return blueprint.make_blueprint(self._callbacks, url_prefix, name, authenticate)
+        from .blueprint import make_blueprint
+
+        return make_blueprint(self._callbacks, url_prefix, name, authenticate)
 
     # Cookies
 
@@ -419,7 +412,7 @@ class AuthX:
         :raises RuntimeError: if ``JWT_TOKEN_LOCATION`` has no cookies.
         """
         access = TokenType.ACCESS
-        set_cookies.set_token_cookies(self._state(), response, token, access, max_age)
+        actions.set_cookies.set_token_cookies(self._state(), response, token, access, max_age)
 
     def set_refresh_cookies(
         self, response: BaseResponse, token: str, max_age: int | None = None
@@ -430,23 +423,23 @@ class AuthX:
             would receive the cookie.
         """
         refresh = TokenType.REFRESH
-        set_cookies.set_token_cookies(self._state(), response, token, refresh, max_age)
+        actions.set_cookies.set_token_cookies(self._state(), response, token, refresh, max_age)
 
     def set_cookies(self, response: BaseResponse, pair: TokenPair) -> None:
         """Set the cookies of both tokens of a pair, as the two above do."""
-        set_cookies.set_pair_cookies(self._state(), response, pair)
+        actions.set_cookies.set_pair_cookies(self._state(), response, pair)
 
     def unset_access_cookies(self, response: BaseResponse) -> None:
         """Make the browser delete the access token's cookies."""
-        set_cookies.unset_cookies(self._state(), response, TokenType.ACCESS)
+        actions.set_cookies.unset_cookies(self._state(), response, TokenType.ACCESS)
 
     def unset_refresh_cookies(self, response: BaseResponse) -> None:
         """Make the browser delete the refresh token's cookies."""
-        set_cookies.unset_cookies(self._state(), response, TokenType.REFRESH)
+        actions.set_cookies.unset_cookies(self._state(), response, TokenType.REFRESH)
 
     def unset_cookies(self, response: BaseResponse) -> None:
         """Make the browser delete the cookies of both tokens. Only :meth:`logout` revokes them."""
-        set_cookies.unset_cookies(self._state(), response, *TokenType)
+        actions.set_cookies.unset_cookies(self._state(), response, *TokenType)
 
     @_worded
     def check_origin(self) -> None:
@@ -563,7 +556,7 @@ class AuthX:
         :raises RuntimeError: if there is no current token, no store, or if the app's database
             session holds uncommitted writes in the SQLite file that must be written to.
         """
-        revoke.revoke_token(self._state(), token, reason)
+        actions.revoke.revoke_token(self._state(), token, reason)
 
     @_worded
     def revoke_session(self, sid: str, *, reason: str | None = None) -> None:
@@ -574,7 +567,7 @@ class AuthX:
         :param sid: the claim that the tokens of a session share.
         :raises ValueError: if it can't be one.
         """
-        revoke.revoke_session(self._state(), sid, reason)
+        actions.revoke.revoke_session(self._state(), sid, reason)
 
     @_worded
     def revoke_subject(
@@ -589,7 +582,7 @@ class AuthX:
             been changed. One that has been revoked before stays revoked.
         :raises ValueError: if the uid or the sid can't be one.
         """
-        revoke.revoke_subject(self._state(), uid, keep, reason)
+        actions.revoke.revoke_subject(self._state(), uid, keep, reason)
 
     @_worded
     def logout(self, *, reason: str | None = None) -> None:
@@ -603,7 +596,7 @@ class AuthX:
         :raises AuthXException: if the token is invalid, or the revocation could not be written.
         :raises RuntimeError: as :meth:`revoke_token` does.
         """
-        logout.log_out(self._state(), reason)
+        actions.logout.log_out(self._state(), reason)
 
     @_worded
     def is_revoked(self, token: str | RequestToken | Token) -> bool:
@@ -616,7 +609,7 @@ class AuthX:
         :raises ValueError: if a callback is registered, which takes the token's text, and a
             :class:`Token` is given that isn't the current one.
         """
-        return revoke.is_revoked(self._state(), token)
+        return actions.revoke.is_revoked(self._state(), token)
 
     # Guards
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from flask import Flask
 
-from flask_authx.actions.set_cookies import blueprint_path
 from flask_authx.app.build import snapshot
 from flask_authx.app.registry import chain, maker_of, marks_of, rules_for, serve, wrappers_of
 from flask_authx.app.state import AppState, states, this_request
 from flask_authx.guards.rules import check_rules
 
+from . import actions
 from .enums import SameSite
 from .errors import BadConfigurationError
 
@@ -134,7 +134,7 @@ def blueprint_problems(state: AppState) -> Iterator[str]:
         )
     if state.settings.uses_cookies and state.settings.refresh_cookie_path is None:
         try:
-            blueprint_path(state)
+            actions.set_cookies.blueprint_path(state)
         except BadConfigurationError as error:
             yield from error.problems
     mine = _routes(state)

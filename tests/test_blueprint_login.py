@@ -258,9 +258,9 @@ def test_the_routes_say_who_guards_its_views() -> None:
     }
     who = {key: {guard["by"] for guard in route["guards"]} for key, route in by_rule.items()}
     assert who == {
-        ("/auth/login", "POST"): {"its blueprint"},
-        ("/auth/logout", "POST"): {"its blueprint"},
-        ("/auth/refresh", "POST"): {"its blueprint"},
+        ("/auth/login", "POST"): {"AuthX blueprint"},
+        ("/auth/logout", "POST"): {"AuthX blueprint"},
+        ("/auth/refresh", "POST"): {"AuthX blueprint"},
         ("/auth/sessions", "GET"): {"view"},
         ("/auth/sessions", "DELETE"): {"view"},
         ("/auth/sessions/<sid>", "DELETE"): {"view"},

@@ -359,7 +359,7 @@ def test_another_name_has_settings_of_its_own() -> None:
         ({"SECRET_KEY": SECRET}, "a key is also one of 'authx'"),
         (
             {"SECRET_KEY": OTHER_SECRET, "TOKEN_LOCATION": "cookies"},
-            "__Host-access_token is one of 'authx'",
+            "__Host-access_token is also one of 'authx'",
         ),
     ],
 )

@@ -1,1 +1,28 @@
-"""What ``AuthX`` does, one file for each of its verbs."""
+"""What ``AuthX`` does, one file for each of its verbs. Each is imported when it is first used."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import create, list_sessions, login, logout, refresh, renewal, revoke, set_cookies
+
+__all__ = [
+    "create",
+    "list_sessions",
+    "login",
+    "logout",
+    "refresh",
+    "renewal",
+    "revoke",
+    "set_cookies",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    # From then on it is an attribute, and this is not called.
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,9 +32,7 @@ _COOKIES = frozenset({Location.COOKIES})
 
 
 def register_renewal(state: AppState) -> None:
-    """Register the after_request hook, if the settings ask for automatic renewal."""
-    if state.settings.implicit_refresh_deltatime is None:
-        return
+    """Register the after_request hook."""
 
     def authx_renewal(response: Response) -> Response:
         current = this_request()

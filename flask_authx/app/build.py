@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from flask import Flask
@@ -13,9 +14,13 @@ from flask_authx.http import cookies
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.verifier import Verifier
 from flask_authx.keys.loading import load_keys
-from flask_authx.sessions.revocations import Revocations
+from flask_authx.keys.ring import KeyRing
+from flask_authx.sessions.revocations import AuditTrail, Revocations
+from flask_authx.sessions.rotation import Sessions
+from flask_authx.settings.options import Settings
 from flask_authx.settings.reading import read_settings
 from flask_authx.signals import Announcer
+from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.create import TokenCreator
@@ -36,6 +41,52 @@ def build_state(
     :raises BadConfigurationError: with all that is wrong with settings, keys and stores.
     """
     prefix = "JWT_" if callbacks.name == "authx" else f"{callbacks.name.upper()}_JWT_"
+    settings, keys, stores = _configure(app, callbacks, prefix, clock)
+    announcer = Announcer(app, callbacks.name)
+    revocations = None
+    if stores.blocklist is not None:
+        revocations = Revocations(
+            stores.blocklist,
+            settings,
+            callbacks.name,
+            lookup_keys=LookupKeys(settings.issuer, callbacks.name),
+            clock=clock,
+            sessions=stores.sessions,
+            trail=stores.trail,
+            announcer=announcer,
+        )
+    codec, wait = Codec(settings, keys), wait_in(app)
+    verifier = Verifier(
+        settings, codec, callbacks, revocations, sessions=stores.sessions, clock=clock, wait=wait
+    )
+    return AppState(
+        app=app,
+        callbacks=callbacks,
+        settings=settings,
+        codec=codec,
+        verifier=verifier,
+        creator=TokenCreator(settings, codec, clock, ids),
+        revocations=revocations,
+        sessions=stores.sessions,
+        trail=stores.trail,
+        announcer=announcer,
+        clock=clock,
+        wait=wait,
+        seen=snapshot(app, prefix),
+    )
+
+
+@dataclass(slots=True)
+class _Stores:
+    blocklist: Blocklist | None = None
+    sessions: Sessions | None = None
+    trail: AuditTrail | None = None
+
+
+def _configure(
+    app: Flask, callbacks: Callbacks, prefix: str, clock: Callable[[], float]
+) -> tuple[Settings, KeyRing, _Stores]:
+    """The settings, keys and stores of an app. All that is wrong with them is reported together."""
     settings, problems = read_settings(app.config, prefix)
     problems += cookies.problems_with(settings)
 
@@ -47,46 +98,15 @@ def build_state(
         return None
 
     keys = collect(lambda: load_keys(settings))
-    before = len(problems)
-    blocklist = collect(lambda: open_blocklist(app, callbacks, settings, clock))
-    sessions = None
+    stores, before = _Stores(), len(problems)
+    stores.blocklist = collect(lambda: open_blocklist(app, callbacks, settings, clock))
     if len(problems) == before:
         # The same setting names both stores.
-        sessions = collect(lambda: open_sessions(app, callbacks, settings, clock))
-    trail = collect(lambda: open_trail(app, callbacks, settings))
+        stores.sessions = collect(lambda: open_sessions(app, callbacks, settings, clock))
+    stores.trail = collect(lambda: open_trail(app, callbacks, settings))
     if problems or keys is None:
         raise BadConfigurationError(problems)
-    announcer = Announcer(app, callbacks.name)
-    revocations = None
-    if blocklist is not None:
-        revocations = Revocations(
-            blocklist,
-            settings,
-            callbacks.name,
-            lookup_keys=LookupKeys(settings.issuer, callbacks.name),
-            clock=clock,
-            sessions=sessions,
-            trail=trail,
-            announcer=announcer,
-        )
-    codec, wait = Codec(settings, keys), wait_in(app)
-    return AppState(
-        app=app,
-        callbacks=callbacks,
-        settings=settings,
-        codec=codec,
-        verifier=Verifier(
-            settings, codec, callbacks, revocations, sessions=sessions, clock=clock, wait=wait
-        ),
-        creator=TokenCreator(settings, codec, clock, ids),
-        revocations=revocations,
-        sessions=sessions,
-        trail=trail,
-        announcer=announcer,
-        clock=clock,
-        wait=wait,
-        seen=snapshot(app, prefix),
-    )
+    return settings, keys, stores
 
 
 def snapshot(app: Flask, prefix: str) -> dict[str, Any]:

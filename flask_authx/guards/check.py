@@ -12,10 +12,10 @@ from flask import Request, after_this_request, has_request_context
 
 from flask_authx.app.identity import accepted_token, clear_identity, set_identity
 from flask_authx.app.state import AppState, context_of, this_request
-from flask_authx.enums import Location, OnInvalid
+from flask_authx.enums import OnInvalid
 from flask_authx.errors import AuthXException, MissingTokenError, ReusedTokenError
 from flask_authx.http import csrf
-from flask_authx.http.caching import add_cache_headers, is_in_query
+from flask_authx.http.caching import add_cache_headers, has_token_in_query, varies_by
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import USED_AGAIN, Pending
@@ -136,19 +136,9 @@ def _announce_accepted(state: AppState, token: Token, context: RequestContext) -
 def _protect_from_caches(
     state: AppState, current: Request, requirement: Requirement, context: RequestContext
 ) -> None:
-    """Keep the token and the page out of caches and referrers (RFC 6750 section 5.3)."""
-    settings = state.settings
-    allowed = requirement.locations
-    if allowed is None:
-        allowed = settings.token_location
-    vary: list[str] = []
-    if Location.COOKIES in allowed:
-        vary.append("Cookie")
-    if requirement.optional and Location.HEADERS in allowed:
-        # A page for anonymous visitors must not be served to a user. A view that requires a token
-        # has no such page.
-        vary.append(settings.header_name)
-    in_query = Location.QUERY in allowed and is_in_query(current, settings.query_string_name)
+    """Keep the token and the page out of caches and referrers. Each header is added once."""
+    vary = varies_by(state.settings, requirement)
+    in_query = has_token_in_query(state.settings, requirement, current)
     if in_query or not context.varied.issuperset(vary):
         context.varied = context.varied.union(vary)
         after_this_request(functools.partial(add_cache_headers, vary, in_query=in_query))

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from flask_authx.errors import BadConfigurationError
 from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.session_store import SessionStore
+from flask_authx.tokens.create import Uid
 from flask_authx.tokens.token import Token
 
 #: Whether a token is revoked. It gets the raw token and the verified one.
@@ -19,6 +20,8 @@ RevocationCallback: TypeAlias = Callable[[str, Token], "bool | Awaitable[bool]"]
 UserLoader: TypeAlias = Callable[[str, Token], Any]
 #: Additional claims for a user's new token. It gets the subject.
 ClaimsCallback: TypeAlias = Callable[[str], Mapping[str, Any]]
+#: The app's own check of who sends a request to log in. It returns the uid, or None to refuse.
+Authenticate: TypeAlias = Callable[[], Uid | Awaitable[Uid | None] | None]
 #: Waits for the result of an async callback, from code that cannot await it.
 Wait: TypeAlias = Callable[[Awaitable[Any]], Any]
 
