@@ -1,17 +1,20 @@
 """The servers that tests talk to: those on this machine's standard ports, or others by URL.
 
 A test that needs a server which doesn't answer skips and says so; it fails instead where
-``AUTHX_REQUIRE_SERVERS`` is set. Each process of a test run has databases of its own.
+``AUTHX_REQUIRE_SERVERS`` is set. Each test process has databases of its own, so that test runs
+can be side by side.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import uuid
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -22,6 +25,8 @@ from sqlalchemy.exc import OperationalError
 
 from flask_authx import AuthX
 
+from .servers.private import program, redis_server
+from .servers.reserved import reserve
 from .support import SECRET
 
 #: The variable that names each server, and where it is looked for without.
@@ -30,6 +35,8 @@ SERVERS = {
     "mariadb": ("TEST_MARIADB_URL", "mariadb+pymysql://root@127.0.0.1:3306/test"),
     "redis": ("TEST_REDIS_URL", "redis://127.0.0.1:6379/0"),
 }
+#: The databases of a Redis server that are for tests; the lower ones are left to other uses.
+REDIS_DATABASES = range(8, 16)
 #: Every store that the same promises hold for.
 STORES = ("memory", "sqlite", "sqlite-memory", "postgresql", "psycopg2", "mariadb", "redis")
 #: Those whose entries other processes see.
@@ -84,22 +91,46 @@ def database_url(kind: str, folder: Path) -> str:
     return found.replace("+psycopg:", "+psycopg2:") if kind == "psycopg2" else found
 
 
+@functools.cache
+def redis_database(url: str, *, or_private: bool) -> str:
+    """The URL of a database on this Redis server that only this process uses.
+
+    :param or_private: start a private server if all databases for tests are in use, in place of
+        failing. Not for a server that was named for this run: it is the one to be tested.
+    """
+    with _client(url) as client:
+        # One server may have several addresses.
+        run_id: str = client.info("server")["run_id"]
+    number = reserve(f"redis {run_id}", len(REDIS_DATABASES))
+    if number is not None:
+        return urlsplit(url)._replace(path=f"/{REDIS_DATABASES[number]}").geturl()
+    if not or_private or program("redis-server") is None:
+        pytest.fail(
+            f"all {len(REDIS_DATABASES)} Redis databases for tests are in use by other processes: "
+            "use fewer workers (-n), or name another server in TEST_REDIS_URL"
+        )
+    private = contextlib.ExitStack()
+    atexit.register(private.close)
+    return private.enter_context(redis_server()).url
+
+
 def redis_url() -> str:
-    """The URL of a Redis database that only this process of the test run uses, without entries."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    address = server_url("redis").rpartition("/")[0]
-    url = f"{address}/{8 + worker % 8}"
-    # Many of its commands have no types.
-    untyped: Any = redis.Redis
-    client = untyped.from_url(url, socket_timeout=10, socket_connect_timeout=2)
+    """The URL of a Redis database that only this process uses, without entries."""
+    variable, _ = SERVERS["redis"]
     try:
-        for key in client.scan_iter(match="authx:*", count=1000):
-            client.delete(key)
+        url = redis_database(server_url("redis"), or_private=not os.environ.get(variable))
+        with _client(url) as client:
+            for key in client.scan_iter(match="authx:*", count=1000):
+                client.delete(key)
     except redis.RedisError as error:
         unavailable("redis", error)
-    finally:
-        client.close()
     return url
+
+
+def _client(url: str) -> Any:
+    # Many of its commands have no types.
+    untyped: Any = redis.Redis
+    return untyped.from_url(url, socket_timeout=10, socket_connect_timeout=2, decode_responses=True)
 
 
 def settings_for(kind: str, folder: Path) -> dict[str, Any]:

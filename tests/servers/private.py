@@ -6,6 +6,8 @@ Those that refuse to run as root run as the user that their package has made.
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
 import pwd
 import re
@@ -15,22 +17,41 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import redis
 import sqlalchemy as sa
 
+from .reserved import reserve
+
 #: Seconds that a server may take to start on a busy machine.
 PATIENCE = 60.0
+#: The ports of the first test process; those of the next ones follow. Linux gives outgoing
+#: connections ports from 32768 on.
+FIRST_PORT, PORTS, PROCESSES = 20_000, 100, 100
+
+
+@functools.cache
+def _ports() -> Iterator[int]:
+    """The ports of this process in turn, so that one is not used again soon."""
+    block = reserve("ports", PROCESSES)
+    assert block is not None, f"{PROCESSES} test processes already use private servers"
+    first = FIRST_PORT + block * PORTS
+    return itertools.cycle(range(first, first + PORTS))
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port without a listener, which no other test process and no outgoing connection takes.
+
+    The kernel's own choice (port 0) is free only for the moment: while a server starts, or between
+    its stop and its restart, the kernel may give its port away.
+    """
+    for port in itertools.islice(_ports(), PORTS):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise RuntimeError("All ports of this process have listeners")
 
 
 class Server:
