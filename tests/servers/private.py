@@ -122,8 +122,13 @@ class Server:
         """Leave it standing with its connections open; when this returns, no thread of it runs."""
         assert self._process is not None
         pid = self._process.pid
-        self.signal(signal.SIGSTOP)
-        _wait_until(lambda: all(states(one) <= {"T", "Z", "X"} for one in [pid, *descendants(pid)]))
+
+        def stopped() -> bool:
+            # Again each time: a child forked after its parent's children were listed got no signal.
+            self.signal(signal.SIGSTOP)
+            return all(states(one) <= {"T", "Z", "X"} for one in [pid, *descendants(pid)])
+
+        _wait_until(stopped)
 
     def resume(self) -> None:
         """Let it go on."""
