@@ -17,15 +17,17 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from importlib import import_module
+from pathlib import Path
 
 import click
 from comments import Comment, comments_of
 from docutils import nodes
 from docutils.parsers.rst import directives
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import desc_parameter, desc_sig_name, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
@@ -38,10 +40,9 @@ from flask_authx import (
     InsufficientScopeError,
     cli,
     errors,
-    session_commands,
-    store_commands,
 )
 from flask_authx.errors import CrossOriginError, CSRFError
+from flask_authx.http import requirement
 from flask_authx.settings import options as settings
 from flask_authx.settings import parsers
 from flask_authx.settings.options import Settings
@@ -245,6 +246,27 @@ def trim_code(_app: Sphinx, document: nodes.document) -> None:
         block[:] = [nodes.Text(block.rawsource)]
 
 
+def spell_out_keywords(_app: Sphinx, document: nodes.document) -> None:
+    """Write the keywords of a guard where the code has ``**options: Unpack[...]`` (PEP 692)."""
+    for parameter in document.findall(desc_parameter):
+        listed = re.fullmatch(r"\*\*options: Unpack\[(\w+)\]", parameter.astext())
+        if listed is None:
+            continue
+        keywords = getattr(requirement, listed[1])
+        hints = {name: hint.__forward_arg__ for name, hint in keywords.__annotations__.items()}
+        varargs = any(one.astext().startswith("*") for one in parameter.parent if one != parameter)
+        new = [] if varargs else [desc_parameter("", "", desc_sig_name("", "*"))]
+        for name in GUARD_KEYWORDS:
+            if name in hints:
+                new.append(desc_parameter("", "", desc_sig_name("", name)))
+                new[-1] += nodes.Text(f": {hints[name]} = {GUARD_KEYWORDS[name].default!r}")
+        parameter.replace_self(new)
+
+
+#: In the order of the code, with their defaults.
+GUARD_KEYWORDS = inspect.signature(requirement.requirement_from).parameters
+
+
 def check_complete(_app: Sphinx, env: BuildEnvironment) -> None:
     """Warn of settings that no page shows."""
     shown: set[str] = set().union(*(meta.get(_SHOWN, set()) for meta in env.metadata.values()))
@@ -261,8 +283,8 @@ class Command(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        for module in (cli, store_commands, session_commands):
-            self.env.note_dependency(str(module.__file__))
+        for file in Path(cli.__file__).parent.glob("*.py"):
+            self.env.note_dependency(str(file))
         command = cli.authx.commands[self.arguments[0]]
         texts = helps_of(command, f"flask authx {self.arguments[0]}")
         return [nodes.literal_block(text, text, language="text") for text in texts]
@@ -307,6 +329,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("authx-answer", Answer)
     app.add_directive("authx-command", Command)
     app.connect("doctree-read", trim_code)
+    # Before the types become links to follow.
+    app.connect("doctree-read", spell_out_keywords)
     app.connect("missing-reference", find_public)
     app.connect("env-check-consistency", check_complete)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

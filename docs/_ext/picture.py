@@ -1,85 +1,94 @@
-"""Draws the picture of the architecture page: a request's line, and the modules in three bands."""
+"""Draws the architecture page's picture: the check of a request, and the rooms in four bands."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
 from html import escape
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-#: What is asked, which module answers, and what a refusal is.
+import flask_authx
+
+PACKAGE = Path(flask_authx.__file__).parent
+#: What is checked, in which module, and the statuses of a refusal.
 LINE = (
-    ("find", "locations", "400 401"),
-    ("signature, claims", "codec", "401"),
-    ("type", "verifier", "401"),
-    ("CSRF", "csrf", "403"),
-    ("revoked?", "store, app", "401 503"),
-    ("fresh?", "verifier", "401"),
-    ("scopes", "verifier", "403"),
+    ("find", "http/locations", "400 401"),
+    ("signature, claims", "tokens/codec", "401"),
+    ("type", "http/verifier", "401"),
+    ("CSRF", "http/csrf", "403"),
+    ("revoked?", "stores", "401 503"),
+    ("fresh?", "http/verifier", "401"),
+    ("scopes", "tokens/scopes", "403"),
 )
-#: The bands from the top, each with the modules it holds, upper ones first.
+#: The bands from the top, each with rows of packages and flat modules, the upper ones first.
 BANDS = (
+    ("tools", "for people and scripts", (("cli", "doctor"),)),
     (
-        "edge",
-        "knows the app and the current request",
+        "app",
+        "knows Flask",
         (
-            ("cli", "doctor", "checks", "browser_checks", "findings", "routes"),
-            ("extension", "session_commands", "implicit", "endpoints", "store_commands"),
-            ("rotation", "logins", "logout", "revoking", "backing", "audit"),
-            ("guards", "jar", "minting"),
-            ("marks", "context", "signals"),
+            ("extension", "blueprint", "startup"),
+            ("actions", "guards", "app"),
         ),
     ),
-    (
-        "request",
-        "is handed the request as an argument",
-        (("verifier", "callbacks", "cookies", "csrf", "locations"),),
-    ),
+    ("http", "gets the request and the response as arguments", (("http",),)),
     (
         "core",
         "no Flask, testable without an app",
         (
-            ("mint", "revocation", "sessions", "codec", "index", "cache"),
-            ("claims", "keys", "asymmetric", "hmac_secrets", "settings", "parsers"),
-            ("tokens", "stores", "errors"),
+            ("sessions", "signals", "tokens"),
+            ("keys", "settings", "enums"),
+            ("stores", "errors"),
         ),
     ),
 )
-_WIDTH, _HEIGHT = 960, 842
+#: Where the boxes of a band begin, and how high a line of modules in them is.
+_INDENT, _LEADING = 165, 16
+_WIDTH = 960
 
 
-def modules() -> set[str]:
-    """The names of the modules in the picture."""
-    return {name for _, _, rows in BANDS for row in rows for name in row}
+def rooms() -> list[str]:
+    """The names in the picture, the upper ones first."""
+    return [name for _, _, rows in BANDS for row in rows for name in row]
+
+
+def modules_of(room: str) -> list[str]:
+    """The files of a package in a line, and those of each package inside it in another."""
+    folder = PACKAGE / room
+    files = " ".join(sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__"))
+    inner = sorted(one.parent.name for one in folder.glob("*/__init__.py"))
+    return [files, *(f"{name}/: {modules_of(f'{room}/{name}')[0]}" for name in inner)]
 
 
 def svg() -> str:
     """The picture. Its colours and fonts are in ``authx.css``."""
-    title = "The line a request takes, and the modules in three bands"
+    title = "The check of a request, and the packages in four bands"
+    bands, bottom = _bands()
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {bottom:g}" role="img">',
         f"<title>{title}</title>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7"',
         ' markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z"/></marker></defs>',
         *_line(),
-        *_bands(),
+        *bands,
         "</svg>",
     ]
     return "\n".join(parts)
 
 
 def _band_of(module: str) -> str:
-    found = (band for band, _, rows in BANDS if any(module in row for row in rows))
-    return next(found, "outside")
+    room = module.partition("/")[0]
+    return next(band for band, _, rows in BANDS if any(room in row for row in rows))
 
 
 def _line() -> Iterator[str]:
-    top, height, width, gap = 52, 62, 96, 15
+    top, height, width, gap = 52, 62, 102, 9
     left = 90 + gap
-    yield _text(16, 26, "The line a request takes", "head")
+    yield _text(16, 26, "The check of a request", "head")
     yield _box(16, top + 14, 74, height - 28, "end")
     yield _text(53, top + 36, "request", "middle")
     for what, module, refusals in LINE:
@@ -90,33 +99,57 @@ def _line() -> Iterator[str]:
         for number, word in enumerate(words):
             y = top + (19 if len(words) > 1 else 28) + 16 * number
             yield _text(middle, y, word if word is words[-1] else f"{word},", "strong middle")
-        yield _text(middle, top + 53, module, "small faint middle")
+        yield _text(middle, top + 53, module, "code faint middle")
         yield _arrow(middle, top + height, middle, top + height + 26)
         yield _text(middle, top + height + 44, " or ".join(refusals.split()), "middle")
         left += width + gap
     yield _arrow(left - gap + 1, top + height / 2, left - 2, top + height / 2)
     yield _box(left, top + 14, 60, height - 28, "end")
     yield _text(left + 30, top + 36, "view", "middle")
-    yield from _brace(105, 105 + 4 * width + 3 * gap, "asks nobody: a forger costs no look-up")
-    yield from _brace(105 + 4 * (width + gap), left - gap, "sees genuine tokens only")
+    yield from _brace(90 + gap, 90 + 4 * (width + gap), "no I/O: a forged token costs no lookup")
+    yield from _brace(90 + gap + 4 * (width + gap), left - gap, "genuine tokens only")
 
 
-def _bands() -> Iterator[str]:
+def _bands() -> tuple[list[str], float]:
+    """The bands, and the height of the picture."""
     top = 268.0
-    yield _text(16, top - 14, "Who may import whom: to the right and downwards", "head")
+    parts = [_text(16, top - 14, "A package imports only from those below it", "head")]
     for band, motto, rows in BANDS:
-        height = max(24 + 50 * len(rows), 96)
-        yield _box(16, top, _WIDTH - 32, height, band)
-        yield _text(32, top + 30, band, "head")
-        for number, line in enumerate(textwrap.wrap(motto, 20)):
-            yield _text(32, top + 51 + 16 * number, line, "small faint")
-        for number, row in enumerate(rows):
-            width = (_WIDTH - 181 - 16 - 10 * 5) / 6
-            for place, name in enumerate(row):
-                left = 165 + place * (width + 10)
-                yield _box(left, top + 18 + 50 * number, width, 38, band)
-                yield _text(left + width / 2, top + 42 + 50 * number, name, "code middle")
+        boxes: list[str] = []
+        below = top + 14
+        for row in rows:
+            drawn, height = _row(row, below, band)
+            boxes += drawn
+            below += height + 10
+        height = max(below + 4 - top, 60 + _LEADING * len(textwrap.wrap(motto, 18)))
+        parts += [_box(16, top, _WIDTH - 32, height, band), _text(32, top + 30, band, "head")]
+        for number, line in enumerate(textwrap.wrap(motto, 18)):
+            parts.append(_text(32, top + 51 + _LEADING * number, line, "small faint"))
+        parts += boxes
         top += height + 12
+    return parts, top
+
+
+def _row(row: tuple[str, ...], top: float, band: str) -> tuple[list[str], float]:
+    """A row of rooms, wider for those with more in them, and its height."""
+    listed = [modules_of(name) for name in row]
+    weights = [max(12, *map(len, lines)) for lines in listed]
+    free = _WIDTH - _INDENT - 26 - 10 * (len(row) - 1)
+    widths = [free * weight / sum(weights) for weight in weights]
+    wrapped = [
+        [part for line in lines for part in textwrap.wrap(line, max(10, int((width - 20) / 7.3)))]
+        for lines, width in zip(listed, widths, strict=True)
+    ]
+    height = 34 + _LEADING * max(len(lines) for lines in wrapped)
+    parts: list[str] = []
+    left = float(_INDENT)
+    for name, lines, width in zip(row, wrapped, widths, strict=True):
+        parts.append(_box(left, top, width, height, band))
+        parts.append(_text(left + 10, top + 22, name, "strong"))
+        for number, line in enumerate(lines):
+            parts.append(_text(left + 10, top + 40 + _LEADING * number, line, "code faint"))
+        left += width + 10
+    return parts, height
 
 
 def _brace(left: float, right: float, text: str) -> Iterator[str]:

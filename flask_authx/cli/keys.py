@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 
 from flask_authx.enums import Algorithm
+from flask_authx.errors import BadConfigurationError
+from flask_authx.keys.asymmetric import new_key_pair
 from flask_authx.keys.weak_secrets import problem_with
 
 from .group import authx
@@ -36,7 +38,13 @@ def generate_key(algorithm: str, out: Path | None) -> None:
     error. No app is needed.
     """
     chosen = Algorithm(algorithm)
-    key, public = (_new_secret(), "") if chosen.symmetric else _new_key_pair(chosen)
+    if chosen.symmetric:
+        key, public = _new_secret(), ""
+    else:
+        try:
+            key, public = new_key_pair(chosen)
+        except BadConfigurationError as error:
+            raise click.ClickException(str(error)) from None
     if out is None:
         click.echo(key.rstrip("\n"))
     else:
@@ -52,36 +60,6 @@ def _new_secret() -> str:
         # By chance, one of thousands looks like an encoded key, and init_app refuses that.
         if problem_with(secret.encode(), Algorithm.HS512) is None:
             return secret + "\n"
-
-
-def _new_key_pair(algorithm: Algorithm) -> tuple[str, str]:
-    """A private and a public key, as PEM (RFC 5958 and RFC 5280)."""
-    try:
-        # Optional, and too slow to import for every other command of `flask`.
-        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see above
-        from cryptography.hazmat.primitives.asymmetric import (  # noqa: PLC0415 - see above
-            ec,
-            ed25519,
-            rsa,
-        )
-    except ModuleNotFoundError:
-        raise click.ClickException(
-            f"{algorithm} needs the package cryptography: pip install flask-authx[crypto]"
-        ) from None
-    curves = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
-    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-    if algorithm in curves:
-        key = ec.generate_private_key(curves[algorithm])
-    elif algorithm is Algorithm.EDDSA:
-        key = ed25519.Ed25519PrivateKey.generate()
-    else:
-        key = rsa.generate_private_key(65537, 3072)
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return private.decode("ascii"), public.decode("ascii")
 
 
 def _write_new(files: dict[Path, tuple[str, int]]) -> None:

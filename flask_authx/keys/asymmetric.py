@@ -1,4 +1,4 @@
-"""Asymmetric keys: loading from PEM, checks of type and strength, JWKs and their thumbprints.
+"""Asymmetric keys: loaded from PEM or new, checked for type and strength, as JWK, thumbprints.
 
 Only this module imports ``cryptography``, and only when an asymmetric key is configured.
 """
@@ -38,9 +38,7 @@ def load(value: object, name: str, algorithm: Algorithm, *, private: bool) -> An
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import serialization
     except ModuleNotFoundError:
-        raise BadConfigurationError(
-            f"{algorithm} needs the package cryptography: pip install flask-authx[crypto]"
-        ) from None
+        raise _missing_package(algorithm) from None
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
     key: object = value
@@ -59,6 +57,38 @@ def load(value: object, name: str, algorithm: Algorithm, *, private: bool) -> An
     if problem:
         raise BadConfigurationError(f"{name}: {problem}.")
     return key
+
+
+def new_key_pair(algorithm: Algorithm) -> tuple[str, str]:
+    """A new private key and its public half, as PEM (RFC 5958 and RFC 5280).
+
+    :raises BadConfigurationError: if ``cryptography`` isn't installed.
+    """
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    except ModuleNotFoundError:
+        raise _missing_package(algorithm) from None
+    curves = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+    key: PrivateKey
+    if algorithm in curves:
+        key = ec.generate_private_key(curves[algorithm])
+    elif algorithm is Algorithm.EDDSA:
+        key = ed25519.Ed25519PrivateKey.generate()
+    else:
+        key = rsa.generate_private_key(65537, 3072)
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return private.decode("ascii"), public.decode("ascii")
+
+
+def _missing_package(algorithm: Algorithm) -> BadConfigurationError:
+    return BadConfigurationError(
+        f"{algorithm} needs the package cryptography: pip install flask-authx[crypto]"
+    )
 
 
 def _pem_problem(pem: bytes, *, private: bool) -> str:
