@@ -50,8 +50,8 @@ def test_rotation_without_a_store_of_revocations_is_an_error(
 def test_who_brings_one_store_brings_both() -> None:
     [problem] = problems_of(stores={"blocklist": MemoryBlocklist()}, SESSIONS=True)
     assert problem == (
-        "JWT_SESSIONS: AuthX was given a store of revocations (blocklist=): give it one of logins "
-        "as well (sessions=)."
+        "JWT_SESSIONS: AuthX was given a store of revocations (blocklist=): give it a session "
+        "store as well (sessions=)."
     )
 
 

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from .base import StoreBusyError, StoreError, UncommittedWritesError
 
@@ -81,6 +81,17 @@ class CircuitBreaker:
             _log.error("%s: %s: %s", self._failed, type(error).__name__, message)
 
 
+class Call(Protocol):
+    """Runs a call to a store."""
+
+    def __call__(self, work: Callable[..., T], /, *args: object) -> T:
+        """The result of the call.
+
+        :raises StoreError: if it fails, or is not made since another has just failed.
+        """
+        ...
+
+
 class ProtectedStore:
     """A circuit breaker for each kind of call to a store.
 
@@ -92,7 +103,7 @@ class ProtectedStore:
     def __init__(self, what: str) -> None:
         store = f"the store of {what}"
         #: Each calls a function and returns its result, or raises :exc:`StoreError`.
-        self.read = CircuitBreaker(store).call
-        self.write = CircuitBreaker(store, task="to write").call
-        self.inspect = CircuitBreaker(store, task="to report its configuration").call
-        self.prune = CircuitBreaker(store, task="to remove what has expired").call
+        self.read: Call = CircuitBreaker(store).call
+        self.write: Call = CircuitBreaker(store, task="to write").call
+        self.inspect: Call = CircuitBreaker(store, task="to report its configuration").call
+        self.prune: Call = CircuitBreaker(store, task="to remove what has expired").call
