@@ -117,7 +117,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     code = {name for name in names if ".dist-info/" not in name}
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / "flask_authx").rglob("*.py")}
     assert code == {*expected, "flask_authx/py.typed"}
-    assert code > {"flask_authx/stores/__init__.py", "flask_authx/stores/redis.py"}
+    assert code > {"flask_authx/stores/__init__.py", "flask_authx/stores/redis/server.py"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
