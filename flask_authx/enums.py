@@ -39,7 +39,7 @@ class TokenType(StrEnum):
 
 #: The token types that may be accepted without a check of their revocation. A refresh token is
 #: always checked, since it yields new tokens.
-MAY_GO_UNCHECKED = frozenset({TokenType.ACCESS})
+UNCHECKED_ALLOWED = frozenset({TokenType.ACCESS})
 
 
 class Location(StrEnum):

@@ -77,7 +77,7 @@ def open_sessions(
         idle = [
             f"{settings.prefix}{name} is about sessions that are kept in a store: set {setting} to "
             "True, or remove it."
-            for name in settings.about_sessions()
+            for name in settings.unused_session_settings()
         ]
         if idle:
             raise BadConfigurationError(idle)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Literal, TypedDict
 
 from flask_authx.enums import (
-    MAY_GO_UNCHECKED,
+    UNCHECKED_ALLOWED,
     Location,
     Locations,
     OnInvalid,
@@ -106,7 +106,7 @@ def requirement_from(  # noqa: PLR0913 - a keyword for each condition is the pub
     :raises ValueError: if a value is out of bounds.
     """
     type = parsers.member(TokenType)(type)
-    if not check_revocation and type not in MAY_GO_UNCHECKED:
+    if not check_revocation and type not in UNCHECKED_ALLOWED:
         raise BadConfigurationError(
             f"check_revocation=False with a {type} token: it is exchanged for others, so its "
             "revocation is always checked."

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from werkzeug.wrappers import Request
 
-from flask_authx.enums import MAY_GO_UNCHECKED, Location, OnError
+from flask_authx.enums import UNCHECKED_ALLOWED, Location, OnError
 from flask_authx.errors import (
     FreshTokenRequiredError,
     InsufficientScopeError,
@@ -190,7 +190,7 @@ class Verifier:
             return self._revocations.is_revoked(token)
         except StoreError:
             pass
-        if not self._accepts_unchecked or token.type not in MAY_GO_UNCHECKED:
+        if not self._accepts_unchecked or token.type not in UNCHECKED_ALLOWED:
             return None
         _log.warning(
             "accepted a token although its revocation could not be checked: jti=%s sid=%s",

@@ -39,7 +39,7 @@ _MAX_ROWS = 100
 class AuditTrail(Protocol):
     """Where revocations are recorded."""
 
-    def refuse_own_writes(self) -> None:
+    def refuse_uncommitted_writes(self) -> None:
         """Refuse if a record would have to wait for the caller's own uncommitted writes."""
         ...
 
@@ -246,7 +246,7 @@ class Revocations:
         _check_reason(reason)
         if self._trail is not None:
             # Before the first write: what could not be recorded for this reason is not done either.
-            self._trail.refuse_own_writes()
+            self._trail.refuse_uncommitted_writes()
         try:
             self._add(revocation.entry)
         except StoreError:

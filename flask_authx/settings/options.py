@@ -269,7 +269,7 @@ class Settings:
             return self.decode_audience
         return frozenset(self.encode_audience or ())
 
-    def about_sessions(self) -> list[str]:
+    def unused_session_settings(self) -> list[str]:
         """The changed settings that have an effect on stored sessions only."""
         defaults = {one.name: one.default for one in fields(self) if one.init}
         names = [*_SESSION_SETTINGS]

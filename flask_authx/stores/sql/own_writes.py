@@ -51,7 +51,7 @@ class Writer:
         self._own_writes: OwnWrites = own_writes or (lambda: Transaction.NONE)
         self._wording = wording
 
-    def refuse_own_writes(self) -> None:
+    def refuse_uncommitted_writes(self) -> None:
         """Refuse a write that would wait for the caller's own transaction.
 
         :raises UncommittedWritesError: with the fix, if that transaction has changed rows.
@@ -64,7 +64,7 @@ class Writer:
 
         :raises UncommittedWritesError: if the caller's own writes lock the file.
         """
-        self.refuse_own_writes()
+        self.refuse_uncommitted_writes()
         try:
             return self._connections.run(work)
         except StoreBusyError:

@@ -57,12 +57,12 @@ class AuditTrail:
         """
         self._breaker.call(self._insert, record)
 
-    def refuse_own_writes(self) -> None:
+    def refuse_uncommitted_writes(self) -> None:
         """Refuse a revocation whose record could not be written.
 
         :raises UncommittedWritesError: as :meth:`write` does.
         """
-        self._writer.refuse_own_writes()
+        self._writer.refuse_uncommitted_writes()
 
     def _insert(self, record: Record) -> None:
         values = {**asdict(record), "kind": record.kind.value}

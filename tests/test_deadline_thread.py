@@ -14,7 +14,7 @@ import pytest
 
 from flask_authx.stores.sql.deadlines import Deadline, DeadlineThread
 
-from .test_leash import Pair
+from .test_deadlines import Pair
 
 #: Seconds within which a call is ended, even on a machine that has much to do.
 SOON = 10.0
