@@ -1,7 +1,7 @@
 """The blueprint: refresh, log-out and the list of a user's sessions, ready to be registered.
 
-A token that came in a cookie is answered with cookies, and any other with JSON: a script never gets
-a token that it is not meant to hold.
+The response to a token from a cookie sets cookies, and to any other it is JSON: a script never gets
+a token that came from an HttpOnly cookie.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flask_authx.actions.refresh import refresh
 from flask_authx.actions.revoke import revoke_session, revoke_subject
 from flask_authx.actions.set_cookies import set_pair_cookies, unset_cookies
 from flask_authx.app.identity import accepted_token
-from flask_authx.app.registry import made_by
+from flask_authx.app.registry import mark_built_in
 from flask_authx.app.state import AppState, state_of, this_app, this_request
 from flask_authx.guards.check import check_origin
 from flask_authx.guards.decorators import guard
@@ -48,8 +48,8 @@ def make_blueprint(
     callbacks: Callbacks, url_prefix: str | None, name: str, authenticate: Authenticate | None
 ) -> Blueprint:
     """A new blueprint of an ``AuthX`` object."""
-    made = Blueprint(name, __name__, url_prefix=url_prefix)
-    made_by(callbacks, made)
+    blueprint = Blueprint(name, __name__, url_prefix=url_prefix)
+    mark_built_in(callbacks, blueprint)
     views = _Views(callbacks)
     guarded = functools.partial(guard, callbacks, Requirement())
     routes: list[tuple[str, str, Callable[..., Response], str]] = [
@@ -63,10 +63,10 @@ def make_blueprint(
         routes.append(("/login", "login", views.login(authenticate), "POST"))
     for rule, endpoint, view, method in routes:
         worded = _worded(callbacks, view)
-        made_by(callbacks, worded)
-        made.add_url_rule(rule, endpoint, worded, methods=[method])
-    made.after_request(no_store)
-    return made
+        mark_built_in(callbacks, worded)
+        blueprint.add_url_rule(rule, endpoint, worded, methods=[method])
+    blueprint.after_request(no_store)
+    return blueprint
 
 
 def _worded(callbacks: Callbacks, view: Callable[..., Response]) -> Callable[..., Response]:
@@ -93,7 +93,7 @@ class _Views:
             state, current = self._state(), this_request()
             if state.settings.uses_cookies:
                 # There is no token yet whose CSRF value could be checked. An attacker who logs a
-                # user in as somebody else gets what the user enters (login CSRF).
+                # user into the attacker's account gets what the user enters (login CSRF).
                 check_origin(state, current)
             uid: object = state.app.ensure_sync(authenticate)()
             if uid is None or uid is False:
@@ -122,7 +122,7 @@ class _Views:
         return _pair_response(state, pair, in_cookies=in_cookies)
 
     def logout(self) -> Response:
-        """Revoke the session of the token that was sent, even if that has expired."""
+        """Revoke the session of the request's token, which may have expired."""
         state = self._state()
         return _logged_out(state, lambda: log_out(state, None))
 
@@ -130,7 +130,7 @@ class _Views:
         """The user's sessions, the latest first, and which of them is the current one."""
         state, token = self._owner()
         listed = active_sessions(state, token.sub)
-        return jsonify(sessions=[_shown(session, token) for session in listed])
+        return jsonify(sessions=[_to_json(session, token) for session in listed])
 
     def end_session(self, sid: str) -> Response:
         """Revoke one of the user's sessions."""
@@ -151,7 +151,7 @@ class _Views:
         return state_of(this_app(), self._callbacks)
 
     def _owner(self) -> tuple[AppState, Token]:
-        """The token of a stored session. One that was created without has no power over others."""
+        """The request's token. Without a stored session of its own it can't manage others."""
         state = self._state()
         token = accepted_token(state)
         if token is None:
@@ -161,11 +161,11 @@ class _Views:
 
 
 def _revoke_former(state: AppState, token: Token) -> None:
-    """Revoke a session whose cookies are overwritten (ASVS 7.2.4): its user could not any more."""
+    """Revoke the session whose cookies a new one overwrites (ASVS 7.2.4)."""
     try:
         revoke_session_of(state, token, "another log-in in its browser")
     except Exception:  # noqa: BLE001 - the store, or a signal's receiver: the new session is open
-        _log.exception("a session that another one replaces was not revoked: sid=%s", token.sid)
+        _log.exception("a session that a new one replaces was not revoked: sid=%s", token.sid)
 
 
 def _revoke_own(state: AppState, token: Token) -> bool:
@@ -175,9 +175,9 @@ def _revoke_own(state: AppState, token: Token) -> bool:
 
 
 def _check_owner(state: AppState, sid: str, token: Token) -> None:
-    """Refuse a session that is not stored, or is another user's.
+    """Refuse the sid of a session that is not the token's user's.
 
-    :raises SessionNotFoundError: then.
+    :raises SessionNotFoundError: if there is no such session, or it is another user's.
     """
     session = find_session(state, sid)
     if session is None or session.sub != token.sub:
@@ -198,13 +198,12 @@ def _pair_response(state: AppState, pair: TokenPair, *, in_cookies: bool) -> Res
 
 
 def _logged_out(state: AppState, revoke: Callable[[], bool]) -> Response:
-    """The response to a log-out: browsers delete their cookies.
+    """The response to a log-out, which unsets the cookies.
 
-    Also if the store fails, or if the token is invalid. The CSRF value was right, or there was
-    nothing to protect. A client that keeps its token can try again.
+    It does so even if the store fails or the token is invalid, but not after a CSRF error. A client
+    that keeps its token can try again.
 
-    :param revoke: revokes the session, and returns whether the cookies hold no token of an active
-        session any more.
+    :param revoke: revokes the session, and returns whether to unset the cookies.
     """
     response = Response(status=204)
     unset = True
@@ -218,7 +217,7 @@ def _logged_out(state: AppState, revoke: Callable[[], bool]) -> Response:
     return response
 
 
-def _shown(session: Session, token: Token) -> dict[str, Any]:
+def _to_json(session: Session, token: Token) -> dict[str, Any]:
     return {**session.to_dict(), "current": session.sid == token.sid}
 
 

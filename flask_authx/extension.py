@@ -1,4 +1,4 @@
-"""``AuthX``: the extension object. Each method is one verb, and delegates to the module of it."""
+"""``AuthX``: the extension object. Each method delegates to the module of its verb."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .enums import Locations, TokenType, TokenTypeName
 from .errors import AuthXException, BadConfigurationError
 from .guards import check
 from .guards.decorators import guard_or_decorator
-from .http.callbacks import Authenticate, Callbacks, is_async, takes_claims, with_claims
+from .http.callbacks import Authenticate, Callbacks, adapt_callback, is_async, takes_claims
 from .http.context import RequestContext
 from .http.requirement import (
     AccessKeywords,
@@ -110,7 +110,7 @@ class AuthX:
 
         The settings are read here and never again; the app's config is not changed.
 
-        :raises BadConfigurationError: with everything that is wrong, each with its setting's name.
+        :raises BadConfigurationError: with every problem, each with its setting's name.
         """
         name = self._callbacks.name
         if name in states(app):
@@ -140,16 +140,15 @@ class AuthX:
         """Register the callback that decides whether a token is revoked; also as a decorator.
 
         It is called once for all guards of a request, with the raw token, and only for tokens whose
-        signature and claims are valid; with ``claims=`` as well, if it takes that.
+        signature and claims are valid; also with ``claims=``, if it takes that.
         :meth:`verify_token` calls it each time. It returns ``True`` for a revoked token and
-        ``False`` for any other. Whatever else it returns or raises is a failure: the response is a
+        ``False`` for any other. Any other result and any error is a failure, and the response a
         503. It may be ``async``.
 
         :raises BadConfigurationError: if it can't be called that way.
         """
-        revoked = with_claims(callback, "revocation")
+        self._callbacks.revoked = adapt_callback(callback, "revocation")
         self._callbacks.revoked_takes_claims = takes_claims(callback, "revocation")
-        self._callbacks.revoked = revoked
         return callback
 
     #: Short for :meth:`set_callback_token_blocklist`.
@@ -164,7 +163,7 @@ class AuthX:
 
         :raises BadConfigurationError: if it can't be called that way.
         """
-        self._callbacks.user = with_claims(callback, "user")
+        self._callbacks.user = adapt_callback(callback, "user")
         return callback
 
     #: Short for :meth:`set_callback_get_model_instance`.
@@ -318,10 +317,11 @@ class AuthX:
         """New tokens for a refresh token, which they replace (RFC 9700 section 4.14.2).
 
         The token is checked as by a guard, the user is loaded, and the claims callback is called
-        anew. A failure has consumed nothing. The access token is not fresh. A token that was
-        replaced within the last ``JWT_REFRESH_GRACE`` seconds gets the current tokens. One that was
-        replaced earlier has been copied: the session is revoked, its access tokens included, and
-        ``refresh_reuse_detected`` is sent.
+        anew. After a failure the token can be sent again. The access token is not fresh.
+
+        A token that was replaced within the last ``JWT_REFRESH_GRACE`` seconds gets the current
+        tokens. One that was replaced earlier has been copied: the session is revoked, its access
+        tokens included, and ``refresh_reuse_detected`` is sent.
 
         :param token: by default the request's own. No guard is needed.
         :param scopes: those of the access token, instead of all that the session may have.
@@ -345,7 +345,7 @@ class AuthX:
         The app has checked that before. The session stays the same: its ``sid``, scopes and
         audience.
 
-        :param uid: the user whose password, or whatever it was, has been checked.
+        :param uid: the user who has confirmed their identity, by a password for example.
         :param expiry: as for :meth:`create_access_token`.
         :raises FreshTokenRequiredError: if the current session is another user's.
         :raises RuntimeError: if no guard has accepted a token: guard the view.
@@ -479,11 +479,11 @@ class AuthX:
         optional: bool = True,
         locations: Locations | None = None,
     ) -> RequestToken | None:
-        """The request's token as it was sent. It is only found here, **not** verified.
+        """The request's token as it was sent. It is **not** verified.
 
         :param optional: ``True`` returns ``None`` if there is none, ``False`` raises.
         :raises MissingTokenError: if there is none and one is required.
-        :raises MalformedRequestError: if there are two, or half a token.
+        :raises MalformedRequestError: if there are two, or an incomplete one.
         """
         requirement = requirement_from(type=type, optional=optional, locations=locations)
         state = self._state()
@@ -517,9 +517,9 @@ class AuthX:
     def decode_token(self, token: str | RequestToken) -> Token:
         """The token of any type, if its signature and claims are valid.
 
-        Whether it is revoked is **not** checked: no store and no callback is asked.
+        Whether it is revoked is **not** checked: neither by the store nor by the callback.
 
-        :raises JWTDecodeError: if they are not.
+        :raises JWTDecodeError: if it is invalid.
         """
         return self._state().verifier.decode(str(token))
 
@@ -533,9 +533,9 @@ class AuthX:
         :raises RuntimeError: if no user callback is registered.
         """
         state = self._state()
-        return (
-            load_user(state, context_of(this_request(), state)) if has_request_context() else None
-        )
+        if not has_request_context():
+            return None
+        return load_user(state, context_of(this_request(), state))
 
     # Revoking
 
@@ -543,10 +543,10 @@ class AuthX:
     def revoke_token(
         self, token: str | RequestToken | Token | None = None, *, reason: str | None = None
     ) -> None:
-        """Revoke a token: when this returns, no process accepts it any more, and that lasts.
+        """Revoke a token: when this returns, no process accepts it from then on.
 
-        It commits in a transaction of its own, whatever becomes of the app's transaction. A text is
-        verified first; one that has expired needs no more. Where sessions are stored, a refresh
+        It commits in a transaction of its own, also if the app's is rolled back. A text is verified
+        first; for an expired token nothing is written. Where sessions are stored, a refresh
         token is revoked with its session, since others replace it.
 
         :param token: by default the current one.
@@ -579,7 +579,7 @@ class AuthX:
 
         :param uid: the user's id, as given when the tokens were created.
         :param keep: the ``sid`` of a session that goes on: the current one, when a password has
-            been changed. One that has been revoked before stays revoked.
+            been changed. A session that has been revoked before stays revoked.
         :raises ValueError: if the uid or the sid can't be one.
         """
         actions.revoke.revoke_subject(self._state(), uid, keep, reason)
@@ -600,12 +600,12 @@ class AuthX:
 
     @_worded
     def is_revoked(self, token: str | RequestToken | Token) -> bool:
-        """Whether the store or the app's callback says that a token is revoked, asked anew.
+        """Whether a token is revoked, by the store or by the app's callback. Each is called anew.
 
         A text is verified first.
 
         :raises JWTDecodeError: if a text is no valid token.
-        :raises StoreUnavailableError: if that is unknown.
+        :raises StoreUnavailableError: if that could not be checked.
         :raises ValueError: if a callback is registered, which takes the token's text, and a
             :class:`Token` is given that isn't the current one.
         """
@@ -629,7 +629,7 @@ class AuthX:
         :param check_revocation: ``False`` skips the check whether the token is revoked, so a
             revoked one passes until it expires. For access tokens only.
         :param locations: where to look, instead of ``JWT_TOKEN_LOCATION``.
-        :raises BadConfigurationError: if a refresh token is to go unchecked.
+        :raises BadConfigurationError: if the revocation of refresh tokens is not to be checked.
         """
         return guard_or_decorator(self._callbacks, view, options, GuardKeywords)
 
@@ -739,8 +739,8 @@ def _register_defaults(app: Flask) -> None:
 
 
 def _response(error: AuthXException) -> AuthXException:
-    # An exception of ours is a response; with this handler, an app's own for HTTPException is not
-    # used for it. One that the app itself raised has not been worded yet.
+    # Without this handler, an app's own handler for HTTPException would be called. An error that
+    # the app itself raised has not been worded yet.
     if "realm" not in vars(error):
         next(iter(states(this_app()).values())).worded.word(error)
     return error

@@ -1,4 +1,4 @@
-"""Before the first request: whether the app is fit to serve. Then the hook that guards it."""
+"""The checks before the first request, and the before_request hook that applies the rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import Any
 from flask import Flask
 
 from flask_authx.app.build import snapshot
-from flask_authx.app.registry import chain, maker_of, marks_of, rules_for, serve, wrappers_of
+from flask_authx.app.registry import (
+    built_in_owner,
+    freeze_rules,
+    marks_of,
+    rules_for,
+    unwrap,
+    wrappers_of,
+)
 from flask_authx.app.state import AppState, states, this_request
 from flask_authx.guards.rules import check_rules
 
@@ -24,8 +31,8 @@ _log = logging.getLogger("flask_authx")
 def register_hook(state: AppState) -> None:
     """Register the before_request hook.
 
-    At the first request it examines the app. From then on it checks the requirements of blueprints
-    and of the app; where there are none, it removes itself.
+    At the first request it checks the app. From then on it applies the rules of the app and its
+    blueprints; if there are none, it removes itself.
     """
 
     def authx_rules() -> None:
@@ -33,8 +40,8 @@ def register_hook(state: AppState) -> None:
             start(state)
             _warn(state)
             if not state.has_rules:
-                # Flask's call of an idle hook costs as much as finding a token. The list is a new
-                # one, since a request may be iterating over the old.
+                # A hook that does nothing costs as much as finding a token. The list is replaced,
+                # since another request may be iterating over it.
                 hooks = state.app.before_request_funcs
                 hooks[None] = [hook for hook in hooks.get(None, []) if hook is not authx_rules]
         if state.has_rules:
@@ -44,7 +51,7 @@ def register_hook(state: AppState) -> None:
 
 
 def start(state: AppState) -> None:
-    """Let the app serve, if it is fit to.
+    """Check the app, and freeze its rules.
 
     :raises BadConfigurationError: with every problem found.
     """
@@ -52,7 +59,7 @@ def start(state: AppState) -> None:
     if problems:
         raise BadConfigurationError(problems)
     owners: list[Any] = [state.app, *state.app.blueprints.values()]
-    serve(state.callbacks, owners)
+    freeze_rules(state.callbacks, owners)
     state.has_rules = state.settings.protect_all or any(
         state.callbacks in rules_for(owner) for owner in owners
     )
@@ -63,15 +70,16 @@ def start(state: AppState) -> None:
 
 
 def problems_of(state: AppState) -> list[str]:
-    """Why the app is not fit to serve. Nothing is changed."""
+    """The problems because of which the app does not serve. Nothing is changed."""
     problems = [
         *changed_settings(state),
         *misplaced_guards(state.app),
         *blueprint_problems(state),
     ]
     prefix = state.settings.prefix
-    revocation = f"set {prefix}BLOCKLIST, or register a callback with "
-    revocation += "@authx.set_callback_token_blocklist."
+    revocation = (
+        f"set {prefix}BLOCKLIST, or register a callback with @authx.set_callback_token_blocklist."
+    )
     if state.settings.implicit_refresh_deltatime is not None and not state.revocable:
         problems.append(
             f"{prefix}IMPLICIT_REFRESH_DELTATIME renews access tokens for as long as a session "
@@ -92,8 +100,8 @@ def changed_settings(state: AppState) -> list[str]:
     return [
         f"{key} was changed after authx.init_app(app) had read it: set it before, since it has no "
         "effect now."
-        for key in sorted({*now, *state.seen})
-        if now.get(key, _ABSENT) != state.seen.get(key, _ABSENT)
+        for key in sorted({*now, *state.initial_config})
+        if now.get(key, _ABSENT) != state.initial_config.get(key, _ABSENT)
     ]
 
 
@@ -101,19 +109,19 @@ _ABSENT = object()
 
 
 def misplaced_guards(app: Flask) -> list[str]:
-    """Guards without effect, since Flask was given the function inside them."""
+    """Guards without effect, since Flask was given the function inside the guard."""
     given: list[tuple[str, Any]] = [
         (f"the view {name!r}", view) for name, view in app.view_functions.items()
     ]
     for owner, hooks in app.before_request_funcs.items():
         given += [(f"the before_request hook of {owner or app.name!r}", hook) for hook in hooks]
-    reached: set[int] = {id(function) for _, taken in given for function in chain(taken)}
+    reached: set[int] = {id(layer) for _, function in given for layer in unwrap(function)}
     all_callbacks = [state.callbacks for state in states(app).values()]
     problems: list[str] = []
     for what, function in given:
-        around = wrappers_of(function, all_callbacks)
-        is_open = any(mark.requirement is None for mark in marks_of(function))
-        if around and not is_open and not any(id(wrapper) in reached for wrapper in around):
+        guards = wrappers_of(function, all_callbacks)
+        is_public = any(mark.requirement is None for mark in marks_of(function))
+        if guards and not is_public and not any(id(guard) in reached for guard in guards):
             name = getattr(function, "__qualname__", repr(function))
             problems.append(
                 f"a guard of {name} protects nothing: Flask was given the function inside it as "
@@ -124,13 +132,13 @@ def misplaced_guards(app: Flask) -> list[str]:
 
 
 def blueprint_problems(state: AppState) -> Iterator[str]:
-    """What keeps the blueprint of :meth:`AuthX.blueprint` from working."""
+    """Problems because of which :meth:`AuthX.blueprint` would not work."""
     app = state.app
-    own = [name for name, one in app.blueprints.items() if maker_of(one) is state.callbacks]
+    own = [name for name, one in app.blueprints.items() if built_in_owner(one) is state.callbacks]
     if own and state.sessions is None:
         yield (
-            f"{state.settings.prefix}SESSIONS must be True: the blueprint {own[0]!r} is about "
-            "sessions that are kept in a store."
+            f"{state.settings.prefix}SESSIONS must be True: the blueprint {own[0]!r} needs stored "
+            "sessions."
         )
     if state.settings.uses_cookies and state.settings.refresh_cookie_path is None:
         try:
@@ -142,7 +150,7 @@ def blueprint_problems(state: AppState) -> Iterator[str]:
         if other is not state and mine & _routes(other):
             yield (
                 f"the blueprint {own[0]!r} has the same URLs as that of {other.name!r}, whose "
-                "views would answer in its place: give it another url_prefix."
+                "views would be called instead: give it another url_prefix."
             )
 
 
@@ -152,12 +160,12 @@ def _routes(state: AppState) -> set[tuple[str | None, str | None, str]]:
     return {
         (rule.host, rule.subdomain, rule.rule)
         for rule in app.url_map.iter_rules()
-        if maker_of(app.view_functions.get(rule.endpoint)) is state.callbacks
+        if built_in_owner(app.view_functions.get(rule.endpoint)) is state.callbacks
     }
 
 
 def collisions(state: AppState) -> list[str]:
-    """What a further ``AuthX`` object must not share with those that the app has."""
+    """Keys, cookies and subjects that an ``AuthX`` object shares with another one of the app."""
     problems: list[str] = []
     prefix = state.settings.prefix
     for other in states(state.app).values():
@@ -199,7 +207,7 @@ def _cookie_names(state: AppState) -> set[str]:
     return names
 
 
-# Warnings: the app serves, and its log says what is dangerous
+# Warnings: the app serves
 
 
 def _warn(state: AppState) -> None:
@@ -212,9 +220,9 @@ def _warn(state: AppState) -> None:
 
 
 def _worker_warnings(state: AppState) -> Iterator[str]:
-    """Several processes serve, and each has a store of its own.
+    """Warn of a store for each of several processes.
 
-    The server says whether there are several (``wsgi.multiprocess``, PEP 3333).
+    Whether there are several is in the WSGI environ (``wsgi.multiprocess``, PEP 3333).
     """
     if not state.per_process or not this_request().environ.get("wsgi.multiprocess"):
         return
@@ -234,7 +242,7 @@ def _worker_warnings(state: AppState) -> Iterator[str]:
 
 
 def _cookie_warnings(state: AppState) -> Iterator[str]:
-    """Tokens are sent unencrypted, or with requests that pages of other sites have made."""
+    """Warn of cookies that are sent unencrypted, or with requests from other sites."""
     settings = state.settings
     if not settings.uses_cookies:
         return

@@ -80,7 +80,7 @@ def test_each_login_that_ends_is_on_record_with_its_reason(make: Maker, kind: st
         for actor, pair, reason in (
             (ann, first, "JWT_MAX_SESSIONS: a new session replaces the oldest"),
             (ann, second, "a refresh token was used again"),
-            (bob, gone, "the app does not have the user any more"),
+            (bob, gone, "the user no longer exists"),
             (ann, third, None),
         )
     ]

@@ -42,8 +42,8 @@ def test_rotation_without_a_store_of_revocations_is_an_error(
     config: dict[str, Any] = {} if given else {"SESSIONS": True}
     [problem] = problems_of(name=name, stores=stores, **config)
     assert problem == (
-        f"{prefix}SESSIONS: refresh tokens are rotated, and what ends a stolen one is a "
-        f"revocation: set {prefix}BLOCKLIST, or give AuthX a store (blocklist=)."
+        f"{prefix}SESSIONS: reuse of a refresh token revokes its session, and there is no store of "
+        f"revocations: set {prefix}BLOCKLIST, or give AuthX a store (blocklist=)."
     )
 
 

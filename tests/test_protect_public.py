@@ -149,5 +149,5 @@ def test_a_factory_may_protect_the_same_blueprint_for_each_app() -> None:
         authx.init_app(app)
         app.register_blueprint(shared)
         assert app.test_client().get("/x").status_code == 401
-    with pytest.raises(RuntimeError, match="already answered"):
+    with pytest.raises(RuntimeError, match="already responded"):
         module_level.protect(shared, fresh=True)

@@ -126,7 +126,7 @@ def test_an_age_of_nothing_wants_a_log_in_of_this_second() -> None:
 
 def test_an_age_without_fresh_and_one_that_is_none_are_refused_at_the_start() -> None:
     _, authx = make_app()
-    with pytest.raises(BadConfigurationError, match="max_age= goes with fresh=True"):
+    with pytest.raises(BadConfigurationError, match="max_age= needs fresh=True"):
         authx.token_required(max_age=5)
     for age in (-1, 0.5, True, "soon"):
         guard: Any = authx.fresh_token_required

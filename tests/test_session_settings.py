@@ -195,7 +195,7 @@ def test_what_is_about_sessions_says_so_where_there_are_none(config: dict[str, A
         AuthX(app)
     [problem] = caught.value.problems
     assert problem == (
-        f"JWT_{name} is about sessions that are kept in a store: set JWT_SESSIONS to True, or "
+        f"JWT_{name} has no effect, since sessions are not stored: set JWT_SESSIONS to True, or "
         "remove it."
     )
 

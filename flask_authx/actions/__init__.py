@@ -1,4 +1,4 @@
-"""What ``AuthX`` does, one file for each of its verbs. Each is imported when it is first used."""
+"""The methods of ``AuthX``, grouped by verb. Each module is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    # From then on it is an attribute, and this is not called.
+    # The import sets the attribute, so this is called once for each name.
     if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,7 +23,7 @@ _log = logging.getLogger("flask_authx")
 def create_token(
     state: AppState, type: TokenType, session: SessionClaims, options: TokenOptions
 ) -> CreatedToken:
-    """A new token, with the claims that the app's callback adds. No cache keeps the response."""
+    """A new token with the claims that the app's callback adds. The response is not cached."""
     callback = state.callbacks.claims
     additional: Mapping[str, Any] = {} if callback is None else callback(str(session.uid))
     if has_request_context():
@@ -75,14 +75,14 @@ def create_token_pair(
 
 
 def session_claims(state: AppState, uid: Uid, token: Token | None) -> SessionClaims:
-    """Those of a new session that no revocation so far covers, or of a verified token's session.
+    """The claims of a verified token's session, or of a new one that starts after all revocations.
 
-    :raises StoreUnavailableError: if the store cannot say which sessions of the user are revoked.
+    :raises StoreUnavailableError: if the store fails, so that revocations can't be checked.
     """
     earliest = 0
     if token is None and state.revocations is not None:
         try:
-            earliest = state.revocations.earliest_login(subject(uid))
+            earliest = state.revocations.earliest_auth_time(subject(uid))
         except StoreError:
             if state.settings.blocklist_on_error is OnError.REFUSE:
                 raise StoreUnavailableError from None
@@ -93,7 +93,7 @@ def session_claims(state: AppState, uid: Uid, token: Token | None) -> SessionCla
 def inherited_claims(state: AppState, token: Token) -> dict[str, Any] | None:
     """The app's claims that the next token of a session takes over from a token.
 
-    None, if a callback adds claims: what it no longer says is no longer true.
+    ``None`` if there is a claims callback: the next token has only the claims that it returns then.
     """
     if state.callbacks.claims is not None:
         return None
@@ -102,25 +102,30 @@ def inherited_claims(state: AppState, token: Token) -> dict[str, Any] | None:
 
 
 def pair_of(access: CreatedToken, refresh: CreatedToken) -> TokenPair:
-    """The two tokens as the app gets them."""
+    """The two tokens as the app receives them."""
     return TokenPair(access.token, refresh.token, access.lifetime, refresh.lifetime)
 
 
 def session_end(state: AppState, token: Token) -> int:
-    """The second in which a token's session expires for good."""
+    """When a token's session expires, however often it is refreshed."""
     return token.auth_time + state.settings.session_lifetime
 
 
 def latest_expiry(state: AppState, token: Token | None) -> int | None:
-    """When further tokens of a stored session must have expired."""
+    """The latest expiry of a further token of a stored session; ``None`` for other sessions."""
     if token is None or state.sessions is None:
         return None
-    unused = int(state.clock()) + state.settings.refresh_token_expires
-    return min(session_end(state, token), unused)
+    return stored_session_end(state, token.auth_time)
+
+
+def stored_session_end(state: AppState, auth_time: int) -> int:
+    """When a stored session expires if it is not used after this moment."""
+    idle_end = int(state.clock()) + state.settings.refresh_token_expires
+    return min(auth_time + state.settings.session_lifetime, idle_end)
 
 
 def refuse_bypass(state: AppState, token: Token | None) -> None:
-    """Refuse to create tokens beside the rotation.
+    """Refuse to create tokens that bypass refresh token rotation.
 
     :raises RuntimeError: if sessions are stored and the token is a refresh token.
     """

@@ -1,4 +1,4 @@
-"""A user's sessions: listed, and named by their owner."""
+"""Listing a user's sessions, and naming one of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def active_sessions(state: AppState, uid: Uid) -> list[Session]:
     sub = subject(uid)
     sessions = state.require_sessions()
     try:
-        active, _ = sessions.of(sub, state.require_revocations().cutoffs(sub))
+        active, _ = sessions.active_and_revoked(sub, state.require_revocations().cutoffs(sub))
     except StoreError:
         what = "The sessions can't be listed right now"
         raise StoreUnavailableError(description=what) from None

@@ -1,4 +1,4 @@
-"""Logging in: a session is opened, and later confirmed again."""
+"""Opening a session at a log-in, and re-authentication in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from flask import has_request_context
 
-from flask_authx.app.identity import accepted_token
+from flask_authx.app.identity import accepted_token, actor_of_request
 from flask_authx.app.state import AppState, this_request
 from flask_authx.enums import TokenType
 from flask_authx.errors import FreshTokenRequiredError, StoreUnavailableError
@@ -26,11 +26,12 @@ from .create import (
     pair_of,
     refuse_bypass,
     session_claims,
+    stored_session_end,
 )
-from .set_cookies import check_size
+from .set_cookies import check_pair_size
 
 
-def open_session(  # noqa: PLR0913 - a user, a name, and what the tokens say and where they go
+def open_session(  # noqa: PLR0913 - the user, the tokens, the name, and two conditions
     state: AppState,
     uid: Uid,
     options: TokenOptions,
@@ -48,36 +49,36 @@ def open_session(  # noqa: PLR0913 - a user, a name, and what the tokens say and
     sessions = state.require_sessions()
     check_name(name)
     claims = replace(session_claims(state, uid, None), generation=0)
-    # An error in a claim comes before anything is written.
+    # Before anything is written, since a claim can be invalid.
     pair = _first_pair(state, claims, options)
     if in_cookies:
-        check_size(state, pair)
+        check_pair_size(state, pair)
     sub = subject(uid)
     active: Sequence[Session] = ()
     revoked: Sequence[Session] = ()
-    # Read before: a session that is opened in the same second after this one is not among them.
+    # Read before the new row is written: no session that is opened later is among the oldest.
     with contextlib.suppress(StoreError):
         if state.settings.max_sessions:
-            active, revoked = sessions.of(sub, state.require_revocations().cutoffs(sub))
+            cutoffs = state.require_revocations().cutoffs(sub)
+            active, revoked = sessions.active_and_revoked(sub, cutoffs)
     try:
         sessions.open(sub, claims.sid, claims.auth_time, client_of_request(state), name)
     except StoreError:
         what = "The session could not be opened right now"
         raise StoreUnavailableError(description=what) from None
-    # The session is open. A failure from here on has been logged, and the next log-in does it.
+    # The session is open. A failure has been logged, and the next log-in tries again.
     with contextlib.suppress(StoreError, StoreUnavailableError):
-        _make_room(state, [one for one in active if one.sid not in replaces], revoked)
+        counted = [session for session in active if session.sid not in replaces]
+        _make_room(state, counted, revoked)
     return pair
 
 
 def _first_pair(state: AppState, claims: SessionClaims, options: TokenOptions) -> TokenPair:
-    """The tokens that a session begins with. Neither outlives it, used or not."""
-    settings = state.settings
-    unused = int(state.clock()) + settings.refresh_token_expires
-    ends = min(claims.auth_time + settings.session_lifetime, unused)
-    access = create_token(state, TokenType.ACCESS, claims, replace(options, until=ends))
-    lasting = replace(options, fresh=False, until=ends)
-    return pair_of(access, create_token(state, TokenType.REFRESH, claims, lasting))
+    """The first tokens of a session. Neither outlives it."""
+    access_options = replace(options, until=stored_session_end(state, claims.auth_time))
+    refresh_options = replace(access_options, fresh=False)
+    access = create_token(state, TokenType.ACCESS, claims, access_options)
+    return pair_of(access, create_token(state, TokenType.REFRESH, claims, refresh_options))
 
 
 def _make_room(state: AppState, active: Sequence[Session], revoked: Sequence[Session]) -> None:
@@ -86,26 +87,24 @@ def _make_room(state: AppState, active: Sequence[Session], revoked: Sequence[Ses
     for session in revoked:
         sessions.end(session.sid)
     reason = f"{state.settings.prefix}MAX_SESSIONS: a new session replaces the oldest"
-    accepted = accepted_token(state)
     for session in sessions.oldest_sessions(active):
-        actor = session.sub if accepted is None else accepted.sub
+        actor = actor_of_request(state, session.sub)
         state.require_revocations().revoke_session(session.sid, actor=actor, reason=reason)
 
 
 def client_of_request(state: AppState) -> Client:
-    """What the settings allow to be kept of the client that sends this request."""
+    """What is kept of the client that sends this request, as the settings allow."""
     details = state.settings.session_details
     if not details or not has_request_context():
         return Client()
     current = this_request()
-    # A proxy passes on what the client sent.
     return client_from(details, current.headers.get("User-Agent"), current.remote_addr)
 
 
 def reauthenticate(state: AppState, uid: Uid, expiry: Expiry | None) -> CreatedToken:
     """A fresh access token for the session of the request's token.
 
-    :raises FreshTokenRequiredError: if that is another user's.
+    :raises FreshTokenRequiredError: if the token is another user's.
     :raises RuntimeError: if no guard has accepted a token.
     """
     token = accepted_token(state)

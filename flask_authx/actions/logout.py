@@ -9,14 +9,15 @@ from flask import Request
 from flask_authx.app.state import AppState, this_request
 from flask_authx.enums import Location, TokenType
 from flask_authx.errors import AuthXException, JWTDecodeError, MalformedRequestError
-from flask_authx.http.csrf import check_csrf, check_origin, needs_csrf
+from flask_authx.guards.check import check_origin
+from flask_authx.http.csrf import check_csrf, needs_csrf
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.token import RequestToken, Token
 
 from .revoke import revoke_session, revoke_token
 
 _COOKIES = frozenset({Location.COOKIES})
-#: Where a page of another site can put a token only if it is allowed to.
+#: Locations that a page of another site can fill only if the app allows it (CORS).
 _DELIBERATE = (Location.HEADERS, Location.JSON)
 
 
@@ -26,10 +27,10 @@ def log_out(state: AppState, reason: str | None) -> bool:
     An expired one is accepted: its session may live on in a refresh token. A forged one is refused,
     and one from a cookie needs its CSRF value. Cookies of two sessions revoke both.
 
-    :returns: whether the cookies hold no token of an active session any more.
+    :returns: whether to unset the cookies: they hold no token of an active session.
     :raises AuthXException: if the token is invalid, or the revocation could not be written.
     """
-    # Without a store that is the error, whatever was sent.
+    # First, so that a missing store is an error for every request.
     state.require_revocations()
     sent = _sent_tokens(state, this_request())
     for _, token in sent:
@@ -44,7 +45,7 @@ def revoke_session_of(state: AppState, token: Token, reason: str | None) -> None
     """
     revocations = state.require_revocations()
     if token.sid != token.jti:
-        if not _is_revoked(state, token):
+        if not _is_session_revoked(state, token):
             revoke_session(state, token.sid, reason, actor=token.sub)
     elif revocations.now() < token.exp + state.settings.decode_leeway:
         # Another library's token, which has no session.
@@ -64,8 +65,8 @@ def tokens_in_cookies(state: AppState, current: Request) -> list[Token]:
     return [*found.values()]
 
 
-def _is_revoked(state: AppState, token: Token) -> bool:
-    """Whether a session has been revoked before, so that nothing is written again."""
+def _is_session_revoked(state: AppState, token: Token) -> bool:
+    """Whether a session has been revoked before. Its row is removed then."""
     revocations = state.require_revocations()
     try:
         revoked = revocations.is_session_revoked(token)
@@ -73,7 +74,7 @@ def _is_revoked(state: AppState, token: Token) -> bool:
         # The write that follows reports the failure.
         return False
     if revoked:
-        # If the process that revoked it was killed, its row is still there.
+        # The row remains if the process that revoked the session was killed.
         revocations.remove_row(token.sid)
     return revoked
 
@@ -94,8 +95,7 @@ def _sent_tokens(state: AppState, current: Request) -> list[tuple[Location, Toke
                 continue
             token = state.verifier.decode(found.token, expired=True)
         except (JWTDecodeError, MalformedRequestError) as error:
-            # A cookie from before a change of keys, or one of two, must not keep the user from
-            # logging out by the other.
+            # An invalid or duplicate cookie must not prevent a log-out by the other cookie.
             refusal = refusal or error
             deliberate |= found is not None and found.location in _DELIBERATE
             continue
@@ -120,8 +120,8 @@ def _is_deliberate(
         _check_origin(state, current)
     if found.location is Location.COOKIES and needs_csrf(state.settings, current):
         try:
-            # A page that is older than the browser's access cookie has that one's CSRF value. Both
-            # values prove the same session, which is what will be revoked.
+            # A page may send the CSRF value of the session's other token, which proves the same
+            # session.
             check_csrf(state.settings, found, token, current, state.creator.csrf_values(token.sid))
         except AuthXException:
             if first:
@@ -131,9 +131,11 @@ def _is_deliberate(
 
 
 def _check_origin(state: AppState, current: Request) -> None:
-    """Refuse a request without a CSRF value that a page of another site may have sent.
+    """Refuse a log-out that a page of another site may have sent.
 
-    The response to a log-out makes the browser delete its cookies, whether or not it sent them.
+    The response makes the browser delete its cookies, whether or not it sent them.
+
+    :raises CrossOriginError: if it is refused.
     """
     if state.settings.uses_cookies:
-        check_origin(state.settings, current, silent=True)
+        check_origin(state, current)

@@ -1,8 +1,8 @@
 """Refreshing: a refresh token is exchanged for the next tokens of its session, once.
 
 Everything is checked and the new tokens are created before anything is written, and there is one
-write: a compare-and-set of the session's row. So a failure before it has consumed nothing, and if
-the response is lost after it, the token that was sent is the predecessor and is accepted again.
+write: a compare-and-set of the session's row. After a failure before it, the token can be sent
+again. If the response is lost after it, the token is the predecessor and is accepted again, too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from flask_authx.errors import (
 from flask_authx.guards.check import check_request, refuse, verify
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
-from flask_authx.http.verifier import USED_AGAIN
+from flask_authx.http.verifier import REUSE_REASON
 from flask_authx.sessions.rotation import RefreshStatus, Sessions
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import StoreError
@@ -42,23 +42,23 @@ from flask_authx.tokens.token import RequestToken, Token, TokenPair
 from .create import create_token, inherited_claims, pair_of
 from .login import client_of_request
 from .revoke import revoke_session
-from .set_cookies import check_size
+from .set_cookies import check_pair_size
 
-#: How often a row is read again that another refresh has changed meanwhile. Once is enough, unless
-#: the store contradicts itself.
+#: How often a row is read that another refresh has changed meanwhile. Twice is enough, unless the
+#: store contradicts itself.
 _ATTEMPTS = 3
 _COOKIES = frozenset({Location.COOKIES})
-_REFRESH = Requirement(type=TokenType.REFRESH, replaced=True)
+_REFRESH = Requirement(type=TokenType.REFRESH, check_rotation=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Exchange:
-    """A verified refresh token, and what the new tokens are to say."""
+    """A verified refresh token, and the options of the new tokens."""
 
     token: Token
     context: RequestContext
     options: TokenOptions
-    #: Whether the new tokens must fit into cookies, where it came from.
+    #: Whether it came from a cookie, so that the new tokens must fit into cookies.
     in_cookies: bool
 
 
@@ -75,12 +75,12 @@ def refresh(
     """
     sessions = state.require_sessions()
     if has_request_context() and this_request().method in SAFE_METHODS:
-        # Any page can make a browser send one, and a cache may answer it.
+        # Any page can make a browser send such a request, and a cache may respond to it.
         raise MethodNotAllowed(["POST"])
     token, context, location = _verified(state, sent)
     try:
         options = TokenOptions(
-            scopes=_narrowed(token, scopes),
+            scopes=_narrowed_scopes(token, scopes),
             audience=token.aud or None,
             data=inherited_claims(state, token) if data is None else data,
         )
@@ -100,7 +100,7 @@ def refresh(
 def _verified(
     state: AppState, sent: str | RequestToken | None
 ) -> tuple[Token, RequestContext, Location]:
-    """The refresh token after the check of a guard, and where it was."""
+    """The refresh token after the check that a guard makes, and its location."""
     found: RequestToken | None
     if sent is None:
         current = this_request()
@@ -118,10 +118,10 @@ def _verified(
 def _check_access_cookie(state: AppState, token: Token) -> None:
     """Refuse a refresh cookie beside another user's access cookie.
 
-    A neighbouring host can set one, and its CSRF cookie, but no cookie whose name starts with
-    ``__Host-``: it would log the user into the attacker's account.
+    Another host of the same site can set a refresh cookie and its CSRF cookie, which would log the
+    user into the attacker's account. It can't set a cookie whose name starts with ``__Host-``.
 
-    :raises JWTDecodeError: then.
+    :raises JWTDecodeError: if the cookies are of two users.
     :raises MalformedRequestError: if there are two access cookies.
     """
     found = state.find_token(this_request(), TokenType.ACCESS, _COOKIES)
@@ -130,23 +130,23 @@ def _check_access_cookie(state: AppState, token: Token) -> None:
     try:
         other = state.verifier.decode(found.token, expired=True)
     except JWTDecodeError:
-        # One from before a change of keys, say. An attacker could not have set it.
+        # Such as one from before a change of keys, which an attacker could not have set.
         return
     if other.sub != token.sub:
         raise JWTDecodeError("the cookies are of two users")
 
 
-def _narrowed(token: Token, scopes: Iterable[str] | None) -> list[str] | None:
+def _narrowed_scopes(token: Token, scopes: Iterable[str] | None) -> list[str] | None:
     """The scopes of the new access token (RFC 6749 section 6: never more than there were).
 
-    :raises InsufficientScopeError: if they would be more.
+    :raises InsufficientScopeError: if the refresh token does not grant them.
     """
     if scopes is None:
         return sorted(token.scopes) or None
-    asked = scope_list(scopes)
-    if not grants(token.scopes, asked, all_required=True):
-        raise InsufficientScopeError(asked)
-    return asked
+    requested = scope_list(scopes)
+    if not grants(token.scopes, requested, all_required=True):
+        raise InsufficientScopeError(requested)
+    return requested
 
 
 def _rotate(state: AppState, sessions: Sessions, exchange: _Exchange) -> TokenPair:
@@ -158,26 +158,26 @@ def _rotate(state: AppState, sessions: Sessions, exchange: _Exchange) -> TokenPa
         if status is RefreshStatus.EXPIRED:
             raise TokenExpiredError("its session has expired")
         if status is RefreshStatus.REUSED:
-            # The refusal revokes the session.
-            raise ReusedTokenError(USED_AGAIN)
+            # `refuse` revokes the session.
+            raise ReusedTokenError(REUSE_REASON)
         _check_user(state, exchange)
-        # For the predecessor the row stays as it is: the response to it was lost, or another tab
-        # was faster.
-        again = status is RefreshStatus.PREDECESSOR
-        visit = row.visit if again else sessions.next_visit(row, client_of_request(state))
+        # The predecessor gets the tokens of the current generation: its response was lost, or
+        # another tab was faster. The row is not changed.
+        is_retry = status is RefreshStatus.PREDECESSOR
+        visit = row.visit if is_retry else sessions.next_visit(row, client_of_request(state))
         pair = _next_pair(state, exchange, row, visit)
         if exchange.in_cookies:
-            check_size(state, pair)
-        if again or sessions.move(row, visit):
+            check_pair_size(state, pair)
+        if is_retry or sessions.move(row, visit):
             return pair
-        # Another refresh, or the end of the session, came between reading and writing.
+        # The row was changed or removed between reading and writing.
     raise StoreError("the session store contradicts itself")
 
 
 def _check_user(state: AppState, exchange: _Exchange) -> None:
-    """Refuse a user whom the app does not have any more, and revoke the session.
+    """Refuse a user that no longer exists, and revoke the session.
 
-    :raises SubjectNotFoundError: then.
+    :raises SubjectNotFoundError: if the user callback returns ``None``.
     """
     if state.callbacks.user is None:
         return
@@ -185,17 +185,17 @@ def _check_user(state: AppState, exchange: _Exchange) -> None:
         load_user(state, exchange.context)
     except SubjectNotFoundError:
         token = exchange.token
-        revoke_session(state, token.sid, "the app does not have the user any more", actor=token.sub)
+        revoke_session(state, token.sid, "the user no longer exists", actor=token.sub)
         raise
 
 
 def _next_pair(state: AppState, exchange: _Exchange, row: Session, visit: Visit) -> TokenPair:
-    """The tokens of a generation. The scopes of the refresh token stay as they were."""
+    """The tokens of a generation. The refresh token keeps its scopes."""
     token = exchange.token
     claims = SessionClaims(
         uid=row.sub, sid=row.sid, auth_time=token.auth_time, generation=visit.generation
     )
     options = replace(exchange.options, until=visit.expires)
     access = create_token(state, TokenType.ACCESS, claims, options)
-    lasting = replace(options, scopes=sorted(token.scopes) or None)
-    return pair_of(access, create_token(state, TokenType.REFRESH, claims, lasting))
+    refresh_options = replace(options, scopes=sorted(token.scopes) or None)
+    return pair_of(access, create_token(state, TokenType.REFRESH, claims, refresh_options))

@@ -1,7 +1,7 @@
 """Automatic renewal: an access cookie that is about to expire is renewed in the response.
 
-The new token belongs to the same session: it has its ``sid``, so what revokes the session revokes
-it, even at the same moment.
+The new token has the ``sid`` of the session, so it is revoked with the session, even if both happen
+at the same moment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from flask_authx.app.state import AppState, context_of, this_request
 from flask_authx.enums import Location, TokenType
 from flask_authx.errors import AuthXException
 from flask_authx.http.caching import no_store
-from flask_authx.http.cookies import sets
+from flask_authx.http.cookies import has_set_cookie
 from flask_authx.settings.options import Settings
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.create import TokenOptions
@@ -43,9 +43,9 @@ def register_renewal(state: AppState) -> None:
             if _is_active(state, current, token):
                 _renew(state, token, response)
         except (AuthXException, StoreError):
-            # The response is valid without. The next request tries again, or is refused.
+            # The response is valid without it. The next request tries again, or is refused.
             _log.info("a token was not renewed: sid=%s", token.sid)
-        except Exception:  # noqa: BLE001 - the app's callbacks: what the view has done stays done
+        except Exception:  # noqa: BLE001 - of the app's callbacks: the view's response is sent
             _log.exception("a token could not be renewed: sid=%s", token.sid)
         return response
 
@@ -61,8 +61,8 @@ def _is_due(state: AppState, current: Request, token: Token, response: Response)
         token.type is TokenType.ACCESS
         and left <= _renewal_time(settings, token)
         and response.status_code < 400
-        # Nothing after a log-out, or after a token that the view has set itself.
-        and not sets(response, profile.cookie_name)
+        # Not after a log-out, or if the view has set a token.
+        and not has_set_cookie(response, profile.cookie_name)
         and _expiry(state, token, now) > token.exp
         and _is_wanted(settings, current)
         and _came_in_cookie(state, current)
@@ -73,12 +73,12 @@ def _renewal_time(settings: Settings, token: Token) -> int:
     """For how many seconds before its expiry a token is renewed; fewer for a shorter lifetime."""
     life, usual = token.exp - token.iat, settings.access_token_expires
     part = min(life, usual) * (settings.implicit_refresh_deltatime or 0) // usual
-    # What replaces a fresh token is not fresh, and a fresh one is to be of use for a while.
+    # A fresh token is renewed late, since the new one is not fresh.
     return min(part, life // 3) if token.fresh else part
 
 
 def _expiry(state: AppState, token: Token, now: int) -> int:
-    """When the next token expires: it lives no longer than this one, and ends with the session."""
+    """When the next token expires: its lifetime is this one's, at most until the session's end."""
     return min(now + token.exp - token.iat, session_end(state, token))
 
 
@@ -106,9 +106,9 @@ def _came_in_cookie(state: AppState, current: Request) -> bool:
 
 
 def _is_active(state: AppState, current: Request, token: Token) -> bool:
-    """Whether the session is still active, asked anew: the view may have revoked it.
+    """Whether the session is still active. Checked anew, since the view may have revoked it.
 
-    :raises AuthXException: if that is unknown, or if the app has no such user.
+    :raises AuthXException: if that could not be checked, or if the app has no such user.
     :raises StoreError: if the session store fails.
     """
     context = context_of(current, state)

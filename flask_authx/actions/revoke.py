@@ -1,10 +1,10 @@
-"""Revoking, as the app asks for it: which token, session or subject, and who asks."""
+"""Revoking a token, a session or a subject, and the check whether a token is revoked."""
 
 from __future__ import annotations
 
 from flask import has_request_context
 
-from flask_authx.app.identity import accepted_token
+from flask_authx.app.identity import accepted_token, actor_of_request
 from flask_authx.app.state import AppState, context_of, this_request
 from flask_authx.errors import StoreUnavailableError
 from flask_authx.http.context import RequestContext
@@ -20,16 +20,16 @@ def revoke_token(
     *,
     actor: str | None = None,
 ) -> None:
-    """Revoke one token; the request's own if none is given. One that has expired needs nothing.
+    """Revoke one token; by default the request's own. For an expired one nothing is written.
 
-    A refresh token is revoked with its session, since others replace it.
+    Where sessions are stored, a refresh token is revoked with its session.
 
-    :param actor: who asks, if no token of the request says so.
+    :param actor: the subject that revokes it, if no token was accepted for the request.
     :raises JWTDecodeError: if a text is no valid token.
     :raises StoreUnavailableError: if it could not be written.
     """
     revocations = state.require_revocations()
-    token = _current(state) if token is None else token
+    token = _current_token(state) if token is None else token
     if isinstance(token, Token):
         verified = token
     else:
@@ -39,7 +39,7 @@ def revoke_token(
         # live longer.
         revoke_session(state, verified.sid, reason, actor=actor)
     elif isinstance(token, Token) or not _has_expired(state, verified):
-        revocations.revoke_token(verified, actor=_actor(state, actor), reason=reason)
+        revocations.revoke_token(verified, actor=actor_of_request(state, actor), reason=reason)
 
 
 def revoke_session(
@@ -49,7 +49,7 @@ def revoke_session(
 
     :raises StoreUnavailableError: if it could not be written.
     """
-    actor = _actor(state, actor)
+    actor = actor_of_request(state, actor)
     state.require_revocations().revoke_session(sid, actor=actor, reason=reason)
 
 
@@ -60,16 +60,17 @@ def revoke_subject(
 
     :raises StoreUnavailableError: if it could not be written.
     """
-    revocations, sub = state.require_revocations(), subject(uid)
-    revocations.revoke_subject(sub, keep, actor=_actor(state, actor), reason=reason)
+    revocations = state.require_revocations()
+    actor = actor_of_request(state, actor)
+    revocations.revoke_subject(subject(uid), keep, actor=actor, reason=reason)
 
 
 def is_revoked(state: AppState, token: str | RequestToken | Token) -> bool:
-    """Whether the store or the app's callback says so, asked now and not remembered.
+    """Whether a token is revoked, by the store or by the app's callback. Each is called anew.
 
     :raises JWTDecodeError: if a text is no valid token.
-    :raises StoreUnavailableError: if that is unknown.
-    :raises ValueError: if the callback, which takes the token's text, is given a :class:`Token`.
+    :raises StoreUnavailableError: if that could not be checked.
+    :raises ValueError: if there is a callback and the token's text is unknown.
     """
     verified = token if isinstance(token, Token) else state.verifier.decode(str(token))
     if state.revocations is not None:
@@ -82,18 +83,13 @@ def is_revoked(state: AppState, token: str | RequestToken | Token) -> bool:
         return False
     raw = _text_of(state, token)
     context = RequestContext()
-    # The store has been queried, whatever `JWT_BLOCKLIST_ON_ERROR` would have made of a failure.
+    # The store has been queried: a failure is an error here, also with
+    # `JWT_BLOCKLIST_ON_ERROR = "accept"`.
     context.not_in_store = raw
     return state.verifier.is_revoked(raw, verified, context)
 
 
-def _actor(state: AppState, otherwise: str | None) -> str | None:
-    """The subject of the token that was accepted for this request."""
-    token = accepted_token(state)
-    return otherwise if token is None else token.sub
-
-
-def _current(state: AppState) -> Token:
+def _current_token(state: AppState) -> Token:
     token = accepted_token(state)
     if token is None:
         raise RuntimeError(
@@ -109,7 +105,7 @@ def _text_of(state: AppState, token: str | RequestToken | Token) -> str:
     context = context_of(this_request(), state) if has_request_context() else RequestContext()
     if context.raw is not None and context.token is not None and context.token.jti == token.jti:
         return context.raw
-    raise ValueError("the revocation callback takes the token as text: give that")
+    raise ValueError("the revocation callback takes the token as text: pass that")
 
 
 def _has_expired(state: AppState, token: Token) -> bool:

@@ -1,4 +1,4 @@
-"""The cookies of a response: which token goes into which cookie, and on which path."""
+"""Setting and unsetting the cookies of a response: which token, and on which path."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, has_request_context
 from werkzeug.wrappers import Response
 
-from flask_authx.app.registry import maker_of
+from flask_authx.app.registry import built_in_owner
 from flask_authx.app.state import AppState, context_of, this_request
 from flask_authx.enums import TokenType
 from flask_authx.errors import BadConfigurationError, JWTDecodeError
@@ -33,7 +33,7 @@ def set_token_cookies(
 ) -> None:
     """Set the cookies of a token.
 
-    :raises ValueError: if the token is of the other type, is invalid, or is too long.
+    :raises ValueError: if the token is invalid, of the other type, or too long.
     :raises RuntimeError: if no guard would look for it there.
     """
     _check_response(response)
@@ -43,9 +43,9 @@ def set_token_cookies(
             "no guard looks for tokens in cookies: add 'cookies' to "
             f'app.config["{settings.prefix}TOKEN_LOCATION"]'
         )
-    created = _created(state, token)
+    created = _created_token(state, token)
     if created.type is not type:
-        raise ValueError(f"this is the {created.type} token, and goes into the other cookie")
+        raise ValueError(f"this is the {created.type} token, which goes into the other cookie")
     if max_age is None and not settings.session_cookie:
         max_age = created.lifetime if settings.cookie_max_age is None else settings.cookie_max_age
     path = _path(state, type)
@@ -59,7 +59,7 @@ def set_token_cookies(
     profile = settings.profiles[type]
     cookies.set_cookies(response, settings, profile, created, path=path, max_age=max_age)
     if settings.cookie_secure and not state.warned_of_http and has_request_context():
-        _explain_http(state, this_request())
+        _warn_of_http(state, this_request())
 
 
 def set_pair_cookies(state: AppState, response: Response, pair: TokenPair) -> None:
@@ -84,16 +84,16 @@ def unset_cookies(state: AppState, response: Response, *types: TokenType) -> Non
     _check_response(response)
     for type in types:
         path = _path(state, type)
-        # Without a path, none can have been set.
+        # Without a path, no cookie can have been set.
         if path is not None:
             profile = state.settings.profiles[type]
             cookies.unset_cookies(response, state.settings, profile, path=path)
 
 
-def check_size(state: AppState, pair: TokenPair) -> None:
-    """Refuse a pair of which browsers would drop one token as too large.
+def check_pair_size(state: AppState, pair: TokenPair) -> None:
+    """Refuse a pair if browsers would drop one of its cookies.
 
-    :raises ValueError: then.
+    :raises ValueError: if one of the tokens is too long.
     """
     profiles = state.settings.profiles
     cookies.check_size(profiles[TokenType.ACCESS], pair.access_token)
@@ -111,7 +111,7 @@ def blueprint_path(state: AppState) -> str | None:
     prefixes = {
         rule.rule.removesuffix("/refresh")
         for name, blueprint in state.app.blueprints.items()
-        if maker_of(blueprint) is state.callbacks
+        if built_in_owner(blueprint) is state.callbacks
         for rule in state.app.url_map.iter_rules(f"{name}.refresh")
     }
     if not prefixes:
@@ -132,10 +132,10 @@ def has_route_below(app: Flask, path: str) -> bool:
 
 
 def _path(state: AppState, type: TokenType) -> str | None:
-    """The path of a token's cookie; ``None`` if no route of the app would ever receive it."""
+    """The path of a token's cookie; ``None`` if no route of the app would receive it."""
     path = state.settings.profiles[type].cookie_path
     if path is not None:
-        # As browsers see it, behind whatever proxy.
+        # The setting has the path that browsers see, with any prefix that a proxy removes.
         return path
     path = blueprint_path(state)
     if path is None:
@@ -155,8 +155,8 @@ def _root(app: Flask) -> str:
 # The token and the response
 
 
-def _created(state: AppState, token: object) -> CreatedToken:
-    """Type, lifetime and CSRF value of a token. One created in this request is not read again."""
+def _created_token(state: AppState, token: object) -> CreatedToken:
+    """Type, lifetime and CSRF value of a token. One of this request is not decoded again."""
     if not isinstance(token, str):
         hint = ": a pair goes into authx.set_cookies()" if isinstance(token, TokenPair) else ""
         raise TypeError(f"the token must be text, not {type(token).__name__}{hint}")
@@ -165,10 +165,10 @@ def _created(state: AppState, token: object) -> CreatedToken:
         if known is not None:
             return known
     try:
-        read = state.verifier.decode(token)
+        decoded = state.verifier.decode(token)
     except JWTDecodeError as error:
-        raise ValueError(f"that is no valid token: {error.reason}") from None
-    return CreatedToken(token, read.type, read.exp - read.iat, read.csrf)
+        raise ValueError(f"the token is not valid: {error.reason}") from None
+    return CreatedToken(token, decoded.type, decoded.exp - decoded.iat, decoded.csrf)
 
 
 def _check_response(response: object) -> None:
@@ -179,8 +179,8 @@ def _check_response(response: object) -> None:
         )
 
 
-def _explain_http(state: AppState, current: Request) -> None:
-    """Log once why a browser does not send back the cookies that it was given."""
+def _warn_of_http(state: AppState, current: Request) -> None:
+    """Log once that browsers drop Secure cookies of responses over plain http."""
     host = urlsplit(f"//{current.host}").hostname or ""
     if current.is_secure or host in _LOCAL or host.endswith(".localhost"):
         return

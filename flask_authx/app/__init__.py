@@ -1,1 +1,1 @@
-"""What is kept for one app, and how it is built from the app's settings."""
+"""The state of one app: how it is built, which stores it has, and which views are guarded."""

@@ -11,25 +11,25 @@ from flask import Flask
 from flask_authx.http.callbacks import Wait
 
 
-def wait_in(app: Flask) -> Wait:
-    """What waits for an awaitable on behalf of an app, and returns its result.
+def make_wait(app: Flask) -> Wait:
+    """A function that waits for an awaitable and returns its result.
 
     It raises what the awaitable raises, and what Flask raises without its extra ``async``.
     """
 
     def wait(awaitable: Awaitable[Any]) -> Any:
         try:
-            return _waited_for(app, awaitable)
+            return _run(app, awaitable)
         finally:
-            # One that was never awaited would warn of that. For a finished one this does nothing.
+            # Python warns of a coroutine that was never awaited, unless it is closed.
             if inspect.iscoroutine(awaitable):
                 awaitable.close()
 
     return wait
 
 
-def _waited_for(app: Flask, awaitable: Awaitable[Any]) -> Any:
-    # Apps without async callbacks are spared the import.
+def _run(app: Flask, awaitable: Awaitable[Any]) -> Any:
+    # Imported here, since most apps have no async callbacks.
     import asyncio
     import contextvars
     from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +42,6 @@ def _waited_for(app: Flask, awaitable: Awaitable[Any]) -> Any:
         asyncio.get_running_loop()
     except RuntimeError:
         return run()
-    # In an async view the thread has its loop already: another thread waits for this one result.
+    # The thread of an async view already runs a loop, so another thread waits.
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(contextvars.copy_context().run, run).result()

@@ -1,4 +1,4 @@
-"""From settings, keys and stores to the state of one app."""
+"""Building the state of one app from its settings, keys and stores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.create import TokenCreator
 
-from .awaiting import wait_in
+from .awaiting import make_wait
 from .state import AppState
 from .stores import open_blocklist, open_sessions, open_trail
 
@@ -38,24 +38,14 @@ def build_state(
     """The state of one ``AuthX`` object on one app, from the app's settings.
 
     :param clock: seconds since 1970-01-01 UTC.
-    :raises BadConfigurationError: with all that is wrong with settings, keys and stores.
+    :raises BadConfigurationError: with every problem of settings, keys and stores.
     """
     prefix = "JWT_" if callbacks.name == "authx" else f"{callbacks.name.upper()}_JWT_"
     settings, keys, stores = _configure(app, callbacks, prefix, clock)
     announcer = Announcer(app, callbacks.name)
-    revocations = None
-    if stores.blocklist is not None:
-        revocations = Revocations(
-            stores.blocklist,
-            settings,
-            callbacks.name,
-            lookup_keys=LookupKeys(settings.issuer, callbacks.name),
-            clock=clock,
-            sessions=stores.sessions,
-            trail=stores.trail,
-            announcer=announcer,
-        )
-    codec, wait = Codec(settings, keys), wait_in(app)
+    revocations = _revocations(settings, callbacks.name, stores, clock, announcer)
+    codec = Codec(settings, keys)
+    wait = make_wait(app)
     verifier = Verifier(
         settings, codec, callbacks, revocations, sessions=stores.sessions, clock=clock, wait=wait
     )
@@ -72,7 +62,7 @@ def build_state(
         announcer=announcer,
         clock=clock,
         wait=wait,
-        seen=snapshot(app, prefix),
+        initial_config=snapshot(app, prefix),
     )
 
 
@@ -83,12 +73,33 @@ class _Stores:
     trail: AuditTrail | None = None
 
 
+def _revocations(
+    settings: Settings,
+    name: str,
+    stores: _Stores,
+    clock: Callable[[], float],
+    announcer: Announcer,
+) -> Revocations | None:
+    if stores.blocklist is None:
+        return None
+    return Revocations(
+        stores.blocklist,
+        settings,
+        name,
+        lookup_keys=LookupKeys(settings.issuer, name),
+        clock=clock,
+        sessions=stores.sessions,
+        trail=stores.trail,
+        announcer=announcer,
+    )
+
+
 def _configure(
     app: Flask, callbacks: Callbacks, prefix: str, clock: Callable[[], float]
 ) -> tuple[Settings, KeyRing, _Stores]:
-    """The settings, keys and stores of an app. All that is wrong with them is reported together."""
+    """The settings, keys and stores of an app. All problems are reported together."""
     settings, problems = read_settings(app.config, prefix)
-    problems += cookies.problems_with(settings)
+    problems += cookies.unsupported_settings(settings)
 
     def collect(make: Callable[[], T]) -> T | None:
         try:
@@ -98,10 +109,11 @@ def _configure(
         return None
 
     keys = collect(lambda: load_keys(settings))
-    stores, before = _Stores(), len(problems)
+    stores = _Stores()
+    before = len(problems)
     stores.blocklist = collect(lambda: open_blocklist(app, callbacks, settings, clock))
     if len(problems) == before:
-        # The same setting names both stores.
+        # One setting names both stores: its problem is not reported twice.
         stores.sessions = collect(lambda: open_sessions(app, callbacks, settings, clock))
     stores.trail = collect(lambda: open_trail(app, callbacks, settings))
     if problems or keys is None:
@@ -110,7 +122,7 @@ def _configure(
 
 
 def snapshot(app: Flask, prefix: str) -> dict[str, Any]:
-    """The app's settings of that prefix, copied as far as they can be changed in place."""
+    """The app's settings of that prefix. Those that can be changed in place are copied."""
     config = cast("dict[str, Any]", app.config)
     return {
         key: copy.copy(value) if type(value) in (list, set, dict) else value

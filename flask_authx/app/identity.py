@@ -1,4 +1,4 @@
-"""Who a request is from: ``current_token`` and ``current_user``.
+"""The identity of a request: ``current_token`` and ``current_user``.
 
 Kept on the request and not in ``g``: an app context that was pushed outside of a request is shared
 by all requests inside it, and would hand one request's identity to the next.
@@ -25,9 +25,9 @@ _IDENTITY = "_flask_authx"
 def set_identity(
     current: Request, state: AppState, context: RequestContext, token: Token, raw: str
 ) -> None:
-    """Make this the request's token, which :data:`current_token` stands for from now on.
+    """Make this the request's token, and :data:`current_token`.
 
-    The last one wins where a request passes the guards of several ``AuthX`` objects.
+    If a request passes the guards of several ``AuthX`` objects, the last one decides.
     """
     if context.token is not token:
         context.token, context.raw, context.user = token, raw, None
@@ -35,7 +35,7 @@ def set_identity(
 
 
 def clear_identity(current: Request, context: RequestContext) -> None:
-    """Make the request anonymous, whatever token an earlier guard has accepted."""
+    """Make the request anonymous, also if an earlier guard has accepted a token."""
     context.token = context.raw = context.user = None
     setattr(current, _IDENTITY, None)
 
@@ -43,6 +43,12 @@ def clear_identity(current: Request, context: RequestContext) -> None:
 def accepted_token(state: AppState) -> Token | None:
     """The token that a guard of this object has accepted for the request, if there is a request."""
     return context_of(this_request(), state).token if has_request_context() else None
+
+
+def actor_of_request(state: AppState, default: str | None) -> str | None:
+    """The subject of the token accepted for the request, for the audit trail and signals."""
+    token = accepted_token(state)
+    return default if token is None else token.sub
 
 
 def _identity(name: str) -> tuple[AppState, RequestContext, Token]:
@@ -91,7 +97,7 @@ def load_user(state: AppState, context: RequestContext) -> Any:
 
 
 class _UserProxy(LocalProxy[Any]):
-    """A proxy whose truth is the user's. An error of the user callback does not mean anonymous."""
+    """A proxy that is true if the user is. An error of the user callback is not hidden."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
-"""The record of what is guarded: marks on views, rules of blueprints and apps.
+"""The registry of guarded and public views, and of the rules of blueprints and apps.
 
-Kept beside the functions, in weak registries, and not on them: a wrapper's attributes are copied by
-``functools.wraps``, its identity isn't.
+Views are the keys of weak dictionaries, and get no attributes: ``functools.wraps`` would copy those
+to functions that have no guard.
 """
 
 from __future__ import annotations
@@ -24,31 +24,37 @@ Rules: TypeAlias = "WeakKeyDictionary[Callbacks, Requirement | None]"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mark:
-    """What an ``AuthX`` object knows of a view: its requirement, or ``None`` if it is public."""
+    """The requirement of a guard on a view, or ``None`` if the view is marked as public."""
 
     callbacks: Callbacks
     requirement: Requirement | None
 
 
-#: By the function or view class that carries them, innermost first.
+#: By function or view class, innermost first.
 _marks: WeakKeyDictionary[Any, list[Mark]] = WeakKeyDictionary()
-#: By the function that was wrapped: the guards around it, which may be gone, and whose they are.
+#: By the function that was wrapped: the guards around it, if they still exist.
 _wrappers: WeakKeyDictionary[Any, list[tuple[ref[Any], Callbacks]]] = WeakKeyDictionary()
 #: By app or blueprint.
 _rules: WeakKeyDictionary[Any, Rules] = WeakKeyDictionary()
-#: By app or blueprint: the objects by whose rules requests have been answered.
-_serving: WeakKeyDictionary[Any, WeakSet[Callbacks]] = WeakKeyDictionary()
-#: The blueprints that ``AuthX`` objects have made, and their views, and whose each is.
-_made: WeakKeyDictionary[Any, Callbacks] = WeakKeyDictionary()
+#: By app or blueprint: the ``AuthX`` objects whose rules can no longer be changed.
+_frozen: WeakKeyDictionary[Any, WeakSet[Callbacks]] = WeakKeyDictionary()
+#: By blueprint of :meth:`AuthX.blueprint`, and by its views: the ``AuthX`` object.
+_built_in: WeakKeyDictionary[Any, Callbacks] = WeakKeyDictionary()
 
 
-def mark(callbacks: Callbacks, requirement: Requirement, outer: Any, view: Any) -> None:
-    """Note that a function guards what it wraps."""
-    _marks.setdefault(outer, []).append(Mark(callbacks, requirement))
+def mark_guarded(
+    callbacks: Callbacks, requirement: Requirement, guarded: Callable[..., Any], view: Any
+) -> None:
+    """Register a guard.
+
+    :param guarded: the function that checks requests, and then calls the view.
+    """
+    _marks.setdefault(guarded, []).append(Mark(callbacks, requirement))
     if not has_request_context():
-        # One that is made while serving can't have been routed above, and would never be forgotten.
-        for inner in filter(_is_definition, chain(view)):
-            _wrappers.setdefault(inner, []).append((ref(outer), callbacks))
+        # A guard that is made during a request is not registered: Flask can't have been given the
+        # function inside it by mistake, and the lists would grow with each request.
+        for inner in filter(_is_definition, unwrap(view)):
+            _wrappers.setdefault(inner, []).append((ref(guarded), callbacks))
 
 
 def mark_public(callbacks: Callbacks, target: Any) -> None:
@@ -62,37 +68,41 @@ def mark_public(callbacks: Callbacks, target: Any) -> None:
 
 
 def add_rule(callbacks: Callbacks, target: object, requirement: Requirement | None) -> None:
-    """Set what the hook asks for all views of an app or a blueprint; ``None`` is nothing."""
+    """Set what the hook requires for all views of an app or a blueprint.
+
+    :param requirement: ``None`` makes them public.
+    :raises RuntimeError: if the app has already responded to a request.
+    """
     if not isinstance(target, (Flask, Blueprint)):
-        raise TypeError("authx.protect takes an app or a blueprint; a view gets a guard of its own")
+        raise TypeError("authx.protect takes an app or a blueprint: decorate a view with a guard")
     rules = _rules.setdefault(target, WeakKeyDictionary())
-    # A factory may say the same again for each app that it makes.
-    said = callbacks in rules and rules[callbacks] == requirement
-    if not said and callbacks in _serving.get(target, ()):
+    # A factory may repeat the rules of a blueprint for each app that it makes.
+    unchanged = callbacks in rules and rules[callbacks] == requirement
+    if not unchanged and callbacks in _frozen.get(target, ()):
         raise RuntimeError(
-            "the app has already answered a request: call authx.protect or authx.public before"
+            "the app has already responded to a request: call authx.protect or authx.public before"
         )
     rules[callbacks] = requirement
 
 
-def made_by(callbacks: Callbacks, made: Blueprint | Callable[..., Any]) -> None:
-    """Note whose a blueprint or a view is. No object's rules are for such a view."""
-    _made[made] = callbacks
+def mark_built_in(callbacks: Callbacks, target: Blueprint | Callable[..., Any]) -> None:
+    """Register a blueprint of :meth:`AuthX.blueprint`, or a view of it, to which no rules apply."""
+    _built_in[target] = callbacks
 
 
-def maker_of(target: object) -> Callbacks | None:
-    """Whose ``AuthX`` object's a blueprint or a view is; ``None`` for one of the app's."""
+def built_in_owner(target: object) -> Callbacks | None:
+    """The ``AuthX`` object of such a blueprint or view; ``None`` for any other."""
     try:
-        return _made.get(target)
+        return _built_in.get(target)
     except TypeError:
-        # A view of the app that can't be hashed or referred to weakly.
+        # A view of the app that can't be hashed, or can't be a weak reference.
         return None
 
 
-def serve(callbacks: Callbacks, targets: Iterable[Flask | Blueprint]) -> None:
-    """Take no other rules for these: requests have been answered by those that there are."""
+def freeze_rules(callbacks: Callbacks, targets: Iterable[Flask | Blueprint]) -> None:
+    """Allow no further change of these rules: the app begins to respond to requests."""
     for target in targets:
-        _serving.setdefault(target, WeakSet()).add(callbacks)
+        _frozen.setdefault(target, WeakSet()).add(callbacks)
 
 
 def rules_for(target: object) -> Rules:
@@ -101,31 +111,31 @@ def rules_for(target: object) -> Rules:
 
 
 def marks_of(view: Any) -> Iterator[Mark]:
-    """What has been said about a view or a view class, by any ``AuthX`` object, outermost first."""
-    for function in filter(_is_definition, chain(view)):
+    """The marks of a view or a view class, of all ``AuthX`` objects, outermost first."""
+    for function in filter(_is_definition, unwrap(view)):
         yield from reversed(_marks.get(function, []))
 
 
 def wrappers_of(function: Any, all_callbacks: Iterable[Callbacks]) -> list[Any]:
-    """The guards that these objects put around a function; ``None`` for one that is gone."""
-    inner = next(filter(_is_definition, chain(function)), None)
-    made = [] if inner is None else _wrappers.get(inner, [])
-    return [wrapper() for wrapper, callbacks in made if callbacks in all_callbacks]
+    """The guards of these objects around a function; ``None`` for one that no longer exists."""
+    inner = next(filter(_is_definition, unwrap(function)), None)
+    wrappers = [] if inner is None else _wrappers.get(inner, [])
+    return [wrapper() for wrapper, callbacks in wrappers if callbacks in all_callbacks]
 
 
 def _is_definition(target: object) -> bool:
-    """Whether this is a function or a class; other callables can be equal and not the same."""
+    """Whether this is a function or a class. Two other callables can be equal, and share a key."""
     return inspect.isfunction(target) or inspect.isclass(target)
 
 
-#: Where a callable keeps what it was made of.
-_INSIDE: dict[type, str] = {functools.partial: "func", types.MethodType: "__func__"}
+#: The attribute with the function inside, by type; ``__wrapped__`` for any other.
+_INNER: dict[type, str] = {functools.partial: "func", types.MethodType: "__func__"}
 
 
-def chain(view: Any) -> Iterator[Any]:
-    """A function and all that it wraps, binds or completes, outermost first."""
+def unwrap(view: Any) -> Iterator[Any]:
+    """A view and the functions inside it, outermost first: wrapped, bound to an object, partial."""
     seen: set[int] = set()
     while view is not None and id(view) not in seen:
         seen.add(id(view))
         yield view
-        view = getattr(view, _INSIDE.get(view.__class__, "__wrapped__"), None)
+        view = getattr(view, _INNER.get(view.__class__, "__wrapped__"), None)

@@ -1,11 +1,11 @@
-"""What is kept for one app, and on a request: by the app and by the request itself."""
+"""The state of one app, kept in ``app.extensions``, and the context that a request carries."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from flask import Flask, Request, current_app, has_request_context, request
 
@@ -25,14 +25,17 @@ from flask_authx.tokens.token import CreatedToken, RequestToken
 
 #: The key in ``app.extensions``.
 EXTENSION = "authx"
-_numbers = itertools.count()
+_state_numbers = itertools.count()
+
+
+#: A view, and by method what the before_request hook requires.
+EndpointRules: TypeAlias = tuple[object, dict[str, Requirement | None]]
 
 
 class WordedErrors:
-    """Gives errors that leave a ``with`` block the app's realm and message key.
+    """Sets the app's realm and message key on errors that leave a ``with`` block.
 
-    Used where errors leave the package, and nowhere else: frameworks render them without asking the
-    app.
+    Used only where errors leave the package: a framework may render them without the app.
     """
 
     __slots__ = ("_message_key", "_realm")
@@ -42,7 +45,7 @@ class WordedErrors:
         self._message_key = settings.error_message_key
 
     def word(self, error: AuthXException) -> None:
-        """Set the realm of an error's challenge, and the key of the text in its body."""
+        """Set the realm of an error's challenge, and the key of the message in its body."""
         error.realm = self._realm
         error.message_key = self._message_key
 
@@ -75,27 +78,25 @@ class AppState:
     clock: Callable[[], float]
     #: Waits for an async callback.
     wait: Wait
-    #: The app's settings as they were read, to notice later changes.
-    seen: dict[str, Any] = field(repr=False)
+    #: The app's settings as they were read, to detect later changes.
+    initial_config: dict[str, Any] = field(repr=False)
     worded: WordedErrors = field(init=False, repr=False)
     #: The attribute of a request that holds its context, for this object and this app only.
-    key: str = field(default_factory=lambda: f"_flask_authx_{next(_numbers)}", init=False)
-    #: Whether the log says already that browsers drop Secure cookies on plain http.
+    key: str = field(default_factory=lambda: f"_flask_authx_{next(_state_numbers)}", init=False)
+    #: Whether it has been logged that browsers drop Secure cookies on plain http.
     warned_of_http: bool = False
-    #: Whether the app has been examined, and whether the before_request hook has rules to check.
+    #: Whether the start-up checks have passed, and whether the before_request hook has rules.
     started: bool = False
     has_rules: bool = False
-    #: What the hook requires: by endpoint the view, and by method the requirement.
-    plan: dict[str, tuple[object, dict[str, Requirement | None]]] = field(
-        default_factory=dict[str, "tuple[object, dict[str, Requirement | None]]"]
-    )
+    #: By endpoint: the view, and what the hook requires for it by method.
+    endpoint_rules: dict[str, EndpointRules] = field(default_factory=dict[str, EndpointRules])
 
     def __post_init__(self) -> None:
         self.worded = WordedErrors(self.settings)
 
     @property
     def name(self) -> str:
-        """That of the ``AuthX`` object."""
+        """The name of the ``AuthX`` object."""
         return self.callbacks.name
 
     @property
@@ -105,9 +106,9 @@ class AppState:
 
     @property
     def per_process(self) -> list[Revocations | Sessions]:
-        """What is kept in a store that other processes cannot see."""
-        kept = (self.revocations, self.sessions)
-        return [one for one in kept if one is not None and one.store.per_process]
+        """The revocations and sessions whose store other processes can't see."""
+        stored = (self.revocations, self.sessions)
+        return [part for part in stored if part is not None and part.store.per_process]
 
     def require_revocations(self) -> Revocations:
         """The revocations in the store.
@@ -130,7 +131,7 @@ class AppState:
         if self.sessions is None:
             prefix = self.settings.prefix
             raise RuntimeError(
-                f'sessions are not kept in a store: set app.config["{prefix}SESSIONS"] = True and '
+                f'sessions are not stored: set app.config["{prefix}SESSIONS"] = True and '
                 f"{prefix}BLOCKLIST before authx.init_app(app)"
             )
         return self.sessions
@@ -140,8 +141,8 @@ class AppState:
     ) -> RequestToken | None:
         """The request's token of a type, unverified. A request is searched once.
 
-        :raises MalformedRequestError: if there are two, half a token, or JSON that can't be read.
-        :raises JWTDecodeError: if what stands in a token's place is no text, or far too long.
+        :raises MalformedRequestError: if there are two, an incomplete one, or unreadable JSON.
+        :raises JWTDecodeError: if the value is not text, or far too long.
         """
         return self.verifier.finder.find(current, type, locations, context_of(current, self).found)
 
@@ -170,7 +171,7 @@ def state_of(app: Flask, callbacks: Callbacks) -> AppState:
 
 
 def current_state(callbacks: Callbacks) -> AppState:
-    """The state on the current app."""
+    """The state of this ``AuthX`` object on the current app."""
     return state_of(this_app(), callbacks)
 
 
@@ -184,7 +185,7 @@ this_request: Callable[[], Request] = cast(
 
 
 def context_of(current: Request, state: AppState) -> RequestContext:
-    """What one ``AuthX`` object knows of a request."""
+    """What one ``AuthX`` object keeps for a request."""
     context: RequestContext | None = getattr(current, state.key, None)
     if context is None:
         context = RequestContext()
@@ -193,7 +194,7 @@ def context_of(current: Request, state: AppState) -> RequestContext:
 
 
 def remember_created(created: CreatedToken, state: AppState) -> None:
-    """Keep a new token until the end of the request, for the call that sets its cookie."""
+    """Keep a new token for the rest of the request, for the call that sets its cookie."""
     if has_request_context():
         context = context_of(this_request(), state)
         context.created = {**context.created, created.token: created}

@@ -1,11 +1,11 @@
-"""From settings to stores: what ``JWT_BLOCKLIST`` names, opened for one app."""
+"""Opening the stores of one app, which ``JWT_BLOCKLIST`` names or ``AuthX`` was given."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from flask import Flask, has_app_context
 
@@ -20,12 +20,13 @@ from flask_authx.stores.session_store import SessionStore
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, MetaData
 
+    from flask_authx.stores.sql.own_writes import OwnWrites
     from flask_authx.stores.sql.trail import AuditTrail
 
 
-#: The URLs of a Redis.
+#: The schemes of Redis URLs.
 REDIS_SCHEMES = (
     "redis",
     "rediss",
@@ -44,7 +45,7 @@ def open_blocklist(
 ) -> Blocklist | None:
     """The app's store of revocations; ``None`` if it has none.
 
-    :raises BadConfigurationError: with what is wrong, and the setting's name.
+    :raises BadConfigurationError: with the problem and the setting's name.
     """
     setting = f"{settings.prefix}BLOCKLIST"
     store: Blocklist | None = callbacks.blocklist
@@ -53,13 +54,13 @@ def open_blocklist(
             f"{setting}: AuthX was given a store as well (blocklist=): choose one."
         )
     if store is not None:
-        _check(store, "blocklist", "Blocklist", _BLOCKLIST)
+        _check_store(store, "blocklist", "Blocklist", _BLOCKLIST_MEMBERS)
     if settings.blocklist is not None:
-        store = _open(app, settings.blocklist, settings, clock)
+        store = _open_blocklist(app, settings.blocklist, settings, clock)
     if store is None and settings.blocklist_on_error is OnError.ACCEPT:
         raise BadConfigurationError(
-            f"{setting}_ON_ERROR is about a store, and there is none: set {setting}, or "
-            "remove it. A callback that fails is always a 503."
+            f"{setting}_ON_ERROR has no effect without a store: set {setting}, or remove it. If a "
+            "callback fails, the response is always a 503."
         )
     return store
 
@@ -67,28 +68,28 @@ def open_blocklist(
 def open_sessions(
     app: Flask, callbacks: Callbacks, settings: Settings, clock: Clock
 ) -> Sessions | None:
-    """The stored sessions; ``None`` if the settings want none.
+    """The stored sessions; ``None`` if sessions are not stored.
 
-    :raises BadConfigurationError: with what is wrong, and the setting's name.
+    :raises BadConfigurationError: with the problem and the setting's name.
     """
     setting = f"{settings.prefix}SESSIONS"
     store = callbacks.sessions
     if store is None and not settings.sessions:
-        idle = [
-            f"{settings.prefix}{name} is about sessions that are kept in a store: set {setting} to "
-            "True, or remove it."
+        problems = [
+            f"{settings.prefix}{name} has no effect, since sessions are not stored: set {setting} "
+            "to True, or remove it."
             for name in settings.unused_session_settings()
         ]
-        if idle:
-            raise BadConfigurationError(idle)
+        if problems:
+            raise BadConfigurationError(problems)
         return None
     if settings.blocklist is None and callbacks.blocklist is None:
         raise BadConfigurationError(
-            f"{setting}: refresh tokens are rotated, and what ends a stolen one is a revocation: "
-            f"set {settings.prefix}BLOCKLIST, or give AuthX a store (blocklist=)."
+            f"{setting}: reuse of a refresh token revokes its session, and there is no store of "
+            f"revocations: set {settings.prefix}BLOCKLIST, or give AuthX a store (blocklist=)."
         )
     if store is not None:
-        _check(store, "sessions", "SessionStore", _SESSION_STORE)
+        _check_store(store, "sessions", "SessionStore", _SESSION_STORE_MEMBERS)
     elif settings.blocklist is None:
         raise BadConfigurationError(
             f"{setting}: AuthX was given a store of revocations (blocklist=): give it a "
@@ -101,7 +102,7 @@ def open_sessions(
 
 def _open_session_store(app: Flask, url: str, settings: Settings, clock: Clock) -> SessionStore:
     """The session store beside the store of revocations, whose URL has been checked."""
-    scheme, rest = _parts(url)
+    scheme, rest = _split_url(url)
     if scheme == "memory":
         from flask_authx.stores.memory import MemorySessions
 
@@ -111,25 +112,21 @@ def _open_session_store(app: Flask, url: str, settings: Settings, clock: Clock) 
         from flask_authx.stores.redis.urls import client_for
 
         return RedisSessions(client_for(url, settings.store_timeout))
-    setting = f"{settings.prefix}BLOCKLIST"
-    bind_key = _bind_key(rest, setting)
-    db = _flask_sqlalchemy(app, setting)
-    from flask_authx.stores.sql.own_writes import uncommitted_writes
+    database = _database(app, rest, f"{settings.prefix}BLOCKLIST")
     from flask_authx.stores.sql.sessions import SQLAlchemySessions
 
-    engine = _engine(app, db, bind_key, setting)
     return SQLAlchemySessions(
-        engine,
-        metadata=db.metadatas[bind_key],
+        database.engine,
+        metadata=database.metadata,
         timeout=settings.store_timeout,
-        own_writes=uncommitted_writes(db.session, engine, has_app_context),
+        own_writes=database.own_writes,
     )
 
 
 def open_trail(app: Flask, callbacks: Callbacks, settings: Settings) -> AuditTrail | None:
-    """The app's audit trail; ``None`` if the settings want none.
+    """The app's audit trail; ``None`` if there is none.
 
-    It is in the database of the revocations, if that is one of Flask-SQLAlchemy's, else in the
+    It is in the database of the revocations if that is one of Flask-SQLAlchemy's, else in the
     default one.
 
     :raises BadConfigurationError: if there is no such database.
@@ -139,27 +136,25 @@ def open_trail(app: Flask, callbacks: Callbacks, settings: Settings) -> AuditTra
     setting = f"{settings.prefix}AUDIT"
     if settings.blocklist is None and callbacks.blocklist is None:
         raise BadConfigurationError(
-            f"{setting} is about revocations that are written to a store, and there is none: set "
+            f"{setting} has no effect without a store of revocations: set "
             f"{settings.prefix}BLOCKLIST, or remove it."
         )
-    db = _flask_sqlalchemy(app, setting)
-    from flask_authx.stores.sql.own_writes import uncommitted_writes
+    scheme, rest = _split_url(settings.blocklist or "")
+    database = _database(app, rest if scheme == "sqlalchemy" else "", setting)
     from flask_authx.stores.sql.tables import audit_table
     from flask_authx.stores.sql.trail import AuditTrail
 
-    scheme, rest = _parts(settings.blocklist or "")
-    bind_key = _bind_key(rest, setting) if scheme == "sqlalchemy" else None
-    engine = _engine(app, db, bind_key, setting)
     return AuditTrail(
-        engine,
-        audit_table(db.metadatas[bind_key]),
+        database.engine,
+        audit_table(database.metadata),
         timeout=settings.store_timeout,
-        own_writes=uncommitted_writes(db.session, engine, has_app_context),
+        own_writes=database.own_writes,
     )
 
 
-def _open(app: Flask, url: str, settings: Settings, clock: Clock) -> Blocklist:
-    setting, (scheme, rest) = f"{settings.prefix}BLOCKLIST", _parts(url)
+def _open_blocklist(app: Flask, url: str, settings: Settings, clock: Clock) -> Blocklist:
+    setting = f"{settings.prefix}BLOCKLIST"
+    scheme, rest = _split_url(url)
     if scheme == "memory":
         if rest:
             raise BadConfigurationError(f"{setting}: nothing comes after memory://.")
@@ -181,9 +176,9 @@ def _open(app: Flask, url: str, settings: Settings, clock: Clock) -> Blocklist:
     )
 
 
-#: What a store must have.
-_BLOCKLIST = ("per_process", "find", "add", "sweep", "prune", "count", "risks")
-_SESSION_STORE = (
+#: The attributes that a store must have.
+_BLOCKLIST_MEMBERS = ("per_process", "find", "add", "sweep", "prune", "count", "risks")
+_SESSION_STORE_MEMBERS = (
     "per_process",
     "open",
     "get",
@@ -197,8 +192,8 @@ _SESSION_STORE = (
 )
 
 
-def _check(store: object, parameter: str, protocol: str, members: tuple[str, ...]) -> None:
-    """Refuse what is no store now, and not at the first request."""
+def _check_store(store: object, parameter: str, protocol: str, members: tuple[str, ...]) -> None:
+    """Refuse an object that is not a store now, and not at the first request."""
     if isinstance(store, str):
         raise BadConfigurationError(
             f"{parameter}= takes a store, such as RedisBlocklist(client): a URL goes into the "
@@ -227,22 +222,41 @@ def _open_redis(url: str, settings: Settings) -> Blocklist:
 
 
 def _open_sqlalchemy(app: Flask, rest: str, settings: Settings) -> Blocklist:
-    setting = f"{settings.prefix}BLOCKLIST"
-    bind_key = _bind_key(rest, setting)
-    db = _flask_sqlalchemy(app, setting)
-    from flask_authx.stores.sql.own_writes import uncommitted_writes
+    database = _database(app, rest, f"{settings.prefix}BLOCKLIST")
     from flask_authx.stores.sql.revocations import SQLAlchemyBlocklist
 
-    engine = _engine(app, db, bind_key, setting)
     return SQLAlchemyBlocklist(
-        engine,
-        metadata=db.metadatas[bind_key],
+        database.engine,
+        metadata=database.metadata,
         timeout=settings.store_timeout,
-        own_writes=uncommitted_writes(db.session, engine, has_app_context),
+        own_writes=database.own_writes,
     )
 
 
-def _parts(url: str) -> tuple[str, str]:
+class _Database(NamedTuple):
+    """A database of the app's Flask-SQLAlchemy."""
+
+    engine: Engine
+    metadata: MetaData
+    own_writes: OwnWrites | None
+
+
+def _database(app: Flask, rest: str, setting: str) -> _Database:
+    """The database that ``sqlalchemy://`` names, or the default one.
+
+    :param rest: the URL without its scheme: a bind key, or empty.
+    :raises BadConfigurationError: if there is no such database.
+    """
+    bind_key = _bind_key(rest, setting)
+    db = _flask_sqlalchemy(app, setting)
+    from flask_authx.stores.sql.own_writes import uncommitted_writes
+
+    engine = _engine(app, db, bind_key, setting)
+    own_writes = uncommitted_writes(db.session, engine, has_app_context)
+    return _Database(engine, db.metadatas[bind_key], own_writes)
+
+
+def _split_url(url: str) -> tuple[str, str]:
     """The scheme of a store's URL, and the rest."""
     scheme, _, rest = url.partition("://")
     return scheme, rest.strip("/")
@@ -250,10 +264,10 @@ def _parts(url: str) -> tuple[str, str]:
 
 def _bind_key(rest: str, setting: str) -> str | None:
     if not re.fullmatch(r"[\w.-]*", rest):
-        # Not quoted: a database's URL holds a password.
+        # The URL is not quoted: that of a database holds a password.
         raise BadConfigurationError(
             f"{setting}: after sqlalchemy:// comes nothing or a bind key. The URL of a database "
-            "belongs into SQLALCHEMY_DATABASE_URI or SQLALCHEMY_BINDS."
+            "belongs in SQLALCHEMY_DATABASE_URI or SQLALCHEMY_BINDS."
         )
     return rest or None
 
@@ -276,10 +290,8 @@ def _engine(app: Flask, db: SQLAlchemy, bind_key: str | None, setting: str) -> E
     with app.app_context():
         engines = db.engines
     if bind_key not in engines:
-        what = (
-            "there is no SQLALCHEMY_DATABASE_URI"
-            if bind_key is None
-            else f"there is no bind {bind_key!r} in SQLALCHEMY_BINDS"
-        )
-        raise BadConfigurationError(f"{setting}: {what}.")
+        missing = "SQLALCHEMY_DATABASE_URI"
+        if bind_key is not None:
+            missing = f"bind {bind_key!r} in SQLALCHEMY_BINDS"
+        raise BadConfigurationError(f"{setting}: there is no {missing}.")
     return engines[bind_key]

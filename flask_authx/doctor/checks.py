@@ -139,7 +139,7 @@ def _risks(inspected: Inspected, setting: str, risks: Iterable[Risk]) -> Iterato
 def _unreadable_store(inspected: Inspected, revocations: Revocations) -> Finding:
     """A blocklist whose configuration can't be read; look-ups may work all the same."""
     try:
-        revocations.earliest_login("doctor")
+        revocations.earliest_auth_time("doctor")
     except StoreError:
         return Finding(
             Level.ERROR,

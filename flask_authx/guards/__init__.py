@@ -1,1 +1,1 @@
-"""Guards: what stands in front of views, which guard is for which, and the check they make."""
+"""Guards: the decorators, the rules of apps and blueprints, and the check that both make."""

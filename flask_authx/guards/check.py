@@ -1,7 +1,7 @@
 """The check of a request, which the decorators and the before_request hook make alike.
 
-It is written once. Where a revocation callback is async, an async view awaits it and makes the
-check again, which then knows the verdict; everywhere else the verifier waits for it.
+If the revocation callback is async, the guard of an async view awaits it and then makes the check
+again, with its verdict. Everywhere else the verifier waits for the callback.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import functools
 
 from flask import Request, after_this_request, has_request_context
 
-from flask_authx.app.identity import accepted_token, clear_identity, set_identity
+from flask_authx.app.identity import actor_of_request, clear_identity, set_identity
 from flask_authx.app.state import AppState, context_of, this_request
 from flask_authx.enums import OnInvalid
 from flask_authx.errors import AuthXException, MissingTokenError, ReusedTokenError
@@ -18,7 +18,7 @@ from flask_authx.http import csrf
 from flask_authx.http.caching import add_cache_headers, has_token_in_query, varies_by
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
-from flask_authx.http.verifier import USED_AGAIN, Pending
+from flask_authx.http.verifier import REUSE_REASON, Pending
 from flask_authx.signals import token_accepted
 from flask_authx.tokens.token import RequestToken, Token
 
@@ -29,7 +29,7 @@ def check_request(state: AppState, current: Request, requirement: Requirement) -
     :raises AuthXException: if the requirement is not met.
     """
     context = context_of(current, state)
-    context.suspect = None
+    context.candidate = None
     if requirement.optional or requirement.locations is not None or not state.settings.cache_safe:
         _protect_from_caches(state, current, requirement, context)
     try:
@@ -43,7 +43,7 @@ def check_request(state: AppState, current: Request, requirement: Requirement) -
             return
         token = state.verifier.verify(found, requirement, current, context)
     except AuthXException as error:
-        refusal = refuse(state, context.suspect, error)
+        refusal = refuse(state, context.candidate, error)
         if refusal.code != 401 or requirement.on_invalid is OnInvalid.ERROR:
             raise refusal from None
         clear_identity(current, context)
@@ -54,13 +54,13 @@ def check_request(state: AppState, current: Request, requirement: Requirement) -
 
 
 async def check_request_async(state: AppState, current: Request, requirement: Requirement) -> None:
-    """The same, from code that can await the revocation callback."""
+    """The same as :func:`check_request`, for callers that can await the revocation callback."""
     context = context_of(current, state)
     pending: Pending | None = None
     while True:
         if pending is not None:
             # Not in the except block: the token would be part of the next error's context.
-            await state.verifier.settle(pending, context)
+            await state.verifier.await_verdict(pending, context)
         context.can_await = True
         try:
             return check_request(state, current, requirement)
@@ -71,17 +71,17 @@ async def check_request_async(state: AppState, current: Request, requirement: Re
 
 
 def check_origin(state: AppState, current: Request) -> None:
-    """Refuse a log-in that a page of another site has sent.
+    """Refuse a request without a CSRF value that a page of another site may have sent.
 
-    :raises CrossOriginError: then.
+    :raises CrossOriginError: if it is refused.
     """
-    csrf.check_origin(state.settings, current, silent=True)
+    csrf.check_origin(state.settings, current, allow_missing=True)
 
 
 def find_token(state: AppState, current: Request, requirement: Requirement) -> RequestToken | None:
     """The token of a request, unverified.
 
-    :raises AuthXException: if there is none and one is required, or more than one.
+    :raises AuthXException: if there is more than one, or none although one is required.
     """
     _protect_from_caches(state, current, requirement, context_of(current, state))
     found = state.find_token(current, requirement.type, requirement.locations)
@@ -93,7 +93,7 @@ def find_token(state: AppState, current: Request, requirement: Requirement) -> R
 def verify(
     state: AppState, found: RequestToken, requirement: Requirement, context: RequestContext
 ) -> Token:
-    """The verified token, which need not come from a request.
+    """The verified token, which may come from elsewhere than a request.
 
     :raises AuthXException: if the requirement is not met.
     """
@@ -101,33 +101,34 @@ def verify(
     try:
         token = state.verifier.verify(found, requirement, current, context)
     except AuthXException as error:
-        raise refuse(state, context.suspect, error) from None
+        raise refuse(state, context.candidate, error) from None
     _announce_accepted(state, token, context)
     return token
 
 
-def refuse(state: AppState, suspect: Token | None, error: AuthXException) -> AuthXException:
-    """The error to raise, after its announcement.
+def refuse(state: AppState, token: Token | None, error: AuthXException) -> AuthXException:
+    """Announce a refusal, and return the error to raise.
 
-    A refresh token that was used again revokes its session. If that fails the error says so.
+    If a refresh token was reused, its session is revoked. If that fails, its error is returned.
+
+    :param token: the verified token that is refused, if there is one.
     """
-    if suspect is not None and isinstance(error, ReusedTokenError):
-        accepted = accepted_token(state)
-        actor = suspect.sub if accepted is None else accepted.sub
+    if token is not None and isinstance(error, ReusedTokenError):
+        actor = actor_of_request(state, token.sub)
         try:
             state.require_revocations().revoke_session(
-                suspect.sid, actor=actor, reason=USED_AGAIN, reused=suspect
+                token.sid, actor=actor, reason=REUSE_REASON, reused=token
             )
         except AuthXException as failure:
             error = failure
     state.worded.word(error)
-    state.announcer.refused(suspect, error)
+    state.announcer.refused(token, error)
     return error
 
 
 def _announce_accepted(state: AppState, token: Token, context: RequestContext) -> None:
     state.announcer.accepted(token)
-    # Not for one that a guard has refused since for another reason.
+    # Not for another token, which was refused after it had passed unchecked.
     if context.unchecked is not None and context.unchecked.jti == token.jti:
         state.announcer.unchecked(context.unchecked)
         context.unchecked = None

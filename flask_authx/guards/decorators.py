@@ -1,4 +1,4 @@
-"""The decorators: a check in front of a view."""
+"""The decorators: functions that check the request and then call the view."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from flask_authx.app.registry import mark
+from flask_authx.app.registry import mark_guarded
 from flask_authx.app.state import state_of, this_app, this_request
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement, requirement_from
@@ -39,7 +39,7 @@ def guard(callbacks: Callbacks, requirement: Requirement, view: F) -> F:
         return await view(*args, **kwargs)
 
     outer = guarded_async if inspect.iscoroutinefunction(view) else guarded
-    mark(callbacks, requirement, outer, view)
+    mark_guarded(callbacks, requirement, outer, view)
     return cast(F, outer)
 
 
@@ -49,7 +49,7 @@ def guard_or_decorator(
     """The guarded view, or without a view the decorator that guards one: bare and called alike.
 
     :param options: the keywords that the app gave.
-    :param keywords: the ``TypedDict`` that says which there are.
+    :param keywords: the ``TypedDict`` of the allowed keywords.
     :param fixed: the keywords of this kind of guard.
     :raises TypeError: if the app gave others.
     """

@@ -1,4 +1,4 @@
-"""Which guard is for which endpoint: the view's own, its blueprint's or the app's."""
+"""Which guard applies to an endpoint: the view's own, its blueprint's or the app's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 from flask.views import MethodView
 
-from flask_authx.app.registry import Mark, chain, maker_of, marks_of, rules_for
+from flask_authx.app.registry import Mark, built_in_owner, marks_of, rules_for, unwrap
 from flask_authx.app.state import AppState, this_request
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement
@@ -18,7 +18,8 @@ from .check import check_request
 
 #: Stands for all methods that a view does not name.
 ANY_METHOD = "*"
-#: Where a requirement comes from: the view's own guard (then the hook does nothing), or no guard.
+#: Where a requirement comes from, besides apps, blueprints and settings. The hook does not check
+#: views that have a guard of their own.
 OWN, STATIC, BUILT_IN, UNGUARDED = "view", "static files", "AuthX blueprint", "no guard"
 
 
@@ -29,17 +30,17 @@ def check_rules(state: AppState) -> None:
     """
     app, current = state.app, this_request()
     endpoint = current.endpoint
-    # Unmatched URLs have no endpoint, and Flask itself answers OPTIONS where no view does.
+    # Unmatched URLs have no endpoint, and an endpoint may have no view.
     if endpoint is None or endpoint not in app.view_functions:
         return
     view = app.view_functions[endpoint]
-    planned, requirements = state.plan.get(endpoint, (None, {}))
-    if planned is not view:
+    cached_view, requirements = state.endpoint_rules.get(endpoint, (None, {}))
+    if cached_view is not view:
         requirements = {
             method: None if source == OWN else requirement
             for method, requirement, source in guards_of(state, endpoint)
         }
-        state.plan[endpoint] = (view, requirements)
+        state.endpoint_rules[endpoint] = (view, requirements)
     requirement = requirements.get(current.method, requirements.get(ANY_METHOD))
     automatic = getattr(current.url_rule, "provide_automatic_options", False)
     if requirement is not None and not (automatic and current.method == "OPTIONS"):
@@ -55,17 +56,21 @@ def guards_of(state: AppState, endpoint: str) -> Iterator[tuple[str, Requirement
     view = state.app.view_functions[endpoint]
     view_class = getattr(view, "view_class", None)
     dispatch = getattr(view_class, "dispatch_request", None)
-    around = [mark for one in (view, view_class, dispatch) for mark in _own(state.callbacks, one)]
+    around = [
+        mark
+        for target in (view, view_class, dispatch)
+        for mark in _own_marks(state.callbacks, target)
+    ]
     outer, source = _rule_for(state, endpoint)
     for method, handler in _handlers(view_class):
-        own = [*around, *_own(state.callbacks, handler)]
+        own = [*around, *_own_marks(state.callbacks, handler)]
         if not own:
             yield method, outer, source
         for mark in own:
             yield method, mark.requirement, OWN
 
 
-def _own(callbacks: Callbacks, view: Any) -> list[Mark]:
+def _own_marks(callbacks: Callbacks, view: Any) -> list[Mark]:
     return [mark for mark in marks_of(view) if mark.callbacks is callbacks]
 
 
@@ -80,7 +85,7 @@ def _handlers(view_class: Any) -> Iterator[tuple[str, Any]]:
             if hasattr(view_class, name.lower())
         }
     if "GET" in named:
-        # Flask answers HEAD with the view's GET.
+        # Flask calls the view's GET for HEAD.
         named.setdefault("HEAD", named["GET"])
     yield from named.items()
     yield ANY_METHOD, None
@@ -91,13 +96,13 @@ def _rule_for(state: AppState, endpoint: str) -> tuple[Requirement | None, str]:
     app, callbacks = state.app, state.callbacks
     if _is_static(app, endpoint):
         return None, STATIC
-    makers = map(maker_of, chain(app.view_functions[endpoint]))
-    maker = next((one for one in makers if one is not None), None)
-    if maker is not None:
-        # The views of ``authx.blueprint()`` have their own guards, or need none.
-        return None, BUILT_IN if maker is callbacks else UNGUARDED
-    for source, owner in _owners(app, endpoint):
-        rules = rules_for(owner)
+    for function in unwrap(app.view_functions[endpoint]):
+        owner = built_in_owner(function)
+        if owner is not None:
+            # The views of ``authx.blueprint()`` have their own guards, or need none.
+            return None, BUILT_IN if owner is callbacks else UNGUARDED
+    for source, target in _targets(app, endpoint):
+        rules = rules_for(target)
         if callbacks in rules:
             return rules[callbacks], source
     if state.settings.protect_all:
@@ -105,7 +110,7 @@ def _rule_for(state: AppState, endpoint: str) -> tuple[Requirement | None, str]:
     return None, UNGUARDED
 
 
-def _owners(app: Flask, endpoint: str) -> Iterator[tuple[str, Any]]:
+def _targets(app: Flask, endpoint: str) -> Iterator[tuple[str, Any]]:
     """The blueprints that an endpoint is in, the innermost first, and the app."""
     names = endpoint.split(".")[:-1]
     for end in range(len(names), 0, -1):

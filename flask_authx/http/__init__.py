@@ -1,1 +1,1 @@
-"""What a request brings and how it is checked. Requests and responses come as arguments."""
+"""Requests and responses: tokens and cookies are found, checked and set here, without Flask."""

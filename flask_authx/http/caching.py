@@ -39,7 +39,7 @@ def has_token_in_query(settings: Settings, requirement: Requirement, current: Re
 def add_cache_headers(vary: list[str], response: Response, *, in_query: bool) -> Response:
     """Set ``Vary``, and with a token in the query string forbid caches and referrers.
 
-    No cache may keep such a page, and no link of it may pass its URL on (RFC 6750 section 5.3).
+    No cache may keep such a page, and its URL must not be passed on (RFC 6750 section 5.3).
     """
     response.vary.update(vary)
     if in_query:

@@ -1,4 +1,4 @@
-"""The app's own callbacks, and which arguments each takes: examined when it is registered."""
+"""The app's callbacks. Which arguments each takes is examined when it is registered."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from flask_authx.stores.session_store import SessionStore
 from flask_authx.tokens.create import Uid
 from flask_authx.tokens.token import Token
 
-#: Whether a token is revoked. It gets the raw token and the verified one.
+#: Returns whether a token is revoked. Called with the raw token and the verified one.
 RevocationCallback: TypeAlias = Callable[[str, Token], "bool | Awaitable[bool]"]
-#: The user of a verified token. It gets the subject and the token.
+#: Returns the user of a verified token. Called with the subject and the token.
 UserLoader: TypeAlias = Callable[[str, Token], Any]
-#: Additional claims for a user's new token. It gets the subject.
+#: Returns additional claims for a new token. Called with the subject.
 ClaimsCallback: TypeAlias = Callable[[str], Mapping[str, Any]]
-#: The app's own check of who sends a request to log in. It returns the uid, or None to refuse.
+#: Checks the credentials of a request to log in. Returns the uid, or ``None`` to refuse.
 Authenticate: TypeAlias = Callable[[], Uid | Awaitable[Uid | None] | None]
 #: Waits for the result of an async callback, from code that cannot await it.
 Wait: TypeAlias = Callable[[Awaitable[Any]], Any]
@@ -28,15 +28,15 @@ Wait: TypeAlias = Callable[[Awaitable[Any]], Any]
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class Callbacks:
-    """What one ``AuthX`` object was given: its name, its callbacks and its stores.
+    """The name, callbacks and stores that one ``AuthX`` object was given.
 
-    Everything else belongs to an app.
+    Everything else is kept for each app.
     """
 
     name: str
-    #: A store of revocations made by the program, instead of one that a setting names.
+    #: A store that was given as ``blocklist=``, instead of the one that a setting names.
     blocklist: Blocklist | None = None
-    #: A session store made by the program.
+    #: A session store that was given as ``sessions=``.
     sessions: SessionStore | None = None
     revoked: RevocationCallback | None = None
     user: UserLoader | None = None
@@ -45,8 +45,8 @@ class Callbacks:
     revoked_takes_claims: bool = False
 
 
-def with_claims(callback: Callable[..., Any], purpose: str) -> Callable[[str, Token], Any]:
-    """The callback as a function of a text and a token, whether or not it takes ``claims=``.
+def adapt_callback(callback: Callable[..., Any], purpose: str) -> Callable[[str, Token], Any]:
+    """A function of a text and the token that calls the callback, with ``claims=`` if it takes it.
 
     :raises BadConfigurationError: if it can't be called with one positional argument.
     """
@@ -64,20 +64,27 @@ def takes_claims(callback: Callable[..., Any], purpose: str) -> bool:
     try:
         signature = inspect.signature(callback)
     except ValueError:
-        # Some callables written in C have none: they get the positional argument alone.
+        # Some callables written in C have no signature. They get the positional argument only.
         return False
     except TypeError:
         raise BadConfigurationError(f"the {purpose} callback is not callable.") from None
-    for keywords, answer in (({"claims": None}, True), ({}, False)):
-        try:
-            signature.bind(None, **keywords)
-        except TypeError:
-            continue
-        return answer
+    if _can_bind(signature, claims=None):
+        return True
+    if _can_bind(signature):
+        return False
     raise BadConfigurationError(
         f"the {purpose} callback must take one positional argument, and may take claims=; "
         f"it takes {signature}."
     )
+
+
+def _can_bind(signature: inspect.Signature, **keywords: None) -> bool:
+    """Whether a call with one positional argument and these keywords fits."""
+    try:
+        signature.bind(None, **keywords)
+    except TypeError:
+        return False
+    return True
 
 
 def check_async(callback: Callable[..., Any], purpose: str) -> None:
@@ -92,7 +99,7 @@ def check_async(callback: Callable[..., Any], purpose: str) -> None:
 
 
 def is_async(callback: Callable[..., Any]) -> bool:
-    """Whether calling it gives something to be awaited."""
+    """Whether calling it returns an awaitable."""
     return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(
         getattr(callback, "__call__", None)  # noqa: B004 - for objects with an async __call__
     )

@@ -1,4 +1,4 @@
-"""What is known of one request, so that nothing is found, verified or looked up twice."""
+"""What is kept for one request, so that no token is searched, verified or looked up twice."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _NOTHING_CREATED: dict[str, CreatedToken] = {}
 
 
 class RequestContext:
-    """What one ``AuthX`` object knows of one request."""
+    """What one ``AuthX`` object keeps for one request."""
 
     __slots__ = (
         "can_await",
+        "candidate",
         "created",
         "found",
         "not_in_store",
         "raw",
-        "suspect",
         "token",
         "unchecked",
         "user",
@@ -32,26 +32,26 @@ class RequestContext:
         #: The token that the last guard accepted, and its text.
         self.token: Token | None = None
         self.raw: str | None = None
-        #: The verified token that is being checked: the one that a refusal is about.
-        self.suspect: Token | None = None
-        #: The token that was found, by the type that was looked for, or by type and locations.
+        #: The verified token that is being checked, which the signals about a refusal name.
+        self.candidate: Token | None = None
+        #: The tokens that were found, by the type searched for, or by type and locations.
         self.found: dict[object, RequestToken] = {}
-        #: By the raw token: the verified one, and whether it is revoked; ``None`` if that is
-        #: unknown.
+        #: By the raw token: the verified one, and whether it is revoked; ``None`` if that could not
+        #: be checked.
         self.verdicts: dict[str, tuple[Token, bool | None]] = _NO_VERDICTS
-        #: The raw token that the store has no revocation of, while the callback is still asked.
+        #: The raw token that the store has no revocation of, while the callback is awaited.
         self.not_in_store: str | None = None
-        #: A token that passed though the store could not be queried, until that is announced.
+        #: A token that was accepted although the store failed, until the signal is sent.
         self.unchecked: Token | None = None
-        #: The user of :attr:`token`, once loaded, in a tuple of one.
+        #: The user of :attr:`token` in a tuple of one, once it has been loaded.
         self.user: tuple[Any] | None = None
         #: The tokens created for the response, by their text.
         self.created: dict[str, CreatedToken] = _NOTHING_CREATED
-        #: The request headers that the response already says it varies by.
+        #: The request headers that the ``Vary`` header of the response will name.
         self.varied: frozenset[str] = frozenset()
         #: Whether the caller awaits the revocation callback itself.
         self.can_await: bool = False
 
     def remember(self, raw: str, token: Token, *, revoked: bool | None) -> None:
-        """Keep the verdict on a token; ``None`` if it is unknown."""
+        """Keep whether a token is revoked; ``None`` if that could not be checked."""
         self.verdicts = {**self.verdicts, raw: (token, revoked)}

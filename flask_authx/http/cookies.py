@@ -1,7 +1,7 @@
-"""Tokens in cookies: what a response sets and unsets. The check of requests is in ``csrf``.
+"""The cookies that a response sets and unsets. Those of a request are read in ``locations``.
 
-A cookie is identified by its name, domain and path together, and what unsets it must name all three
-(RFC 6265 section 5.3). So both use the same attributes.
+A cookie is identified by its name, domain and path together, and a header that unsets it must have
+all three (RFC 6265 section 5.3). So setting and unsetting use the same attributes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def set_cookies(  # noqa: PLR0913 - a response, a token, and where and how long 
 
     :param path: of the token's cookie.
     :param max_age: for how many seconds they are kept; ``None``: until the browser is closed.
-    :raises ValueError: if browsers would drop the cookie. Then nothing is set.
+    :raises ValueError: if the token is too long for browsers. Then nothing is set.
     """
     check_size(profile, created.token)
     values = {profile.cookie_name: created.token, profile.csrf_cookie_name: created.csrf}
@@ -48,12 +48,12 @@ def set_cookies(  # noqa: PLR0913 - a response, a token, and where and how long 
 def check_size(profile: TokenProfile, token: str) -> None:
     """Refuse a token that browsers would drop as a cookie.
 
-    :raises ValueError: then.
+    :raises ValueError: if the cookie would be too large.
     """
     size = len(profile.cookie_name) + len(token)
     if size > MAX_COOKIE:
         raise ValueError(
-            f"the cookie {profile.cookie_name} would take {size} bytes, and browsers drop what is "
+            f"the cookie {profile.cookie_name} would take {size} bytes, and browsers drop cookies "
             f"above {MAX_COOKIE}: put less into the token's claims and scopes"
         )
 
@@ -69,13 +69,13 @@ def unset_cookies(
         _set(response, settings, cookie, "", 0)
 
 
-def sets(response: Response, name: str) -> bool:
+def has_set_cookie(response: Response, name: str) -> bool:
     """Whether a response sets or unsets a cookie of that name."""
-    return any(_name(header) == name for header in response.headers.getlist("Set-Cookie"))
+    return any(_cookie_name(header) == name for header in response.headers.getlist("Set-Cookie"))
 
 
-def problems_with(settings: Settings) -> Iterator[str]:
-    """Settings that the installed Werkzeug does not support."""
+def unsupported_settings(settings: Settings) -> Iterator[str]:
+    """The problems with settings that the installed Werkzeug does not support."""
     if (
         settings.cookie_partitioned
         and "partitioned" not in inspect.signature(dump_cookie).parameters
@@ -110,17 +110,18 @@ def _set(
         "samesite": settings.cookie_samesite.value,
     }
     if settings.cookie_partitioned:
-        # Werkzeug before 3.1 does not know it.
+        # Werkzeug before 3.1 does not have this parameter.
         attributes["partitioned"] = True
-    # Of two with one name in a response, browsers differ in which they keep (RFC 6265bis section
-    # 4.1.1).
-    others = [one for one in response.headers.getlist("Set-Cookie") if _name(one) != cookie.name]
+    # If a response sets a cookie twice, it depends on the browser which one it keeps (RFC 6265bis
+    # section 4.1.1).
+    headers = response.headers.getlist("Set-Cookie")
+    others = [header for header in headers if _cookie_name(header) != cookie.name]
     response.headers.setlist("Set-Cookie", others)
     # For clients that do not support Max-Age.
     expires = 0 if max_age == 0 else None
     response.set_cookie(cookie.name, value, max_age=max_age, expires=expires, **attributes)
 
 
-def _name(header: str) -> str:
+def _cookie_name(header: str) -> str:
     """The name in a ``Set-Cookie`` header."""
     return header.partition("=")[0].strip()

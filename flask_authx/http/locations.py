@@ -1,8 +1,8 @@
-"""Finding a request's token: one function for each location. Nothing is verified here.
+"""Finding the token of a request: one function for each location. Nothing is verified here.
 
 The rules are RFC 6750 section 2 and its security considerations. What a client puts somewhere on
 purpose (header, query, JSON) comes before what a browser sends by itself (cookie). Two such tokens
-are an error, and so is half a token: neither is a reason to look elsewhere.
+or an incomplete one are an error, and no other location is searched then.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ _COOKIES = Location.COOKIES
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 
-#: Looks in one location for a token, and returns its text.
-Look: TypeAlias = Callable[[Request, TokenProfile], str | None]
+#: Reads the text of a token from one location, if there is a token.
+Reader: TypeAlias = Callable[[Request, TokenProfile], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Where tokens of one type are looked for, in this order."""
+    """The locations in which tokens of one type are searched, in this order."""
 
     profile: TokenProfile
-    groups: tuple[tuple[tuple[Location, Look], ...], ...]
-    only: tuple[Location, Look] | None
+    groups: tuple[tuple[tuple[Location, Reader], ...], ...]
+    #: The location, if there is only one, and it is not cookies.
+    only: tuple[Location, Reader] | None
 
 
 class _UnreadableBodyError(MalformedRequestError):
@@ -48,7 +49,7 @@ class _UnreadableBodyError(MalformedRequestError):
 
 
 class Finder:
-    """Finds tokens as the settings say."""
+    """Finds tokens in requests, as the settings of one app say."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -58,15 +59,17 @@ class Finder:
         scheme = re.escape(settings.header_type)
         separator = " ++" if scheme else ""
         self._credentials = re.compile(f"(?i:{scheme}){separator}({_TOKEN68})[ \t]*+", re.ASCII)
-        #: The scheme at the start of the value or of a further item in it.
-        self._mention = re.compile(rf"(?:^|,)[ \t]*(?i:{scheme})(?=[\x00-\x20,\x7F]|$)", re.ASCII)
+        #: The scheme at the start of the value, or of a further item in it.
+        self._scheme_in_list = re.compile(
+            rf"(?:^|,)[ \t]*(?i:{scheme})(?=[\x00-\x20,\x7F]|$)", re.ASCII
+        )
         self._cookies = {
             profile.cookie_name: re.compile(
                 rf"(?:^|;)[ \t]*{re.escape(profile.cookie_name)}=([^;]*)"
             )
             for profile in settings.profiles.values()
         }
-        self._looks: dict[Location, Look] = {
+        self._readers: dict[Location, Reader] = {
             Location.HEADERS: self._in_headers,
             Location.COOKIES: self._in_cookies,
             Location.QUERY: self._in_query,
@@ -83,11 +86,11 @@ class Finder:
     ) -> RequestToken | None:
         """The request's one token of a type, or ``None``.
 
-        :param locations: where to look, instead of where the settings say.
-        :param found: what has been found in this request before, and will be kept. By type and
-            locations: a token in a cookie is no token for a view that looks in headers.
-        :raises MalformedRequestError: if there are two, half a token, or JSON that can't be read.
-        :raises JWTDecodeError: if what stands in a token's place is no text, or far too long.
+        :param locations: instead of those in the settings.
+        :param found: the tokens that have been found in this request, to which this one is added.
+            By type and locations, since a view that requires a header must not get a cookie.
+        :raises MalformedRequestError: if there are two, an incomplete one, or unreadable JSON.
+        :raises JWTDecodeError: if the value is not text, or far too long.
         """
         key = type if locations is None else (type, locations)
         known = found.get(key)
@@ -95,9 +98,9 @@ class Finder:
             return known
         search = self._searches.get(key) or self._search(key, type, locations)
         if search.only is not None:
-            # The common case: there is one place, and it is no cookie.
-            location, look = search.only
-            text = look(request, search.profile)
+            # The common case.
+            location, read = search.only
+            text = read(request, search.profile)
             token = None if text is None else RequestToken(text, None, type, location)
         else:
             token = _first(request, search)
@@ -114,9 +117,14 @@ class Finder:
         groups = [
             [location for location in group if location in allowed] for group in profile.search
         ]
-        places = tuple(tuple((one, self._looks[one]) for one in group) for group in groups if group)
-        alone = len(allowed) == 1 and _COOKIES not in allowed
-        search = self._searches[key] = Search(profile, places, places[0][0] if alone else None)
+        readers = tuple(
+            tuple((location, self._readers[location]) for location in group)
+            for group in groups
+            if group
+        )
+        only = readers[0][0] if len(allowed) == 1 and _COOKIES not in allowed else None
+        search = Search(profile, readers, only)
+        self._searches[key] = search
         return search
 
     def _in_headers(self, request: Request, profile: TokenProfile) -> str | None:
@@ -137,13 +145,13 @@ class Finder:
         match = self._credentials.fullmatch(value)
         if match is not None:
             return match[1]
-        # Another scheme is no error, unless ours is mixed in with it.
-        if not self._scheme or self._mention.search(_QUOTED.sub("", value)):
+        # Another scheme is no error, unless the value also has ours.
+        if not self._scheme or self._scheme_in_list.search(_QUOTED.sub("", value)):
             raise MalformedRequestError("the header does not hold one token")
         return None
 
     def _in_cookies(self, request: Request, profile: TokenProfile) -> str | None:
-        # The raw header: a parsed one hides a cookie that was sent twice, and removes quotes.
+        # From the raw header: parsing hides a cookie that was sent twice, and removes quotes.
         header: str | None = request.environ.get("HTTP_COOKIE")
         if not header:
             return None
@@ -151,16 +159,19 @@ class Finder:
             value.strip(" \t") for value in self._cookies[profile.cookie_name].findall(header)
         }
         if len(values) > 1:
-            # Another host of the same site may have set one of them: which one is unknown.
+            # Another host of the same site may have set either of them.
             raise MalformedRequestError("the cookie was sent twice with different values")
+        if not values:
+            return None
         # Some clients keep an empty cookie after a log-out.
-        return values.pop() or None if values else None
+        return values.pop() or None
 
     def _in_query(self, request: Request, profile: TokenProfile) -> str | None:
         values: list[str] | None = None
         with contextlib.suppress(UnicodeDecodeError):
             values = request.args.getlist(self._settings.query_string_name)
         if values is None:
+            # Raised here, so that the error's context does not hold the token.
             raise MalformedRequestError("the query is not text")
         if not values:
             return None
@@ -180,7 +191,7 @@ class Finder:
         if len(values) > 1:
             raise MalformedRequestError("the JSON body names the token twice")
         if not isinstance(values[0], str):
-            raise JWTDecodeError("what the JSON body holds as a token is not text")
+            raise JWTDecodeError("the token in the JSON body is not text")
         return values[0]
 
 
@@ -189,13 +200,13 @@ def _first(request: Request, search: Search) -> RequestToken | None:
     profile = search.profile
     for group in search.groups:
         found: RequestToken | None = None
-        for location, look in group:
+        for location, read in group:
             try:
-                token = look(request, profile)
+                token = read(request, profile)
             except _UnreadableBodyError:
                 if found is None:
                     raise
-                # The token is elsewhere, so the body may be whatever the view takes.
+                # The token is in another location, so the body need not be JSON.
                 continue
             if token is None:
                 continue
@@ -211,7 +222,7 @@ def _first(request: Request, search: Search) -> RequestToken | None:
 
 
 def _members(body: bytes, name: str) -> list[Any]:
-    """The values of all members of that name in the outermost object, if it is one."""
+    """The values of all members of that name in the body, if it is an object."""
     outermost: list[tuple[str, Any]] = []
 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -227,5 +238,8 @@ def _members(body: bytes, name: str) -> list[Any]:
     except (ValueError, RecursionError):
         readable = False
     if not readable:
+        # Raised here, so that the error's context does not hold the token.
         raise _UnreadableBodyError("the JSON body can't be read")
-    return [inner for key, inner in outermost if key == name] if isinstance(value, dict) else []
+    if not isinstance(value, dict):
+        return []
+    return [inner for key, inner in outermost if key == name]

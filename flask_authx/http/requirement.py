@@ -1,4 +1,4 @@
-"""What a guard requires of a request, and the keywords in which an app says so."""
+"""What a guard requires of a request, and the keywords of the guards."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class Requirement:
     max_age: int | None = None
     scopes: tuple[str, ...] = ()
     all_scopes: bool = True
-    #: Where to look instead of where the settings say.
+    #: Instead of the locations in the settings.
     locations: frozenset[Location] | None = None
     #: Whether a revoked token is refused.
     check_revocation: bool = True
-    #: Whether a refresh token that was replaced passes, so that a refresh can tell why.
-    replaced: bool = False
+    #: Whether a refresh token that was replaced is refused. ``refresh()`` does that itself.
+    check_rotation: bool = True
 
 
-# The keywords of the guards, each set in the one that extends it (PEP 692).
+# The keywords of the guards (PEP 692). Each class adds to the one that it extends.
 
 
 class LocationKeywords(TypedDict, total=False):
-    """Where to look."""
+    """What every guard takes."""
 
     locations: Locations | None
 
@@ -112,7 +112,9 @@ def requirement_from(  # noqa: PLR0913 - a keyword for each condition is the pub
             "revocation is always checked."
         )
     if max_age is not None and not fresh:
-        raise BadConfigurationError("max_age= goes with fresh=True: it is the age of a log-in.")
+        raise BadConfigurationError(
+            "max_age= needs fresh=True: it limits the time since the log-in."
+        )
     return Requirement(
         type=type,
         optional=optional,

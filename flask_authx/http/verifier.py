@@ -1,8 +1,8 @@
 """The check of a token: what is checked, and in which order.
 
-Found, signature and claims, type, CSRF, revocation, freshness, scopes. What needs no I/O comes
-first: a forged token costs no lookup, and an error about CSRF or scopes is sent to the holder of a
-genuine token only. The user is loaded last, and only if the view uses it.
+Signature and claims, type, CSRF, revocation, rotation, freshness, scopes. A forged token is refused
+first: it costs no lookup, and an error about CSRF or scopes is sent to the holder of a genuine
+token only. The user is loaded later, and only if the view uses it.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ from .requirement import Requirement
 _COOKIES = Location.COOKIES
 _log = logging.getLogger("flask_authx")
 
-#: Why a session is revoked when a replaced refresh token comes back.
-USED_AGAIN = "a refresh token was used again"
+#: The reason of a revocation for reuse of a refresh token.
+REUSE_REASON = "a refresh token was used again"
 
 
 class Pending(Exception):  # noqa: N818 - no error: it stops a check, as StopIteration does a loop
-    """The verdict of the revocation callback must be awaited, by a caller that can."""
+    """The revocation callback is async, and the caller of the check awaits it."""
 
-    def __init__(self, raw: str, token: Token, answer: Awaitable[object]) -> None:
+    def __init__(self, raw: str, token: Token, result: Awaitable[object]) -> None:
         super().__init__()
         self.raw = raw
         self.token = token
-        self.answer = answer
+        self.result = result
 
 
 class Verifier:
     """Checks tokens against the requirements of guards, for one app.
 
     :param callbacks: the app's callbacks, which may be registered later.
-    :param revocations: those in the store, if there is one.
-    :param sessions: the stored sessions, if there are any.
+    :param revocations: those in the store; ``None`` if there is no store.
+    :param sessions: the stored sessions; ``None`` if sessions are not stored.
     :param clock: seconds since 1970-01-01 UTC.
     :param wait: waits for an async revocation callback, where the caller does not await it.
     """
@@ -96,8 +96,8 @@ class Verifier:
 
         :param request: the request, or ``None`` outside of one.
         :raises AuthXException: if the requirement is not met.
-        :raises Pending: if the revocation callback is async and the caller awaits it: then
-            :meth:`settle` does that, and the check is made again.
+        :raises Pending: if the revocation callback is async and the caller awaits it, by
+            :meth:`await_verdict`, and then makes the check again.
         """
         raw = found.token
         # A token is verified once a request, and is the same object for all guards.
@@ -105,21 +105,18 @@ class Verifier:
         if token is None:
             verdict = context.verdicts.get(raw)
             token = self.decode(raw) if verdict is None else verdict[0]
-        context.suspect = token
+        context.candidate = token
         parsed = token.parsed
         if parsed.type is not requirement.type:
             raise self.settings.profiles[requirement.type].wrong_type()
         if found.location is _COOKIES and needs_csrf(self.settings, request):
             check_csrf(self.settings, found, token, request)
-        # The first condition is also in `is_revoked`; here it spares most apps a call.
-        if (
-            (self._revocations is not None or self._callbacks.revoked is not None)
-            and requirement.check_revocation
-            and self.is_revoked(raw, token, context)
-        ):
+        # `is_revoked` checks this as well; here it spares most apps a call.
+        revocable = self._revocations is not None or self._callbacks.revoked is not None
+        if revocable and requirement.check_revocation and self.is_revoked(raw, token, context):
             raise RevokedTokenError
         if self._sessions is not None and self.settings.profiles[requirement.type].rotates:
-            self._check_status(self._sessions, parsed, requirement)
+            _check_rotation(self._sessions, parsed, requirement)
         if requirement.fresh and not self._is_fresh(parsed, requirement.max_age):
             raise FreshTokenRequiredError(requirement.max_age)
         if requirement.scopes and not grants(
@@ -128,49 +125,34 @@ class Verifier:
             raise InsufficientScopeError(requirement.scopes)
         return token
 
-    def _check_status(
-        self, sessions: Sessions, parsed: TokenClaims, requirement: Requirement
-    ) -> None:
-        """Refuse a refresh token that was replaced, or whose session has ended."""
-        if requirement.replaced:
-            return
-        try:
-            status, _ = sessions.status_of(parsed)
-        except StoreError:
-            raise StoreUnavailableError from None
-        if status is RefreshStatus.EXPIRED:
-            raise TokenExpiredError("its session has expired")
-        if status is RefreshStatus.GONE:
-            raise RevokedTokenError("its session has been revoked")
-        if status is RefreshStatus.REUSED:
-            raise ReusedTokenError(USED_AGAIN)
-
     def _is_fresh(self, parsed: TokenClaims, max_age: int | None) -> bool:
-        # Fresh tokens are created at a log-in or a re-authentication only, so their `iat` is when
-        # the user proved who they are. `auth_time` stays that of the session's log-in.
+        # Fresh tokens are created only when the user has logged in or re-authenticated, so that is
+        # their `iat`. `auth_time` stays that of the log-in.
         if not parsed.fresh:
             return False
         return max_age is None or self._clock() - parsed.iat <= max_age
 
     def decode(self, raw: str, *, expired: bool = False) -> Token:
-        """The token, if its signature and claims are valid. No store and no callback is asked.
+        """The token, if its signature and claims are valid. Its revocation is not checked.
 
-        :param expired: whether one that has expired is accepted.
-        :raises JWTDecodeError: if they are not.
+        :param expired: whether an expired token is accepted.
+        :raises JWTDecodeError: if it is invalid.
         """
         return Token(self.codec.decode(raw, self._clock(), expired=expired))
 
     def is_revoked(self, raw: str, token: Token, context: RequestContext) -> bool:
-        """Whether the store or the app's callback says so. The store is queried first, each once.
+        """Whether a token is revoked, by the store or by the app's callback.
 
-        :raises StoreUnavailableError: if that is unknown.
+        The store is queried first. Each is queried once in a request.
+
+        :raises StoreUnavailableError: if that could not be checked.
         :raises Pending: if the callback is async and the caller awaits it.
         """
         callback = self._callbacks.revoked
         if callback is None and self._revocations is None:
             return False
         if raw not in context.verdicts:
-            # After an awaited callback the check is made again, and the store is not.
+            # The check is made again after an awaited callback, without a second query.
             revoked = False if context.not_in_store == raw else self._in_store(token, context)
             if revoked is False and callback is not None:
                 context.not_in_store = raw
@@ -178,12 +160,12 @@ class Verifier:
             context.remember(raw, token, revoked=revoked)
         verdict = context.verdicts[raw][1]
         if verdict is None:
-            # Without a cause: it may hold the token, and it has been logged.
+            # Without a cause, which may hold the token. It has been logged.
             raise StoreUnavailableError
         return verdict
 
     def _in_store(self, token: Token, context: RequestContext) -> bool | None:
-        """Whether the store holds a revocation; ``None`` if it fails and that matters."""
+        """Whether the store has a revocation; ``None`` if it fails and tokens are refused then."""
         if self._revocations is None:
             return False
         try:
@@ -205,38 +187,57 @@ class Verifier:
     ) -> bool | None:
         """What the callback returns; ``None`` if it fails."""
         try:
-            answer: object = callback(raw, token)
-            if type(answer) is bool:
-                return answer
-            awaitable = answer if inspect.isawaitable(answer) else None
+            result: object = callback(raw, token)
+            if type(result) is bool:
+                return result
+            awaitable = result if inspect.isawaitable(result) else None
             if awaitable is not None and not context.can_await:
-                answer, awaitable = self._wait(awaitable), None
+                result, awaitable = self._wait(awaitable), None
         except Exception:  # noqa: BLE001 - whatever it is, the verdict is unknown
-            return _failed(raw, token, traceback.format_exc())
+            _log_failure(raw, token, traceback.format_exc())
+            return None
         if awaitable is not None:
             raise Pending(raw, token, awaitable)
-        return _checked(raw, token, answer)
+        return _verdict(raw, token, result)
 
-    async def settle(self, pending: Pending, context: RequestContext) -> None:
-        """Await the revocation callback, and remember its verdict."""
+    async def await_verdict(self, pending: Pending, context: RequestContext) -> None:
+        """Await the revocation callback, and keep its verdict in the context."""
+        revoked: bool | None = None
         try:
-            revoked = _checked(pending.raw, pending.token, await pending.answer)
+            revoked = _verdict(pending.raw, pending.token, await pending.result)
         except Exception:  # noqa: BLE001 - whatever it is, the verdict is unknown
-            revoked = _failed(pending.raw, pending.token, traceback.format_exc())
+            _log_failure(pending.raw, pending.token, traceback.format_exc())
         context.remember(pending.raw, pending.token, revoked=revoked)
 
 
-def _checked(raw: str, token: Token, answer: object) -> bool | None:
-    """``True`` or ``False``. Anything else is a failure: a forgotten ``return`` accepts nothing."""
-    if type(answer) is bool:
-        return answer
-    what = f"it must return True or False, and returned {type(answer).__name__}"
-    return _failed(raw, token, what)
+def _check_rotation(sessions: Sessions, parsed: TokenClaims, requirement: Requirement) -> None:
+    """Refuse a refresh token that was replaced, or whose session has expired or was revoked."""
+    if not requirement.check_rotation:
+        return
+    try:
+        status, _ = sessions.status_of(parsed)
+    except StoreError:
+        raise StoreUnavailableError from None
+    if status is RefreshStatus.EXPIRED:
+        raise TokenExpiredError("its session has expired")
+    if status is RefreshStatus.NOT_FOUND:
+        raise RevokedTokenError("its session has been revoked")
+    if status is RefreshStatus.REUSED:
+        raise ReusedTokenError(REUSE_REASON)
 
 
-def _failed(raw: str, token: Token, what: str) -> bool | None:
+def _verdict(raw: str, token: Token, result: object) -> bool | None:
+    """The result of the callback. Any but ``True`` and ``False`` is a failure: ``None``."""
+    if type(result) is bool:
+        return result
+    what = f"it must return True or False, and returned {type(result).__name__}"
+    _log_failure(raw, token, what)
+    return None
+
+
+def _log_failure(raw: str, token: Token, what: str) -> None:
     # Some drivers put a statement's parameters into the message.
     for secret in (raw, *raw.split("."), token.csrf):
-        what = what.replace(secret, "<token>") if secret else what
+        if secret:
+            what = what.replace(secret, "<token>")
     _log.error("the revocation callback failed, so the request is refused: %s", what)
-    return None

@@ -1,1 +1,1 @@
-"""Sessions and their revocations: the rules that stand between verified tokens and stores."""
+"""Sessions and revocations: their rules, which are the same for every store."""

@@ -10,10 +10,10 @@ from flask_authx.enums import Detail
 
 #: Characters of a session's name, and of what is kept of its client.
 MAX_TEXT = 255
-#: Control characters, lone surrogates, and line and paragraph separators.
-_BREAKING = ("Cc", "Cs", "Zl", "Zp")
+#: Unicode categories: control characters, lone surrogates, line and paragraph separators.
+_BREAKING_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 #: Characters that change the direction of text, so that a name reads as another one.
-_TURNING = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_BIDI_CONTROLS = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,16 @@ def client_from(details: Collection[Detail], user_agent: str | None, address: st
 
 
 def _cleaned(text: str | None) -> str | None:
-    return "".join(filter(_is_plain, text or ""))[:MAX_TEXT] or None
+    kept = "".join(character for character in text or "" if not _breaks(character))
+    return kept[:MAX_TEXT] or None
 
 
 def check_name(name: object) -> None:
-    """Refuse a name that no store can hold, or no list can show."""
+    """Refuse a name that a store can't hold or a list can't show.
+
+    :raises TypeError: if it is not text.
+    :raises ValueError: if its characters or its length are out of bounds.
+    """
     if name is None:
         return
     if not isinstance(name, str):
@@ -51,9 +56,13 @@ def check_name(name: object) -> None:
 
 def _is_plain(text: str) -> bool:
     """Whether text has no character that breaks the line or changes its direction."""
-    return not any(unicodedata.category(one) in _BREAKING or one in _TURNING for one in text)
+    return not any(_breaks(character) for character in text)
+
+
+def _breaks(character: str) -> bool:
+    return unicodedata.category(character) in _BREAKING_CATEGORIES or character in _BIDI_CONTROLS
 
 
 def _is_visible(text: str) -> bool:
     """Whether text has a character that is neither a space nor an invisible format mark."""
-    return any(unicodedata.category(one) not in ("Zs", "Cf") for one in text)
+    return any(unicodedata.category(character) not in ("Zs", "Cf") for character in text)

@@ -1,8 +1,8 @@
 """Revocations: of tokens, of sessions and of all a subject's sessions.
 
-``Revocations`` says which entry in the store stands for what and how long it is kept, answers
-whether a token is revoked, and carries a revocation out: the entry first, from which on it is in
-force, then the session's row, the audit trail and the signal.
+``Revocations`` decides which entries are written and how long they are kept, and checks whether a
+token is revoked. To revoke, it writes the entry first, which puts the revocation in force; then it
+removes the session's row, writes the audit trail and sends the signal.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .rotation import Sessions
 
 T = TypeVar("T")
 
-#: Seconds that an entry is kept beyond all that it refuses, for clocks that differ.
+#: Seconds that an entry is kept after the tokens that it revokes have expired: clocks differ.
 MARGIN = 60
 #: Characters of a reason.
 _MAX_REASON = 1000
@@ -40,7 +40,10 @@ class AuditTrail(Protocol):
     """Where revocations are recorded."""
 
     def refuse_uncommitted_writes(self) -> None:
-        """Refuse if a record would have to wait for the caller's own uncommitted writes."""
+        """Refuse a record that would wait for the caller's own uncommitted writes.
+
+        :raises UncommittedWritesError: if the caller has such writes.
+        """
         ...
 
     def write(self, record: Record) -> None:
@@ -48,7 +51,7 @@ class AuditTrail(Protocol):
         ...
 
     def prune(self, instance: str, before: int) -> int:
-        """Remove an ``AuthX`` object's records from before a moment; returns their number."""
+        """Remove an ``AuthX`` object's records from before a moment, and return their number."""
         ...
 
 
@@ -57,7 +60,7 @@ class _Revocation:
     """What is written, recorded and announced.
 
     :param value: the jti, sid or sub.
-    :param keep: the sid of a session that goes on.
+    :param keep: the sid of a session that stays active.
     :param ids: the keywords of the signal.
     :param remove_rows: removes the rows of sessions that are revoked. Returns whether this call
         did it; ``None`` if that is unknown.
@@ -74,13 +77,13 @@ class _Revocation:
 
 
 class Revocations:
-    """Revokes tokens, sessions and subjects in a store, and answers what is revoked.
+    """Revokes tokens, sessions and subjects in a store, and checks what is revoked.
 
     :param name: of the ``AuthX`` object.
     :param lookup_keys: makes the keys of entries.
     :param clock: seconds since 1970-01-01 UTC.
     :param sessions: the stored sessions, whose rows are removed once they are revoked.
-    :param trail: where revocations are recorded, if they are.
+    :param trail: the audit trail; ``None`` if there is none.
     :param announcer: sends the signals.
     """
 
@@ -124,7 +127,7 @@ class Revocations:
         return False
 
     def is_session_revoked(self, token: Token) -> bool:
-        """Whether a token's session or its subject is revoked, whatever is true of the token.
+        """Whether a token's session or its subject is revoked. The token's own entry is ignored.
 
         :raises StoreError: if the store fails.
         """
@@ -133,39 +136,41 @@ class Revocations:
         found = self._protected.read(self._find, keys)
         return any(cutoff.covers(parsed.auth_time, session) for cutoff in found)
 
-    def earliest_login(self, sub: str) -> int:
-        """The first second to which a new session of a subject may be dated: after all cut-offs.
+    def earliest_auth_time(self, sub: str) -> int:
+        """The first ``auth_time`` that a new session of a subject may have: after all cut-offs.
 
         :raises StoreError: if the store fails.
         """
         return max((cutoff.until + 1 for cutoff in self.cutoffs(sub)), default=0)
 
     def cutoffs(self, sub: str) -> Sequence[Cutoff]:
-        """Which sessions of a subject are revoked by the subject's own entry.
+        """The cut-offs of a subject: each revokes the sessions before a moment.
 
         :raises StoreError: if the store fails.
         """
         return self._protected.read(self._find, (self._lookup_keys.subject(sub),))
 
     def _find(self, keys: tuple[bytes, ...]) -> Sequence[Cutoff]:
-        """What the store finds. A store of the app's that forgets its ``return`` has failed."""
+        """What the store finds. If an app's store returns anything else, that is a failure."""
         found: Any = self.store.find(keys)
         if not isinstance(found, (list, tuple)):
-            raise TypeError(f"find must return a list of Cutoff, and returned {_name(found)}")
+            raise TypeError(f"find must return a list of Cutoff, and returned {_type_name(found)}")
         cutoffs = cast("Sequence[Any]", found)
         for cutoff in cutoffs:
             if not isinstance(cutoff, Cutoff):
-                raise TypeError(f"find must return a list of Cutoff, and one was {_name(cutoff)}")
+                raise TypeError(
+                    f"find must return a list of Cutoff, and one was {_type_name(cutoff)}"
+                )
         return cutoffs
 
     # Revoking
 
     def revoke_token(self, token: Token, *, actor: str | None, reason: str | None) -> None:
-        """Revoke one token. The entry is kept for what is left of the token's life.
+        """Revoke one token. The entry is kept until the token has expired.
 
-        :param actor: the subject who asked for it, if that is known.
+        :param actor: the subject that revokes it, if that is known.
         :param reason: why; at most 1000 characters.
-        :raises StoreUnavailableError: if it may not have been written, or not recorded; the
+        :raises StoreUnavailableError: if it may not have been written, or was not recorded; the
             description says which.
         :raises ValueError: if the reason can't be stored.
         """
@@ -181,15 +186,15 @@ class Revocations:
     def revoke_session(
         self, sid: str, *, actor: str | None, reason: str | None, reused: Token | None = None
     ) -> None:
-        """Revoke a session: all its tokens, and those that a refresh creates at this moment.
+        """Revoke a session: all its tokens, also one that a refresh creates at this moment.
 
         Its row is removed, if it has one. The errors are :meth:`revoke_token`'s.
 
-        :param reused: a refresh token of it that was used after its successor.
+        :param reused: the refresh token whose reuse is the cause.
         """
         check_sid(sid)
         revocation = _Revocation(
-            entry=Entry(self._lookup_keys.session(sid), Kind.SESSION, self._longest()),
+            entry=Entry(self._lookup_keys.session(sid), Kind.SESSION, self._latest_expiry()),
             value=sid,
             signal=session_revoked,
             ids={"sid": sid},
@@ -203,10 +208,9 @@ class Revocations:
     ) -> None:
         """Revoke all sessions of a subject that have begun so far, and remove their rows.
 
-        A row that could not be removed is not listed either. The errors are
-        :meth:`revoke_token`'s.
+        A row that could not be removed is not listed. The errors are :meth:`revoke_token`'s.
 
-        :param keep: the sid of one that goes on.
+        :param keep: the sid of one that stays active.
         """
         if keep is not None:
             check_sid(keep)
@@ -214,7 +218,7 @@ class Revocations:
         cutoff = Cutoff(int(self._clock()) + self._settings.clock_skew, kept)
         key = self._lookup_keys.subject(sub)
         revocation = _Revocation(
-            entry=Entry(key, Kind.SUBJECT, self._longest(), cutoff),
+            entry=Entry(key, Kind.SUBJECT, self._latest_expiry(), cutoff),
             value=sub,
             keep=keep,
             signal=subject_revoked,
@@ -233,11 +237,11 @@ class Revocations:
             return None
 
     def _remove_rows(self, sub: str) -> bool:
-        """Remove the rows of a subject's revoked sessions. Those that stay are not listed."""
+        """Remove rows of a subject's revoked sessions. Rows that remain are not listed."""
         if self._sessions is not None:
             # A failure has been logged.
             with contextlib.suppress(StoreError):
-                _, revoked = self._sessions.of(sub, self.cutoffs(sub))
+                _, revoked = self._sessions.active_and_revoked(sub, self.cutoffs(sub))
                 for session in revoked[:_MAX_ROWS]:
                     self._sessions.end(session.sid)
         return False
@@ -245,12 +249,12 @@ class Revocations:
     def _carry_out(self, revocation: _Revocation, actor: str | None, reason: str | None) -> None:
         _check_reason(reason)
         if self._trail is not None:
-            # Before the first write: what could not be recorded for this reason is not done either.
+            # First, so that a revocation that can't be recorded for this reason is not made.
             self._trail.refuse_uncommitted_writes()
         try:
             self._add(revocation.entry)
         except StoreError:
-            # It may have been, if only the store's confirmation came too late.
+            # It may have been written, if only the store's confirmation came too late.
             raise _unavailable("The revocation may not have been written") from None
         # From here on it is in force, whatever else fails.
         removed = revocation.remove_rows()
@@ -268,7 +272,7 @@ class Revocations:
             raise _unavailable("The revocation is in force, and the session may still be listed")
 
     def _record(self, revocation: _Revocation, actor: str | None, reason: str | None) -> bool:
-        """Write it into the audit trail, if there is one, and return whether that succeeded."""
+        """Write the audit trail, if there is one, and return whether that succeeded."""
         if self._trail is None:
             return True
         record = Record(
@@ -294,8 +298,8 @@ class Revocations:
             with contextlib.suppress(StoreError):
                 self._protected.prune(self.store.sweep, int(self._clock()), limit)
 
-    def _longest(self) -> int:
-        """When every token that exists now will have expired."""
+    def _latest_expiry(self) -> int:
+        """The moment at which every token that exists now has expired."""
         settings = self._settings
         life = settings.max_token_lifetime + settings.decode_leeway
         return int(self._clock()) + settings.clock_skew + life + MARGIN
@@ -316,7 +320,7 @@ class Revocations:
         return int(self._clock())
 
     def inspect_store(self, work: Callable[..., T], *args: object) -> T:
-        """The result of a question about the store itself.
+        """The result of work that inspects the store itself, such as a count.
 
         :raises StoreError: if it fails.
         """
@@ -324,11 +328,15 @@ class Revocations:
 
 
 def check_sid(sid: object) -> None:
-    """Refuse what cannot be the ``sid`` of a token."""
+    """Refuse a value that can't be the ``sid`` of a token.
+
+    :raises TypeError: if it is not text.
+    :raises ValueError: if it does not have the form of an id.
+    """
     if not isinstance(sid, str):
         raise TypeError(f"a sid is text, not {type(sid).__name__}")
     if not ID.fullmatch(sid):
-        raise ValueError("that is no sid: it is the claim of that name, or Token.sid")
+        raise ValueError("that is not a sid: pass the claim of that name, or Token.sid")
 
 
 def _check_reason(reason: object) -> None:
@@ -348,5 +356,5 @@ def _unavailable(what: str) -> StoreUnavailableError:
     return StoreUnavailableError(description=what)
 
 
-def _name(value: object) -> str:
+def _type_name(value: object) -> str:
     return type(value).__name__

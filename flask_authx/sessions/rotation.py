@@ -25,18 +25,18 @@ T = TypeVar("T")
 
 
 class RefreshStatus(Enum):
-    """The status of a refresh token in its session."""
+    """The status of a refresh token in its session (refresh token rotation)."""
 
     #: The current one: the next refresh replaces it.
     CURRENT = "current"
     #: Replaced by the last refresh: the response may have been lost, or another tab was faster.
     PREDECESSOR = "predecessor"
-    #: Replaced before that: there is a copy, and this is it or its original.
+    #: Replaced earlier: the token has been copied, and this is the copy or the original.
     REUSED = "reused"
     #: The session has expired.
     EXPIRED = "expired"
-    #: There is no such session, or no longer.
-    GONE = "gone"
+    #: There is no such session: it was revoked, or its row was pruned.
+    NOT_FOUND = "not found"
 
 
 class Sessions:
@@ -82,7 +82,7 @@ class Sessions:
 
         :raises StoreError: if the store fails.
         """
-        session = self._protected.read(self._got, self._lookup_keys.session(sid))
+        session = self._protected.read(self._get, self._lookup_keys.session(sid))
         return session if session is not None and int(self._clock()) < session.expires else None
 
     def status_of(self, parsed: TokenClaims) -> tuple[RefreshStatus, Session | None]:
@@ -90,9 +90,9 @@ class Sessions:
 
         :raises StoreError: if the store fails.
         """
-        session = self._protected.read(self._got, self._lookup_keys.session(parsed.sid))
+        session = self._protected.read(self._get, self._lookup_keys.session(parsed.sid))
         if session is None or session.sub != parsed.sub:
-            return RefreshStatus.GONE, None
+            return RefreshStatus.NOT_FOUND, None
         now = int(self._clock())
         if now >= session.expires:
             return RefreshStatus.EXPIRED, session
@@ -103,12 +103,12 @@ class Sessions:
             return RefreshStatus.PREDECESSOR, session
         return RefreshStatus.REUSED, session
 
-    def _got(self, key: bytes) -> Session | None:
+    def _get(self, key: bytes) -> Session | None:
         """The row that the store finds. An app's store that returns anything else has failed."""
         found: Any = self.store.get(key)
         if found is None or isinstance(found, Session):
             return found
-        raise TypeError(f"get() returned {type(found).__name__}: it must give a Session or None")
+        raise TypeError(f"get() returned {type(found).__name__}: it must return a Session or None")
 
     def next_visit(self, session: Session, client: Client) -> Visit:
         """The visit that a refresh at this moment writes into a row."""
@@ -116,15 +116,15 @@ class Sessions:
         return self._visit(session.generation + 1, now, now, session.ends, client)
 
     def move(self, session: Session, visit: Visit) -> bool:
-        """Change the row if its generation is still that of the session, and return whether it was.
+        """Write a visit if the row's generation has not changed, and return whether it was written.
 
-        :raises StoreError: if that is unknown. The predecessor's grace then covers a retry.
+        :raises StoreError: if that is unknown. A retry is then accepted as the predecessor.
         """
         key = self._lookup_keys.session(session.sid)
         return self._protected.write(self.store.move, key, session.generation, visit)
 
     def touch(self, session: Session, client: Client) -> bool:
-        """Write that a session is in use, and return whether it still goes on.
+        """Write that a session is in use, and return whether it is still active.
 
         :raises StoreError: if that is unknown.
         """
@@ -142,15 +142,17 @@ class Sessions:
     def end(self, sid: str) -> bool:
         """Remove a session's row, and return whether this call did.
 
-        It does not revoke the session's tokens: the entry in the store of revocations does, which
-        is written before.
+        This does not revoke the session's tokens. The entry in the store of revocations does, and
+        is written first.
 
         :raises StoreError: if it could not be written.
         """
         return self._protected.write(self.store.end, self._lookup_keys.session(sid))
 
-    def of(self, sub: str, cutoffs: Sequence[Cutoff]) -> tuple[list[Session], list[Session]]:
-        """A subject's sessions that go on, the latest first, and those that a cut-off revokes.
+    def active_and_revoked(
+        self, sub: str, cutoffs: Sequence[Cutoff]
+    ) -> tuple[list[Session], list[Session]]:
+        """A subject's active sessions, the latest first, and those that a cut-off has revoked.
 
         :param cutoffs: those of the subject.
         :raises StoreError: if the store fails.
@@ -178,14 +180,14 @@ class Sessions:
             yield batch
 
     def inspect_store(self, work: Callable[..., T], *args: object) -> T:
-        """The result of a question about the store itself.
+        """The result of work that inspects the store itself, such as a count.
 
         :raises StoreError: if it fails.
         """
         return self._protected.inspect(work, *args)
 
     def oldest_sessions(self, sessions: Sequence[Session]) -> list[Session]:
-        """The oldest of a subject's sessions, as many as are too many beside a new one."""
+        """The oldest of a subject's sessions, which a new one puts beyond the limit."""
         limit = self._settings.max_sessions
         oldest_first = sorted(sessions, key=lambda row: (row.created, row.last_seen, row.sid))
         return oldest_first[: max(0, len(sessions) + 1 - limit)] if limit else []
