@@ -21,15 +21,15 @@ from flask_authx.actions.refresh import refresh
 from flask_authx.actions.revoke import revoke_session, revoke_subject
 from flask_authx.actions.set_cookies import set_pair_cookies, unset_cookies
 from flask_authx.app.identity import accepted_token
-from flask_authx.app.registry import mark_built_in
 from flask_authx.app.state import AppState, state_of, this_app, this_request
+from flask_authx.app.view_registry import mark_built_in
 from flask_authx.guards.check import check_origin
 from flask_authx.guards.decorators import guard
 from flask_authx.http.caching import no_store
 from flask_authx.http.callbacks import Authenticate, Callbacks
 from flask_authx.http.requirement import Requirement
 from flask_authx.stores.session_store import Session
-from flask_authx.tokens.create import TokenOptions
+from flask_authx.tokens.new_token import TokenOptions
 from flask_authx.tokens.token import Token, TokenPair
 
 from .enums import Location, TokenType

@@ -13,7 +13,7 @@ from flask import Blueprint, Flask, has_request_context
 from werkzeug.wrappers import Response as BaseResponse
 
 from . import actions, startup
-from .app import registry
+from .app import view_registry
 from .app.build import build_state
 from .app.identity import current_token, current_user, load_user
 from .app.state import AppState, context_of, current_state, states, this_app, this_request
@@ -35,7 +35,7 @@ from .http.requirement import (
 )
 from .stores.blocklist import Blocklist
 from .stores.session_store import Session, SessionStore
-from .tokens.create import Expiry, TokenOptions, Uid, new_id
+from .tokens.new_token import Expiry, TokenOptions, Uid, new_id
 from .tokens.token import RequestToken, Token, TokenPair
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -128,7 +128,7 @@ class AuthX:
         states(app)[name] = state
         startup.register_hook(state)
         if state.settings.implicit_refresh_deltatime is not None:
-            actions.renewal.register_renewal(state)
+            actions.automatic_renewal.register_renewal(state)
         _register_defaults(app)
 
     def _state(self) -> AppState:
@@ -722,11 +722,11 @@ class AuthX:
 
         :param scopes: the scopes that the token must hold.
         """
-        registry.add_rule(self._callbacks, target, requirement_from(**options))
+        view_registry.add_rule(self._callbacks, target, requirement_from(**options))
 
     def public(self, target: T) -> T:
         """Open a view, a view class or a blueprint in an app that is protected as a whole."""
-        registry.mark_public(self._callbacks, target)
+        view_registry.mark_public(self._callbacks, target)
         return target
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from flask import Flask
 
 from flask_authx.app.build import snapshot
-from flask_authx.app.registry import (
+from flask_authx.app.state import AppState, states, this_request
+from flask_authx.app.view_registry import (
     built_in_owner,
     freeze_rules,
     marks_of,
@@ -18,7 +19,6 @@ from flask_authx.app.registry import (
     unwrap,
     wrappers_of,
 )
-from flask_authx.app.state import AppState, states, this_request
 from flask_authx.guards.rules import check_rules
 
 from . import actions

@@ -19,10 +19,10 @@ from flask_authx import BadConfigurationError, StoreBusyError
 from flask_authx.stores.base import StoreError, UncommittedWritesError
 from flask_authx.stores.circuit_breaker import CircuitBreaker
 from flask_authx.stores.session_store import Session
-from flask_authx.stores.sql.own_writes import Transaction
 from flask_authx.stores.sql.revocations import SQLAlchemyBlocklist
 from flask_authx.stores.sql.sessions import SQLAlchemySessions
 from flask_authx.stores.sql.tables import sessions_table
+from flask_authx.stores.sql.uncommitted_writes import Transaction
 
 from .databases import database_url
 from .test_session_store_contract import login, sql_store, visit

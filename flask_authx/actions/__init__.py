@@ -7,15 +7,24 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import create, list_sessions, login, logout, refresh, renewal, revoke, set_cookies
+    from . import (
+        automatic_renewal,
+        create,
+        list_sessions,
+        login,
+        logout,
+        refresh,
+        revoke,
+        set_cookies,
+    )
 
 __all__ = [
+    "automatic_renewal",
     "create",
     "list_sessions",
     "login",
     "logout",
     "refresh",
-    "renewal",
     "revoke",
     "set_cookies",
 ]

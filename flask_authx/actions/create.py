@@ -14,7 +14,7 @@ from flask_authx.errors import StoreUnavailableError
 from flask_authx.http.caching import no_store
 from flask_authx.settings.options import RESERVED_CLAIMS
 from flask_authx.stores.base import StoreError
-from flask_authx.tokens.create import SessionClaims, TokenOptions, Uid, subject
+from flask_authx.tokens.new_token import SessionClaims, TokenOptions, Uid, subject
 from flask_authx.tokens.token import CreatedToken, Token, TokenPair
 
 _log = logging.getLogger("flask_authx")

@@ -8,7 +8,7 @@ from flask_authx.sessions.client import check_name
 from flask_authx.sessions.revocations import check_sid
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
-from flask_authx.tokens.create import Uid, subject
+from flask_authx.tokens.new_token import Uid, subject
 
 
 def active_sessions(state: AppState, uid: Uid) -> list[Session]:

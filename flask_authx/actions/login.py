@@ -16,7 +16,7 @@ from flask_authx.guards.check import refuse
 from flask_authx.sessions.client import Client, check_name, client_from
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
-from flask_authx.tokens.create import Expiry, SessionClaims, TokenOptions, Uid, subject
+from flask_authx.tokens.new_token import Expiry, SessionClaims, TokenOptions, Uid, subject
 from flask_authx.tokens.token import CreatedToken, TokenPair
 
 from .create import (

@@ -35,7 +35,7 @@ from flask_authx.sessions.rotation import RefreshStatus, Sessions
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session, Visit
-from flask_authx.tokens.create import SessionClaims, TokenOptions
+from flask_authx.tokens.new_token import SessionClaims, TokenOptions
 from flask_authx.tokens.scopes import grants, scope_list
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 

@@ -9,7 +9,7 @@ from flask_authx.app.state import AppState, context_of, this_request
 from flask_authx.errors import StoreUnavailableError
 from flask_authx.http.context import RequestContext
 from flask_authx.stores.base import StoreError
-from flask_authx.tokens.create import Uid, subject
+from flask_authx.tokens.new_token import Uid, subject
 from flask_authx.tokens.token import RequestToken, Token
 
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, has_request_context
 from werkzeug.wrappers import Response
 
-from flask_authx.app.registry import built_in_owner
 from flask_authx.app.state import AppState, context_of, this_request
+from flask_authx.app.view_registry import built_in_owner
 from flask_authx.enums import TokenType
 from flask_authx.errors import BadConfigurationError, JWTDecodeError
 from flask_authx.http import cookies

@@ -23,9 +23,9 @@ from flask_authx.signals import Announcer
 from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.tokens.codec import Codec
-from flask_authx.tokens.create import TokenCreator
+from flask_authx.tokens.new_token import TokenCreator
 
-from .awaiting import make_wait
+from .async_callbacks import make_wait
 from .state import AppState
 from .stores import open_blocklist, open_sessions, open_trail
 

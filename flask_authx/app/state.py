@@ -20,7 +20,7 @@ from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
 from flask_authx.signals import Announcer
 from flask_authx.tokens.codec import Codec
-from flask_authx.tokens.create import TokenCreator
+from flask_authx.tokens.new_token import TokenCreator
 from flask_authx.tokens.token import CreatedToken, RequestToken
 
 #: The key in ``app.extensions``.

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
     from sqlalchemy import Engine, MetaData
 
-    from flask_authx.stores.sql.own_writes import OwnWrites
-    from flask_authx.stores.sql.trail import AuditTrail
+    from flask_authx.stores.sql.audit_trail import AuditTrail
+    from flask_authx.stores.sql.uncommitted_writes import OwnWrites
 
 
 #: The schemes of Redis URLs.
@@ -141,8 +141,8 @@ def open_trail(app: Flask, callbacks: Callbacks, settings: Settings) -> AuditTra
         )
     scheme, rest = _split_url(settings.blocklist or "")
     database = _database(app, rest if scheme == "sqlalchemy" else "", setting)
+    from flask_authx.stores.sql.audit_trail import AuditTrail
     from flask_authx.stores.sql.tables import audit_table
-    from flask_authx.stores.sql.trail import AuditTrail
 
     return AuditTrail(
         database.engine,
@@ -249,7 +249,7 @@ def _database(app: Flask, rest: str, setting: str) -> _Database:
     """
     bind_key = _bind_key(rest, setting)
     db = _flask_sqlalchemy(app, setting)
-    from flask_authx.stores.sql.own_writes import uncommitted_writes
+    from flask_authx.stores.sql.uncommitted_writes import uncommitted_writes
 
     engine = _engine(app, db, bind_key, setting)
     own_writes = uncommitted_writes(db.session, engine, has_app_context)

@@ -12,7 +12,7 @@ from flask_authx.app.state import AppState
 from flask_authx.doctor.findings import Level
 from flask_authx.doctor.report import examine, report_lines, setup_failure
 from flask_authx.errors import BadConfigurationError
-from flask_authx.guards.routes import Route, routes_of
+from flask_authx.guards.route_table import Route, routes_of
 
 from .group import as_json_option, authx, echo_json, load_app, selected_states
 

@@ -21,7 +21,7 @@ from flask_authx.app.state import states
 from flask_authx.enums import Location, OnError, TokenType
 from flask_authx.errors import BadConfigurationError
 from flask_authx.guards import rules
-from flask_authx.guards.routes import routes_of
+from flask_authx.guards.route_table import routes_of
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import Risk, StoreError

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from flask_authx.app.registry import mark_guarded
 from flask_authx.app.state import state_of, this_app, this_request
+from flask_authx.app.view_registry import mark_guarded
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement, requirement_from
 

@@ -9,8 +9,8 @@ from typing import Any
 from flask import Flask
 from flask.views import MethodView
 
-from flask_authx.app.registry import Mark, built_in_owner, marks_of, rules_for, unwrap
 from flask_authx.app.state import AppState, this_request
+from flask_authx.app.view_registry import Mark, built_in_owner, marks_of, rules_for, unwrap
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement
 

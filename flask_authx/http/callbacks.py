@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from flask_authx.errors import BadConfigurationError
 from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.session_store import SessionStore
-from flask_authx.tokens.create import Uid
+from flask_authx.tokens.new_token import Uid
 from flask_authx.tokens.token import Token
 
 #: Returns whether a token is revoked. Called with the raw token and the verified one.

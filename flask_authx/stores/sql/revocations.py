@@ -10,9 +10,9 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from flask_authx.stores.blocklist import ALL, FOREVER, Cutoff, Entry, Kind
 
-from .own_writes import OwnWrites
 from .rows import Query, RowStore
 from .tables import REVOCATION_WORDING, blocklist_table
+from .uncommitted_writes import OwnWrites
 
 _KINDS = [*Kind]
 #: The parameters of the query for three keys.

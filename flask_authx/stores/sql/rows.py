@@ -17,9 +17,9 @@ from flask_authx.errors import BadConfigurationError
 from flask_authx.stores.base import Pruned, Risk
 
 from .connections import Connections, Run, StoreConnection
-from .own_writes import OwnWrites, Writer
 from .risks import durability_risks, missing_table
 from .tables import TableWording
+from .uncommitted_writes import OwnWrites, Writer
 
 #: The number of rows that a batch of a prune examines.
 BATCH = 5000

@@ -14,9 +14,9 @@ from flask_authx.stores.base import StoreBusyError
 from flask_authx.stores.session_store import Session, Visit
 
 from .connections import StoreConnection
-from .own_writes import OwnWrites
 from .rows import Query, RowStore, delete_rows
 from .tables import SESSION_WORDING, sessions_table
+from .uncommitted_writes import OwnWrites
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from flask_authx.stores.blocklist import Record
 from flask_authx.stores.circuit_breaker import CircuitBreaker
 
 from .connections import Connections
-from .own_writes import OwnWrites, Writer
 from .rows import delete_rows
+from .uncommitted_writes import OwnWrites, Writer
 
 #: The number of records that one DELETE removes.
 BATCH = 5000

@@ -19,7 +19,7 @@ from flask_authx.http.caching import no_store
 from flask_authx.http.cookies import has_set_cookie
 from flask_authx.settings.options import Settings
 from flask_authx.stores.base import StoreError
-from flask_authx.tokens.create import TokenOptions
+from flask_authx.tokens.new_token import TokenOptions
 from flask_authx.tokens.token import Token
 
 from .create import create_token, inherited_claims, session_end
