@@ -31,7 +31,7 @@ nitpick_ignore_regex = [
     # Type variables: a view or a callback, which comes back as what it was.
     (r"py:class", r"flask_authx\.extension\.[CFT]"),
     # What the package hands to its own store, and no app has to make.
-    (r"py:class", r"flask_authx\.stores\.sql\.own_writes\.Transaction"),
+    (r"py:class", r"flask_authx\.stores\.sql\.uncommitted_writes\.Transaction"),
 ]
 
 html_theme = "furo"
