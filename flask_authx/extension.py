@@ -226,7 +226,7 @@ class AuthX:
             audience=audience,
             scopes=scopes,
         )
-        return actions.create.create_access_token(self._state(), uid, options, login).token
+        return actions.create_tokens.create_access_token(self._state(), uid, options, login).token
 
     @_worded
     def create_refresh_token(
@@ -247,7 +247,7 @@ class AuthX:
         options = TokenOptions(
             headers=headers, expiry=expiry, data=data, audience=audience, scopes=scopes
         )
-        return actions.create.create_refresh_token(self._state(), uid, options, login).token
+        return actions.create_tokens.create_refresh_token(self._state(), uid, options, login).token
 
     @_worded
     def create_token_pair(
@@ -272,7 +272,7 @@ class AuthX:
         both = functools.partial(TokenOptions, headers=headers, data=data, audience=audience)
         access = both(fresh=fresh, expiry=access_expiry, scopes=access_scopes)
         refresh = both(expiry=refresh_expiry, scopes=refresh_scopes)
-        return actions.create.create_token_pair(self._state(), uid, access, refresh)
+        return actions.create_tokens.create_token_pair(self._state(), uid, access, refresh)
 
     # Stored sessions
 

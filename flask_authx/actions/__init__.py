@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import (
         automatic_renewal,
-        create,
+        create_tokens,
         list_sessions,
         login,
         logout,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "automatic_renewal",
-    "create",
+    "create_tokens",
     "list_sessions",
     "login",
     "logout",

@@ -22,7 +22,7 @@ from flask_authx.stores.base import StoreError
 from flask_authx.tokens.new_token import TokenOptions
 from flask_authx.tokens.token import Token
 
-from .create import create_token, inherited_claims, session_end
+from .create_tokens import create_token, inherited_claims, session_end
 from .login import client_of_request
 from .revoke import is_revoked
 from .set_cookies import set_token_cookies

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask_authx.app.state import AppState
 from flask_authx.errors import StoreUnavailableError
-from flask_authx.sessions.client import check_name
+from flask_authx.sessions.client_details import check_name
 from flask_authx.sessions.revocations import check_sid
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session

@@ -13,13 +13,13 @@ from flask_authx.app.state import AppState, this_request
 from flask_authx.enums import TokenType
 from flask_authx.errors import FreshTokenRequiredError, StoreUnavailableError
 from flask_authx.guards.check import refuse
-from flask_authx.sessions.client import Client, check_name, client_from
+from flask_authx.sessions.client_details import Client, check_name, client_from
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 from flask_authx.tokens.new_token import Expiry, SessionClaims, TokenOptions, Uid, subject
 from flask_authx.tokens.token import CreatedToken, TokenPair
 
-from .create import (
+from .create_tokens import (
     create_token,
     inherited_claims,
     latest_expiry,

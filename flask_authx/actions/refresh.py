@@ -39,7 +39,7 @@ from flask_authx.tokens.new_token import SessionClaims, TokenOptions
 from flask_authx.tokens.scopes import grants, scope_list
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
-from .create import create_token, inherited_claims, pair_of
+from .create_tokens import create_token, inherited_claims, pair_of
 from .login import client_of_request
 from .revoke import revoke_session
 from .set_cookies import check_pair_size

@@ -19,7 +19,7 @@ from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.stores.session_store import Session, SessionStore, Visit
 from flask_authx.tokens.token import TokenClaims
 
-from .client import Client
+from .client_details import Client
 
 T = TypeVar("T")
 
