@@ -546,7 +546,7 @@ class AuthX:
         """Revoke a token: when this returns, no process accepts it from then on.
 
         It commits in a transaction of its own, also if the app's is rolled back. A text is verified
-        first; for an expired token nothing is written. Where sessions are stored, a refresh
+        first; if it has expired, nothing is written. Where sessions are stored, a refresh
         token is revoked with its session, since others replace it.
 
         :param token: by default the current one.

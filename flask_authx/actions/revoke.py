@@ -20,7 +20,7 @@ def revoke_token(
     *,
     actor: str | None = None,
 ) -> None:
-    """Revoke one token; by default the request's own. For an expired one nothing is written.
+    """Revoke one token; by default the request's own. An expired text is not revoked.
 
     Where sessions are stored, a refresh token is revoked with its session.
 
