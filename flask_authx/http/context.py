@@ -34,7 +34,7 @@ class RequestContext:
         self.raw: str | None = None
         #: The verified token that is being checked, which the signals about a refusal name.
         self.candidate: Token | None = None
-        #: The tokens that were found, by the type searched for, or by type and locations.
+        #: The tokens that were found, by the search for a type in certain locations.
         self.found: dict[object, RequestToken] = {}
         #: By the raw token: the verified one, and whether it is revoked; ``None`` if that could not
         #: be checked.

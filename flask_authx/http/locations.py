@@ -34,7 +34,8 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 Reader: TypeAlias = Callable[[Request, TokenProfile], str | None]
 
 
-@dataclass(frozen=True, slots=True)
+# Compared by identity: an enum's hash is slow, and this is a key on every request.
+@dataclass(frozen=True, slots=True, eq=False)
 class Search:
     """The locations in which tokens of one type are searched, in this order."""
 
@@ -88,15 +89,16 @@ class Finder:
 
         :param locations: instead of those in the settings.
         :param found: the tokens that have been found in this request, to which this one is added.
-            By type and locations, since a view that requires a header must not get a cookie.
+            By the search, which is one for each type and locations: a view that requires a header
+            must not get a cookie.
         :raises MalformedRequestError: if there are two, an incomplete one, or unreadable JSON.
         :raises JWTDecodeError: if the value is not text, or far too long.
         """
         key = type if locations is None else (type, locations)
-        known = found.get(key)
+        search = self._searches.get(key) or self._search(key, type, locations)
+        known = found.get(search)
         if known is not None:
             return known
-        search = self._searches.get(key) or self._search(key, type, locations)
         if search.only is not None:
             # The common case.
             location, read = search.only
@@ -105,7 +107,7 @@ class Finder:
         else:
             token = _first(request, search)
         if token is not None:
-            found[key] = token
+            found[search] = token
         return token
 
     def _search(
