@@ -147,7 +147,7 @@ class AuthX:
 
         :raises BadConfigurationError: if it can't be called that way.
         """
-        self._callbacks.revoked = adapt_callback(callback, "revocation")
+        self._callbacks.is_revoked = adapt_callback(callback, "revocation")
         self._callbacks.revoked_takes_claims = takes_claims(callback, "revocation")
         return callback
 
@@ -163,7 +163,7 @@ class AuthX:
 
         :raises BadConfigurationError: if it can't be called that way.
         """
-        self._callbacks.user = adapt_callback(callback, "user")
+        self._callbacks.load_user = adapt_callback(callback, "user")
         return callback
 
     #: Short for :meth:`set_callback_get_model_instance`.
@@ -182,7 +182,7 @@ class AuthX:
             raise BadConfigurationError(
                 "the claims callback can't be async: tokens are created without waiting."
             )
-        self._callbacks.claims = callback
+        self._callbacks.additional_claims = callback
         return callback
 
     # Creating tokens

@@ -114,7 +114,7 @@ def _is_active(state: AppState, current: Request, token: Token) -> bool:
     context = context_of(current, state)
     if state.revocable and is_revoked(state, context.raw or token):
         return False
-    if state.callbacks.user is not None:
+    if state.callbacks.load_user is not None:
         load_user(state, context)
     if state.sessions is None:
         return True

@@ -24,7 +24,7 @@ def create_token(
     state: AppState, type: TokenType, session: SessionClaims, options: TokenOptions
 ) -> CreatedToken:
     """A new token with the claims that the app's callback adds. The response is not cached."""
-    callback = state.callbacks.claims
+    callback = state.callbacks.additional_claims
     additional: Mapping[str, Any] = {} if callback is None else callback(str(session.uid))
     if has_request_context():
         after_this_request(no_store)
@@ -95,7 +95,7 @@ def inherited_claims(state: AppState, token: Token) -> dict[str, Any] | None:
 
     ``None`` if there is a claims callback: the next token has only the claims that it returns then.
     """
-    if state.callbacks.claims is not None:
+    if state.callbacks.additional_claims is not None:
         return None
     reserved = RESERVED_CLAIMS | {state.settings.identity_claim}
     return {name: value for name, value in token.claims.items() if name not in reserved}

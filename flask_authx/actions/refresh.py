@@ -179,7 +179,7 @@ def _check_user(state: AppState, exchange: _Exchange) -> None:
 
     :raises SubjectNotFoundError: if the user callback returns ``None``.
     """
-    if state.callbacks.user is None:
+    if state.callbacks.load_user is None:
         return
     try:
         load_user(state, exchange.context)

@@ -79,7 +79,7 @@ def is_revoked(state: AppState, token: str | RequestToken | Token) -> bool:
                 return True
         except StoreError:
             raise StoreUnavailableError from None
-    if state.callbacks.revoked is None:
+    if state.callbacks.is_revoked is None:
         return False
     raw = _text_of(state, token)
     context = RequestContext()

@@ -78,7 +78,7 @@ def load_user(state: AppState, context: RequestContext) -> Any:
     :raises SubjectNotFoundError: if the app has no such user.
     :raises RuntimeError: if no callback loads users.
     """
-    load = state.callbacks.user
+    load = state.callbacks.load_user
     if context.token is None:
         return None
     if load is None:

@@ -102,7 +102,7 @@ class AppState:
     @property
     def revocable(self) -> bool:
         """Whether a token can be revoked: there is a store, or a revocation callback."""
-        return self.revocations is not None or self.callbacks.revoked is not None
+        return self.revocations is not None or self.callbacks.is_revoked is not None
 
     @property
     def per_process(self) -> list[Revocations | Sessions]:

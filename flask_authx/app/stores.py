@@ -12,6 +12,7 @@ from flask import Flask, has_app_context
 from flask_authx.enums import OnError
 from flask_authx.errors import BadConfigurationError
 from flask_authx.http.callbacks import Callbacks
+from flask_authx.sessions.revocations import AuditTrail
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
 from flask_authx.stores.blocklist import Blocklist
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
     from sqlalchemy import Engine, MetaData
 
-    from flask_authx.stores.sql.audit_trail import AuditTrail
     from flask_authx.stores.sql.uncommitted_writes import OwnWrites
 
 
@@ -141,10 +141,10 @@ def open_trail(app: Flask, callbacks: Callbacks, settings: Settings) -> AuditTra
         )
     scheme, rest = _split_url(settings.blocklist or "")
     database = _database(app, rest if scheme == "sqlalchemy" else "", setting)
-    from flask_authx.stores.sql.audit_trail import AuditTrail
+    from flask_authx.stores.sql.audit_trail import SQLAuditTrail
     from flask_authx.stores.sql.tables import audit_table
 
-    return AuditTrail(
+    return SQLAuditTrail(
         database.engine,
         audit_table(database.metadata),
         timeout=settings.store_timeout,

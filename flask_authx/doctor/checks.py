@@ -193,7 +193,7 @@ def _blocklist_on_error(inspected: Inspected) -> Iterator[Finding]:
 
 def _signature_malleability(inspected: Inspected) -> Iterator[Finding]:
     callbacks = inspected.state.callbacks
-    if callbacks.revoked is None or callbacks.revoked_takes_claims:
+    if callbacks.is_revoked is None or callbacks.revoked_takes_claims:
         return
     if any(key.algorithm.startswith("ES") for key in inspected.state.codec.keys.by_kid.values()):
         yield Finding(

@@ -38,9 +38,9 @@ class Callbacks:
     blocklist: Blocklist | None = None
     #: A session store that was given as ``sessions=``.
     sessions: SessionStore | None = None
-    revoked: RevocationCallback | None = None
-    user: UserLoader | None = None
-    claims: ClaimsCallback | None = None
+    is_revoked: RevocationCallback | None = None
+    load_user: UserLoader | None = None
+    additional_claims: ClaimsCallback | None = None
     #: Whether the revocation callback takes ``claims=``.
     revoked_takes_claims: bool = False
 

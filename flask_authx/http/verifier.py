@@ -112,7 +112,7 @@ class Verifier:
         if found.location is _COOKIES and needs_csrf(self.settings, request):
             check_csrf(self.settings, found, token, request)
         # `is_revoked` checks this as well; here it spares most apps a call.
-        revocable = self._revocations is not None or self._callbacks.revoked is not None
+        revocable = self._revocations is not None or self._callbacks.is_revoked is not None
         if revocable and requirement.check_revocation and self.is_revoked(raw, token, context):
             raise RevokedTokenError
         if self._sessions is not None and self.settings.profiles[requirement.type].rotates:
@@ -148,7 +148,7 @@ class Verifier:
         :raises StoreUnavailableError: if that could not be checked.
         :raises Pending: if the callback is async and the caller awaits it.
         """
-        callback = self._callbacks.revoked
+        callback = self._callbacks.is_revoked
         if callback is None and self._revocations is None:
             return False
         if raw not in context.verdicts:

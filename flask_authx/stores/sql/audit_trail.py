@@ -21,7 +21,7 @@ from .uncommitted_writes import OwnWrites, Writer
 BATCH = 5000
 
 
-class AuditTrail:
+class SQLAuditTrail:
     """Writes records on connections of its own, each record in its own transaction.
 
     :param engine: how to connect.
