@@ -3,12 +3,7 @@
 import importlib.util
 import typing
 
-from flask_authx.app.identity import current_token, current_user
-from flask_authx.stores.base import Pruned, Risk, StoreBusyError
-from flask_authx.stores.blocklist import Blocklist, Cutoff, Entry, Kind
-from flask_authx.stores.session_store import Session, SessionStore, Visit
-from flask_authx.tokens.token import RequestToken, Token, TokenPair
-
+from .app.identity import current_token, current_user
 from .enums import Location, OnInvalid, TokenType
 from .errors import (
     AccessTokenRequiredError,
@@ -48,6 +43,10 @@ from .signals import (
     token_revoked,
     token_unchecked,
 )
+from .stores.base import Pruned, Risk, StoreBusyError
+from .stores.blocklist import Blocklist, Cutoff, Entry, Kind
+from .stores.session_store import Session, SessionStore, Visit
+from .tokens.token import RequestToken, Token, TokenPair
 
 if typing.TYPE_CHECKING:
     from .stores.memory import MemoryBlocklist as MemoryBlocklist
@@ -129,11 +128,22 @@ _STORES = {
     "SQLAlchemySessions": "sql.sessions",
 }
 
+
+def _is_installed(package: str) -> bool:
+    """Whether a package can be imported. A folder of that name without code is none."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except ValueError:
+        # A stand-in that was put into sys.modules.
+        return True
+    return spec is not None and spec.has_location
+
+
 # ``from flask_authx import *`` works without the optional packages.
-if importlib.util.find_spec("redis") is None:
+if not _is_installed("redis"):
     __all__.remove("RedisBlocklist")
     __all__.remove("RedisSessions")
-if importlib.util.find_spec("sqlalchemy") is None:
+if not _is_installed("sqlalchemy"):
     __all__.remove("SQLAlchemyBlocklist")
     __all__.remove("SQLAlchemySessions")
 

@@ -20,7 +20,7 @@ from .app.state import AppState, context_of, current_state, states, this_app, th
 from .enums import Locations, TokenType, TokenTypeName
 from .errors import AuthXException, BadConfigurationError
 from .guards import check
-from .guards.decorators import guard_or_decorator
+from .guards.decorators import guard_or_decorator, requirement_of
 from .http.callbacks import Authenticate, Callbacks, adapt_callback, is_async, takes_claims
 from .http.context import RequestContext
 from .http.requirement import (
@@ -61,10 +61,10 @@ def _worded(
     def worded(self: AuthX, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return method(self, *args, **kwargs)
-        except AuthXException as error:
+        except AuthXException:
             state = self._state()  # pyright: ignore[reportPrivateUsage] - of its own methods
-            state.worded.word(error)
-            raise
+            with state.worded:
+                raise
 
     return worded
 
@@ -126,6 +126,8 @@ class AuthX:
             what = f"{state.settings.prefix}DECODE_LEEWAY is above 300 seconds"
             warnings.warn(what, stacklevel=2)
         states(app)[name] = state
+        sessions, cookies = state.sessions is not None, state.settings.uses_cookies
+        actions.load(sessions=sessions, cookies=cookies)
         startup.register_hook(state)
         if state.settings.implicit_refresh_deltatime is not None:
             actions.automatic_renewal.register_renewal(state)
@@ -722,7 +724,8 @@ class AuthX:
 
         :param scopes: the scopes that the token must hold.
         """
-        view_registry.add_rule(self._callbacks, target, requirement_from(**options))
+        requirement = requirement_of(options, ProtectKeywords)
+        view_registry.add_rule(self._callbacks, target, requirement)
 
     def public(self, target: T) -> T:
         """Open a view, a view class or a blueprint in an app that is protected as a whole."""

@@ -1,4 +1,4 @@
-"""The methods of ``AuthX``, grouped by verb. Each module is imported when it is first used."""
+"""The methods of ``AuthX``, grouped by verb. An app imports those that it may use."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ __all__ = [
     "revoke",
     "set_cookies",
 ]
+
+
+def load(*, sessions: bool, cookies: bool) -> None:
+    """Import what an app may call, so that no request does: before workers are forked."""
+    names = ["create_tokens", "logout", "revoke"]
+    if sessions:
+        names += ["list_sessions", "login", "refresh"]
+    if cookies:
+        names.append("set_cookies")
+    for name in names:
+        importlib.import_module(f"{__name__}.{name}")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -42,6 +42,7 @@ def create_access_token(
     :raises StoreUnavailableError: if the store fails.
     """
     refuse_bypass(state, token)
+    # They were made for this call.
     options.until = latest_expiry(state, token)
     return create_token(state, TokenType.ACCESS, session_claims(state, uid, token), options)
 

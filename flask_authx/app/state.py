@@ -53,7 +53,8 @@ class WordedErrors:
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, AuthXException):
+        # Not one of another object, whose callback or view this was called in.
+        if isinstance(error, AuthXException) and "realm" not in vars(error):
             self.word(error)
 
 
@@ -139,12 +140,15 @@ class AppState:
     def find_token(
         self, current: Request, type: TokenType, locations: frozenset[Location] | None = None
     ) -> RequestToken | None:
-        """The request's token of a type, unverified. A request is searched once.
+        """The request's token of a type, unverified. A guard that searched before has found it.
 
         :raises MalformedRequestError: if there are two, an incomplete one, or unreadable JSON.
         :raises JWTDecodeError: if the value is not text, or far too long.
         """
-        return self.verifier.finder.find(current, type, locations, context_of(current, self).found)
+        finder, found = self.verifier.finder, context_of(current, self).found
+        if locations is None:
+            return finder.recall(current, type, found)
+        return finder.find(current, type, locations, found)
 
 
 def states(app: Flask) -> dict[str, AppState]:

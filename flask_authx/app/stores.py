@@ -208,13 +208,15 @@ def _check_store(store: object, parameter: str, protocol: str, members: tuple[st
 
 def _open_redis(url: str, settings: Settings) -> Blocklist:
     setting = f"{settings.prefix}BLOCKLIST"
-    if importlib.util.find_spec("redis") is None:
+    try:
+        importlib.import_module("redis")
+        # A folder named redis can be imported, too, but has no client.
+        from flask_authx.stores.redis.revocations import RedisBlocklist
+        from flask_authx.stores.redis.urls import client_for
+    except ImportError:
         raise BadConfigurationError(
             f"{setting} needs the package redis: pip install flask-authx[redis]"
-        )
-    from flask_authx.stores.redis.revocations import RedisBlocklist
-    from flask_authx.stores.redis.urls import client_for
-
+        ) from None
     try:
         return RedisBlocklist(client_for(url, settings.store_timeout))
     except ValueError as error:

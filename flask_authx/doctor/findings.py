@@ -40,8 +40,12 @@ class Finding:
 class Inspected:
     """One ``AuthX`` object on its app: what the checks inspect."""
 
-    app: Flask
     state: AppState
+
+    @property
+    def app(self) -> Flask:
+        """The app of the ``AuthX`` object."""
+        return self.state.app
 
     @property
     def settings(self) -> Settings:

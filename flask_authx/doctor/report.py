@@ -55,7 +55,7 @@ def examine(app: Flask) -> list[CheckResult]:
         results += _results(name, None, app_check(app))
     for instance, state in states(app).items():
         for name, check in CHECKS.items():
-            results += _results(name, instance, check(Inspected(app, state)))
+            results += _results(name, instance, check(Inspected(state)))
     levels = [*Level]
     return sorted(
         _without_duplicates(results), key=lambda result: levels.index(result.level), reverse=True

@@ -23,10 +23,14 @@ from flask_authx.signals import token_accepted
 from flask_authx.tokens.token import RequestToken, Token
 
 
-def check_request(state: AppState, current: Request, requirement: Requirement) -> None:
+def check_request(
+    state: AppState, current: Request, requirement: Requirement, *, can_await: bool = False
+) -> None:
     """Let the request pass, or raise the error that is its response.
 
+    :param can_await: whether the caller awaits an async revocation callback itself.
     :raises AuthXException: if the requirement is not met.
+    :raises Pending: if it does, and the callback is to be awaited.
     """
     context = context_of(current, state)
     context.candidate = None
@@ -41,7 +45,7 @@ def check_request(state: AppState, current: Request, requirement: Requirement) -
                 raise MissingTokenError
             clear_identity(current, context)
             return
-        token = state.verifier.verify(found, requirement, current, context)
+        token = state.verifier.verify(found, requirement, current, context, can_await=can_await)
     except AuthXException as error:
         refusal = refuse(state, context.candidate, error)
         if refusal.code != 401 or requirement.on_invalid is OnInvalid.ERROR:
@@ -55,19 +59,13 @@ def check_request(state: AppState, current: Request, requirement: Requirement) -
 
 async def check_request_async(state: AppState, current: Request, requirement: Requirement) -> None:
     """The same as :func:`check_request`, for callers that can await the revocation callback."""
-    context = context_of(current, state)
-    pending: Pending | None = None
     while True:
-        if pending is not None:
-            # Not in the except block: the token would be part of the next error's context.
-            await state.verifier.await_verdict(pending, context)
-        context.can_await = True
         try:
-            return check_request(state, current, requirement)
+            return check_request(state, current, requirement, can_await=True)
         except Pending as stopped:
             pending = stopped
-        finally:
-            context.can_await = False
+        # Not in the except block: the token would be part of the next error's context.
+        await state.verifier.await_verdict(pending, context_of(current, state))
 
 
 def check_origin(state: AppState, current: Request) -> None:
@@ -84,7 +82,8 @@ def find_token(state: AppState, current: Request, requirement: Requirement) -> R
     :raises AuthXException: if there is more than one, or none although one is required.
     """
     _protect_from_caches(state, current, requirement, context_of(current, state))
-    found = state.find_token(current, requirement.type, requirement.locations)
+    # Kept nowhere: it is the caller's own, who may change it.
+    found = state.verifier.finder.find(current, requirement.type, requirement.locations, {})
     if found is None and not requirement.optional:
         raise MissingTokenError
     return found

@@ -48,16 +48,23 @@ def guard_or_decorator(
 ) -> Any:
     """The guarded view, or without a view the decorator that guards one: bare and called alike.
 
-    :param options: the keywords that the app gave.
+    The parameters and errors are :func:`requirement_of`'s.
+    """
+    requirement = requirement_of(options, keywords, **fixed)
+    if view is None:
+        return functools.partial(guard, callbacks, requirement)
+    return guard(callbacks, requirement, view)
+
+
+def requirement_of(options: Mapping[str, Any], keywords: Any, **fixed: Any) -> Requirement:
+    """A requirement from the keywords that an app gave.
+
     :param keywords: the ``TypedDict`` of the allowed keywords.
     :param fixed: the keywords of this kind of guard.
-    :raises TypeError: if the app gave others.
+    :raises TypeError: if the app gave others: a guard must not be weaker than it looks.
     """
     for name in options:
         if name not in keywords.__optional_keys__:
             known = ", ".join(sorted(keywords.__optional_keys__))
             raise TypeError(f"this guard has no option {name!r}; it takes {known}")
-    requirement = requirement_from(**options, **fixed)
-    if view is None:
-        return functools.partial(guard, callbacks, requirement)
-    return guard(callbacks, requirement, view)
+    return requirement_from(**options, **fixed)

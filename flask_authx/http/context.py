@@ -15,7 +15,6 @@ class RequestContext:
     """What one ``AuthX`` object keeps for one request."""
 
     __slots__ = (
-        "can_await",
         "candidate",
         "created",
         "found",
@@ -34,7 +33,7 @@ class RequestContext:
         self.raw: str | None = None
         #: The verified token that is being checked, which the signals about a refusal name.
         self.candidate: Token | None = None
-        #: The tokens that were found, by the search for a type in certain locations.
+        #: The tokens that were last found, by the search for a type in certain locations.
         self.found: dict[object, RequestToken] = {}
         #: By the raw token: the verified one, and whether it is revoked; ``None`` if that could not
         #: be checked.
@@ -49,8 +48,6 @@ class RequestContext:
         self.created: dict[str, CreatedToken] = _NOTHING_CREATED
         #: The request headers that the ``Vary`` header of the response will name.
         self.varied: frozenset[str] = frozenset()
-        #: Whether the caller awaits the revocation callback itself.
-        self.can_await: bool = False
 
     def remember(self, raw: str, token: Token, *, revoked: bool | None) -> None:
         """Keep whether a token is revoked; ``None`` if that could not be checked."""

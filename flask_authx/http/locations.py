@@ -85,7 +85,7 @@ class Finder:
         locations: frozenset[Location] | None,
         found: dict[object, RequestToken],
     ) -> RequestToken | None:
-        """The request's one token of a type, or ``None``.
+        """The request's one token of a type, or ``None``. The request is searched.
 
         :param locations: instead of those in the settings.
         :param found: the tokens that have been found in this request, to which this one is added.
@@ -96,9 +96,6 @@ class Finder:
         """
         key = type if locations is None else (type, locations)
         search = self._searches.get(key) or self._search(key, type, locations)
-        known = found.get(search)
-        if known is not None:
-            return known
         if search.only is not None:
             # The common case.
             location, read = search.only
@@ -109,6 +106,13 @@ class Finder:
         if token is not None:
             found[search] = token
         return token
+
+    def recall(
+        self, request: Request, type: TokenType, found: dict[object, RequestToken]
+    ) -> RequestToken | None:
+        """What :meth:`find` has found in this request before, or finds now."""
+        known = found.get(self._searches.get(type))
+        return self.find(request, type, None, found) if known is None else known
 
     def _search(
         self, key: object, type: TokenType, locations: frozenset[Location] | None

@@ -91,10 +91,13 @@ class Verifier:
         requirement: Requirement,
         request: Request | None,
         context: RequestContext,
+        *,
+        can_await: bool = False,
     ) -> Token:
         """The verified token, after the whole check.
 
         :param request: the request, or ``None`` outside of one.
+        :param can_await: whether the caller awaits an async revocation callback itself.
         :raises AuthXException: if the requirement is not met.
         :raises Pending: if the revocation callback is async and the caller awaits it, by
             :meth:`await_verdict`, and then makes the check again.
@@ -113,7 +116,8 @@ class Verifier:
             check_csrf(self.settings, found, token, request)
         # `is_revoked` checks this as well; here it spares most apps a call.
         revocable = self._revocations is not None or self._callbacks.is_revoked is not None
-        if revocable and requirement.check_revocation and self.is_revoked(raw, token, context):
+        asked = revocable and requirement.check_revocation
+        if asked and self.is_revoked(raw, token, context, can_await=can_await):
             raise RevokedTokenError
         if self._sessions is not None and self.settings.profiles[requirement.type].rotates:
             _check_rotation(self._sessions, parsed, requirement)
@@ -140,7 +144,9 @@ class Verifier:
         """
         return Token(self.codec.decode(raw, self._clock(), expired=expired))
 
-    def is_revoked(self, raw: str, token: Token, context: RequestContext) -> bool:
+    def is_revoked(
+        self, raw: str, token: Token, context: RequestContext, *, can_await: bool = False
+    ) -> bool:
         """Whether a token is revoked, by the store or by the app's callback.
 
         The store is queried first. Each is queried once in a request.
@@ -156,7 +162,7 @@ class Verifier:
             revoked = False if context.not_in_store == raw else self._in_store(token, context)
             if revoked is False and callback is not None:
                 context.not_in_store = raw
-                revoked = self._by_callback(callback, raw, token, context)
+                revoked = self._by_callback(callback, raw, token, can_await=can_await)
             context.remember(raw, token, revoked=revoked)
         verdict = context.verdicts[raw][1]
         if verdict is None:
@@ -183,7 +189,7 @@ class Verifier:
         return False
 
     def _by_callback(
-        self, callback: RevocationCallback, raw: str, token: Token, context: RequestContext
+        self, callback: RevocationCallback, raw: str, token: Token, *, can_await: bool
     ) -> bool | None:
         """What the callback returns; ``None`` if it fails."""
         try:
@@ -191,7 +197,7 @@ class Verifier:
             if type(result) is bool:
                 return result
             awaitable = result if inspect.isawaitable(result) else None
-            if awaitable is not None and not context.can_await:
+            if awaitable is not None and not can_await:
                 result, awaitable = self._wait(awaitable), None
         except Exception:  # noqa: BLE001 - whatever it is, the verdict is unknown
             _log_failure(raw, token, traceback.format_exc())
