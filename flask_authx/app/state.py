@@ -145,10 +145,15 @@ class AppState:
         :raises MalformedRequestError: if there are two, an incomplete one, or unreadable JSON.
         :raises JWTDecodeError: if the value is not text, or far too long.
         """
-        finder, found = self.verifier.finder, context_of(current, self).found
-        if locations is None:
-            return finder.recall(current, type, found)
-        return finder.find(current, type, locations, found)
+        context = context_of(current, self)
+        last = context.found_for
+        if (
+            last is None
+            or context.found is None
+            or (last.type, last.locations) != (type, locations)
+        ):
+            return self.verifier.finder.find(current, type, locations)
+        return context.found
 
 
 def states(app: Flask) -> dict[str, AppState]:

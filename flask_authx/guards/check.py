@@ -37,9 +37,8 @@ def check_request(
     if requirement.optional or requirement.locations is not None or not state.settings.cache_safe:
         _protect_from_caches(state, current, requirement, context)
     try:
-        found = state.verifier.finder.find(
-            current, requirement.type, requirement.locations, context.found
-        )
+        found = state.verifier.finder.find(current, requirement.type, requirement.locations)
+        context.found, context.found_for = found, requirement
         if found is None:
             if not requirement.optional:
                 raise MissingTokenError
@@ -83,7 +82,7 @@ def find_token(state: AppState, current: Request, requirement: Requirement) -> R
     """
     _protect_from_caches(state, current, requirement, context_of(current, state))
     # Kept nowhere: it is the caller's own, who may change it.
-    found = state.verifier.finder.find(current, requirement.type, requirement.locations, {})
+    found = state.verifier.finder.find(current, requirement.type, requirement.locations)
     if found is None and not requirement.optional:
         raise MissingTokenError
     return found

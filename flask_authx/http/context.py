@@ -6,6 +6,8 @@ from typing import Any
 
 from flask_authx.tokens.token import CreatedToken, RequestToken, Token
 
+from .requirement import Requirement
+
 # Shared by all requests, and replaced rather than changed.
 _NO_VERDICTS: dict[str, tuple[Token, bool | None]] = {}
 _NOTHING_CREATED: dict[str, CreatedToken] = {}
@@ -18,6 +20,7 @@ class RequestContext:
         "candidate",
         "created",
         "found",
+        "found_for",
         "not_in_store",
         "raw",
         "token",
@@ -33,8 +36,10 @@ class RequestContext:
         self.raw: str | None = None
         #: The verified token that is being checked, which the signals about a refusal name.
         self.candidate: Token | None = None
-        #: The tokens that were last found, by the search for a type in certain locations.
-        self.found: dict[object, RequestToken] = {}
+        #: The token that a guard has last found in the request, and what it required: a token in a
+        #: cookie is none for a view that requires a header.
+        self.found: RequestToken | None = None
+        self.found_for: Requirement | None = None
         #: By the raw token: the verified one, and whether it is revoked; ``None`` if that could not
         #: be checked.
         self.verdicts: dict[str, tuple[Token, bool | None]] = _NO_VERDICTS

@@ -34,8 +34,7 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 Reader: TypeAlias = Callable[[Request, TokenProfile], str | None]
 
 
-# Compared by identity: an enum's hash is slow, and this is a key on every request.
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Search:
     """The locations in which tokens of one type are searched, in this order."""
 
@@ -79,18 +78,11 @@ class Finder:
         self._searches: dict[object, Search] = {}
 
     def find(
-        self,
-        request: Request,
-        type: TokenType,
-        locations: frozenset[Location] | None,
-        found: dict[object, RequestToken],
+        self, request: Request, type: TokenType, locations: frozenset[Location] | None
     ) -> RequestToken | None:
-        """The request's one token of a type, or ``None``. The request is searched.
+        """The request's one token of a type, or ``None``.
 
         :param locations: instead of those in the settings.
-        :param found: the tokens that have been found in this request, to which this one is added.
-            By the search, which is one for each type and locations: a view that requires a header
-            must not get a cookie.
         :raises MalformedRequestError: if there are two, an incomplete one, or unreadable JSON.
         :raises JWTDecodeError: if the value is not text, or far too long.
         """
@@ -100,19 +92,8 @@ class Finder:
             # The common case.
             location, read = search.only
             text = read(request, search.profile)
-            token = None if text is None else RequestToken(text, None, type, location)
-        else:
-            token = _first(request, search)
-        if token is not None:
-            found[search] = token
-        return token
-
-    def recall(
-        self, request: Request, type: TokenType, found: dict[object, RequestToken]
-    ) -> RequestToken | None:
-        """What :meth:`find` has found in this request before, or finds now."""
-        known = found.get(self._searches.get(type))
-        return self.find(request, type, None, found) if known is None else known
+            return None if text is None else RequestToken(text, None, type, location)
+        return _first(request, search)
 
     def _search(
         self, key: object, type: TokenType, locations: frozenset[Location] | None
