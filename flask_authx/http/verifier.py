@@ -99,8 +99,7 @@ class Verifier:
         :param request: the request, or ``None`` outside of one.
         :param can_await: whether the caller awaits an async revocation callback itself.
         :raises AuthXException: if the requirement is not met.
-        :raises Pending: if the revocation callback is async and the caller awaits it, by
-            :meth:`await_verdict`, and then makes the check again.
+        :raises Pending: if it does: by :meth:`await_verdict`, after which the check is made again.
         """
         raw = found.token
         # A token is verified once a request, and is the same object for all guards.
@@ -123,9 +122,7 @@ class Verifier:
             _check_rotation(self._sessions, parsed, requirement)
         if requirement.fresh and not self._is_fresh(parsed, requirement.max_age):
             raise FreshTokenRequiredError(requirement.max_age)
-        if requirement.scopes and not grants(
-            parsed.scopes, requirement.scopes, all_required=requirement.all_scopes
-        ):
+        if requirement.scopes and not _has_scopes(parsed, requirement):
             raise InsufficientScopeError(requirement.scopes)
         return token
 
@@ -214,6 +211,10 @@ class Verifier:
         except Exception:  # noqa: BLE001 - whatever it is, the verdict is unknown
             _log_failure(pending.raw, pending.token, traceback.format_exc())
         context.remember(pending.raw, pending.token, revoked=revoked)
+
+
+def _has_scopes(parsed: TokenClaims, requirement: Requirement) -> bool:
+    return grants(parsed.scopes, requirement.scopes, all_required=requirement.all_scopes)
 
 
 def _check_rotation(sessions: Sessions, parsed: TokenClaims, requirement: Requirement) -> None:
