@@ -42,7 +42,7 @@ class Session:
     :param sub: the subject, a user's ``uid`` as a string.
     :param created: when the user logged in: the ``auth_time`` of its tokens.
     :param ends: when the session ends, however often it is refreshed.
-    :param visit: the state after the last refresh, or after the login.
+    :param visit: the state after the last refresh, or after the log-in.
     :param name: the name that its user has given it.
     """
 
@@ -70,12 +70,12 @@ class Session:
 
     @property
     def user_agent(self) -> str | None:
-        """The ``User-Agent`` of the last refresh or the login, if the app stores it."""
+        """The ``User-Agent`` of the last refresh or the log-in, if the app stores it."""
         return self.visit.user_agent
 
     @property
     def address(self) -> str | None:
-        """The network address of the last refresh or the login, if the app stores it."""
+        """The network address of the last refresh or the log-in, if the app stores it."""
         return self.visit.address
 
     @property

@@ -142,5 +142,5 @@ SESSION_WORDING = TableWording(
     singular="a session",
     commit_before="login() and refresh()",
     after_restart="ends them all",
-    without_table="every login and every refresh gets a 503 response",
+    without_table="every log-in and every refresh gets a 503 response",
 )
