@@ -17,8 +17,8 @@ import os
 import pathlib
 import queue
 import random
+import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -41,8 +41,8 @@ CRITICAL = (
 )
 #: The tests tried first, those that touch least of the package. Most mutants go no further.
 FIRST = 40
-#: A mutant may loop for ever: no mutant's tests take longer, unless the mutant makes them.
-TIMEOUT = 600.0
+#: A mutant may loop for ever; no test takes as many seconds.
+TIMEOUT = 180
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
@@ -281,29 +281,34 @@ class Contexts:
 
     def __init__(self, files: list[str]) -> None:
         self._lines: dict[str, dict[int, set[str]]] = {}
-        #: How many lines of the package each test touches.
+        #: How many lines of the package each test touches, and in which of the files it was found.
         self._size: collections.Counter[str] = collections.Counter()
-        for file in files:
+        self._found_in: dict[str, int] = {}
+        for position, file in enumerate(files):
             data = coverage.CoverageData(file)
             data.read()
             for measured in data.measured_files():
-                self._read(measured, data)
+                self._read(measured, data, position)
 
-    def _read(self, measured: str, data: coverage.CoverageData) -> None:
+    def _read(self, measured: str, data: coverage.CoverageData, position: int) -> None:
         inside = measured.rpartition(f"/{PACKAGE}/")[2]
         lines = self._lines.setdefault(inside, {})
         for number, contexts in data.contexts_by_lineno(measured).items():
             tests = {context.rpartition("|")[0] for context in contexts} - {""}
             lines.setdefault(number, set()).update(tests)
             self._size.update(tests)
+            for test in tests:
+                self._found_in.setdefault(test, position)
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """The tests that touch a mutant's lines: those that touch least of the package first."""
+        """The tests that touch a mutant's lines: first those that are most about its module."""
         lines = self._lines.get(mutant.file, {})
+        inside = collections.Counter(test for tests in lines.values() for test in tests)
         found: set[str] = set()
         for number in range(mutant.line, mutant.last + 1):
             found |= lines.get(number, set())
-        return sorted(found, key=lambda test: (self._size[test], test))
+        share = {test: inside[test] ** 2 / self._size[test] for test in found}
+        return sorted(found, key=lambda test: (self._found_in[test], -share[test], test))
 
 
 class Workplace:
@@ -328,11 +333,21 @@ class Workplace:
         self._write(path, mutated(mutant, source))
         try:
             for part in (tests[:FIRST], _by_file(tests[FIRST:])):
-                if part and not by:
-                    by = self._run(part)
+                by = by or self._first_failure(part)
         finally:
             self._write(path, source)
         return Result(mutant.name, bool(by), by, len(tests), round(time.monotonic() - started, 1))
+
+    def _first_failure(self, tests: list[str]) -> str:
+        """The first test that fails, and fails again by itself: a busy machine is no mutant."""
+        while tests:
+            failed, told = self._run(tests)
+            if failed not in tests:
+                return told
+            if again := self._run([failed])[1]:
+                return again
+            tests = [test for test in tests if test != failed]
+        return ""
 
     def _write(self, path: pathlib.Path, source: bytes) -> None:
         path.write_bytes(source)
@@ -340,31 +355,32 @@ class Workplace:
         self._written += 10
         os.utime(path, (self._written, self._written))
 
-    def _run(self, tests: list[str]) -> str:
+    def _run(self, tests: list[str]) -> tuple[str, str]:
+        """Which test failed, and what is said of that; two empty texts if none did."""
         arguments = self.folder / "tests.txt"
         arguments.write_text("\n".join(tests) + "\n")
         command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "--no-header", "--tb=line"]
+        command += ["-o", f"faulthandler_timeout={TIMEOUT}", "-o", "faulthandler_exit_on_timeout=1"]
         environ = {**os.environ, "PYTHONPATH": str(self.folder), "AUTHX_REQUIRE_SERVERS": "1"}
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        process = subprocess.Popen(
+        run = subprocess.run(
             [*command, f"@{arguments}"],
             cwd=self.folder,
             env=environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
+            errors="replace",
+            check=False,
         )
-        try:
-            output, _ = process.communicate(timeout=TIMEOUT)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return "it did not come to an end"
-        if process.returncode == 0:
-            return ""
-        told = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        return told[0][:200] if told else f"pytest ended with {process.returncode}: {output[-200:]}"
+        if run.returncode == 0:
+            return "", ""
+        for line in run.stdout.splitlines():
+            if found := re.match("(?:FAILED|ERROR) (tests/.+)", line):
+                told = found[1]
+                matching = (test for test in tests if told == test or told.startswith(test + " - "))
+                return max(matching, key=len, default=""), told[:200]
+        return "", f"pytest ended with {run.returncode}: {run.stdout[-200:]}"
 
 
 def _by_file(tests: list[str]) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from .answers import (
+from tests.support import OTHER_SECRET, Clock, bearer, parts, reforge
+from tests.support.answers import (
     ACCESS_COOKIE,
     CSRF,
     FAULT,
@@ -24,7 +25,7 @@ from .answers import (
     cookie,
     outcome,
 )
-from .browsers import (
+from tests.support.browsers import (
     ACCESS_CSRF,
     METHODS,
     REFRESH_CSRF,
@@ -36,8 +37,7 @@ from .browsers import (
     kept_by,
     sign_in,
 )
-from .spy_store import SpyStore
-from .support import OTHER_SECRET, Clock, bearer, parts, reforge
+from tests.support.spy_store import SpyStore
 
 PAIR = {"access_token", "refresh_token", "token_type", "expires_in", "refresh_expires_in"}
 EXPIRED: Outcome = (401, "TokenExpiredError")

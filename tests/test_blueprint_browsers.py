@@ -8,10 +8,9 @@ import pytest
 from flask import Flask, request
 
 from flask_authx import AuthX, BadConfigurationError
-
-from .answers import ACCESS_COOKIE, REFRESH_COOKIE, ask, cookie, outcome
-from .browsers import LOCAL, browser_app, cookies_in, csrf, sign_in
-from .support import SECRET, Clock, parts
+from tests.support import SECRET, Clock, parts
+from tests.support.answers import ACCESS_COOKIE, REFRESH_COOKIE, ask, cookie, outcome
+from tests.support.browsers import LOCAL, browser_app, cookies_in, csrf, sign_in
 
 BROWSER = {"Origin": LOCAL}
 

@@ -11,9 +11,18 @@ from flask import Blueprint, Flask, abort, request
 
 from flask_authx import AuthX, BadConfigurationError
 from flask_authx.cli import authx as group
-
-from .answers import ACCESS_COOKIE, FAULT, MISSING, OK, REFRESH_COOKIE, Outcome, ask, outcome
-from .browsers import (
+from tests.support import OTHER_SECRET, SECRET, Clock, bearer, parts
+from tests.support.answers import (
+    ACCESS_COOKIE,
+    FAULT,
+    MISSING,
+    OK,
+    REFRESH_COOKIE,
+    Outcome,
+    ask,
+    outcome,
+)
+from tests.support.browsers import (
     ACCESS_CSRF,
     REFRESH_CSRF,
     FrailSessions,
@@ -22,9 +31,8 @@ from .browsers import (
     csrf,
     plain_app,
 )
-from .spy_store import SpyStore
-from .support import OTHER_SECRET, SECRET, Clock, bearer, parts
-from .test_blueprint import PAIR, is_private
+from tests.support.spy_store import SpyStore
+from tests.test_blueprint import PAIR, is_private
 
 FAILED: Outcome = (401, "LoginFailedError")
 CROSS: Outcome = (403, "CrossOriginError")

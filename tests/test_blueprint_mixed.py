@@ -8,11 +8,10 @@ import pytest
 from flask import Blueprint, Flask, request
 
 from flask_authx import AuthX, BadConfigurationError, session_revoked
-
-from .answers import ACCESS_COOKIE, REFRESH_COOKIE, ask, cookie, outcome
-from .browsers import LOCAL, browser_app, cookies_in, sign_in
-from .login_sites import heard
-from .support import SECRET, Clock, bearer, parts
+from tests.support import SECRET, Clock, bearer, parts
+from tests.support.answers import ACCESS_COOKIE, REFRESH_COOKIE, ask, cookie, outcome
+from tests.support.browsers import LOCAL, browser_app, cookies_in, sign_in
+from tests.support.session_sites import heard
 
 
 def csrf_of(token: str) -> dict[str, str]:

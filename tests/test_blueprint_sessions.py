@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 
 from flask_authx import AuthX, session_revoked, subject_revoked
-
-from .answers import (
+from tests.support import NOW, Clock, bearer, parts
+from tests.support.answers import (
     ACCESS_COOKIE,
     CSRF,
     FAULT,
@@ -22,7 +22,7 @@ from .answers import (
     ask,
     outcome,
 )
-from .browsers import (
+from tests.support.browsers import (
     REFRESH_CSRF,
     FrailSessions,
     browser,
@@ -32,9 +32,8 @@ from .browsers import (
     kept_by,
     sign_in,
 )
-from .spy_store import SpyStore
-from .support import NOW, Clock, bearer, parts
-from .test_blueprint import ALL, is_private
+from tests.support.spy_store import SpyStore
+from tests.test_blueprint import ALL, is_private
 
 NOT_FOUND: Outcome = (404, "SessionNotFoundError")
 SHOWN = {

@@ -43,8 +43,7 @@ from flask_authx import (
     TokenInvalidSignatureError,
     TokenTypeError,
 )
-
-from .support import SECRET, make_app
+from tests.support import SECRET, make_app
 
 
 def challenge(error: str, description: str, *more: str) -> str:

@@ -28,9 +28,8 @@ from flask_authx import (
     token_refused,
 )
 from flask_authx.errors import FreshTokenRequiredError
-
-from .answers import Spy, ask
-from .support import SECRET, Clock, access_token, make_app, refresh_token
+from tests.support import SECRET, Clock, access_token, make_app, refresh_token
+from tests.support.answers import Spy, ask
 
 
 @pytest.fixture

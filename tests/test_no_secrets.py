@@ -21,10 +21,7 @@ from flask_authx import (
     token_revoked,
 )
 from flask_authx.app.state import this_request
-
-from .answers import ACCESS_COOKIE, ask, cookie
-from .bad_tokens import ALL, BadToken, config
-from .support import (
+from tests.support import (
     NOW,
     OTHER_SECRET,
     SECRET,
@@ -36,6 +33,8 @@ from .support import (
     private_pem,
     reforge,
 )
+from tests.support.answers import ACCESS_COOKIE, ask, cookie
+from tests.support.bad_tokens import ALL, BadToken, config
 
 
 class Watch:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("packaging")]
 
-ROOT = Path(__file__).parents[1]
 
 APP = """
 from flask import Flask
@@ -126,7 +127,8 @@ def test_the_sdist_holds_all_that_a_packager_needs(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     files = ("LICENSE", "CHANGES", "README.md", "pyproject.toml", "setup.cfg", "docs/conf.py")
-    assert names >= {*files, "tests/support.py", "tests/servers/site.py", "flask_authx/py.typed"}
+    helpers = ("tests/support/__init__.py", "tests/support/servers/site.py")
+    assert names >= {*files, *helpers, "flask_authx/py.typed"}
     assert names >= {"examples/token_callbacks/__init__.py", "examples/stores/__init__.py"}
     assert names >= {"compose.yaml", "requirements/demo.txt"}
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".db"))]

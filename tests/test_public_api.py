@@ -13,8 +13,7 @@ import pytest
 from blinker import Signal
 
 import flask_authx
-
-ROOT = Path(__file__).parent.parent
+from tests.support import ROOT
 
 
 def run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -214,7 +213,7 @@ MISUSES = [
 @pytest.fixture(scope="module")
 def users_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("user")
-    shutil.copy(Path(__file__).with_name("typed_user.py"), folder / "good.py")
+    shutil.copy(ROOT / "tests" / "support" / "typed_user.py", folder / "good.py")
     bad = "\n".join(line for _, line in MISUSES)
     (folder / "bad.py").write_text(f"from good import *\n{bad}\n", encoding="utf-8")
     return folder

@@ -7,23 +7,23 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from .databases import REDIS_DATABASES, redis_database, redis_url
-from .servers.private import PORTS, free_port, program, redis_server
-from .servers.reserved import reserve
+from tests.support import ROOT
+from tests.support.databases import REDIS_DATABASES, redis_database, redis_url
+from tests.support.servers.private import PORTS, free_port, program, redis_server
+from tests.support.servers.reserved import reserve
 
 #: Prints the value of an expression and holds its reservation until stdin is closed.
 HOLD = """
 import sys
 from subprocess import DEVNULL, Popen
-from tests.databases import redis_url
-from tests.servers.private import free_port
-from tests.servers.reserved import reserve
+from tests.support.databases import redis_url
+from tests.support.servers.private import free_port
+from tests.support.servers.reserved import reserve
 print({expression}, flush=True)
 sys.stdin.read()
 """
@@ -32,7 +32,7 @@ sys.stdin.read()
 def start(expression: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", HOLD.format(expression=expression)],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -28,8 +28,7 @@ from flask_authx import (
     token_revoked,
     token_unchecked,
 )
-
-from .support import OTHER_SECRET, SECRET, access_token, bearer, forge, make_app, parts
+from tests.support import OTHER_SECRET, SECRET, access_token, bearer, forge, make_app, parts
 
 NOBODY = {"jti": None, "sid": None, "sub": None, "type": None}
 Heard = list[tuple[str, Any, dict[str, Any]]]

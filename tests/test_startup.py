@@ -11,9 +11,8 @@ import pytest
 from flask import Blueprint, Flask
 
 from flask_authx import AuthX, BadConfigurationError
-
-from .answers import MISSING, OK, Spy, ask, outcome
-from .support import SECRET, access_token, bearer, make_app
+from tests.support import SECRET, access_token, bearer, make_app
+from tests.support.answers import MISSING, OK, Spy, ask, outcome
 
 
 def wrapping(view: Callable[..., Any]) -> Callable[..., Any]:

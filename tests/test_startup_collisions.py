@@ -8,9 +8,8 @@ import pytest
 from flask import Flask
 
 from flask_authx import AuthX, BadConfigurationError
-
-from .answers import ask
-from .support import SECRET, Clock, access_token, bearer, make_app
+from tests.support import SECRET, Clock, access_token, bearer, make_app
+from tests.support.answers import ask
 
 
 def two_names(**config: Any) -> tuple[Flask, AuthX, AuthX]:

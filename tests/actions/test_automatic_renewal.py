@@ -1,0 +1,311 @@
+"""Renewing an access cookie in passing: when that is done, and what the new token says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask, Response, redirect
+
+from flask_authx import AuthX, BadConfigurationError
+from tests.support import NOW, SECRET, Clock, bearer
+from tests.support.answers import ACCESS_COOKIE, ask, cookie
+from tests.support.browsers import ACCESS_CSRF, browser, browser_app, cookies_in, csrf, sign_in
+from tests.support.renewal import (
+    DELTA,
+    DUE,
+    LIFETIME,
+    add,
+    claims_of,
+    is_renewed,
+    renewed,
+    renewing_app,
+)
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [(0, False), (DUE - 1, False), (DUE, True), (LIFETIME - 1, True), (LIFETIME + 5, True)],
+)
+def test_a_token_is_renewed_near_its_end(after: int, expected: bool) -> None:
+    """The last of these is within the leeway for clocks."""
+    clock = Clock()
+    app, _ = renewing_app(clock)
+    client = browser(app)
+    clock.advance(after)
+    assert is_renewed(client) is expected
+    # And once: the new one is not near its end.
+    assert is_renewed(client) is False
+
+
+def test_a_proof_holds_for_two_thirds_of_its_token() -> None:
+    """What replaces it isn't fresh, so it is not replaced at once, however short it lives."""
+    clock = Clock()
+    app, authx = renewing_app(clock, IMPLICIT_REFRESH_DELTATIME=600)
+    add(app, "/sudo", authx.fresh_token_required(max_age=300)(lambda: ""))
+    with app.app_context():
+        login = authx.decode_token(authx.login("ann").access_token)
+        proof = authx.create_access_token("ann", fresh=True, expiry=300, login=login)
+        plain = authx.create_access_token("ann", expiry=300, login=login)
+    for after, expected in ((99, (False, False)), (101, (False, True)), (201, (True, True))):
+        clock.now = NOW + after
+        answers = [ask(app, headers=cookie((ACCESS_COOKIE, one))) for one in (proof, plain)]
+        assert tuple(renewed(answer) is not None for answer in answers) == expected
+
+
+def test_what_has_expired_is_refused_and_not_renewed() -> None:
+    clock = Clock()
+    app, _ = renewing_app(clock)
+    client = browser(app)
+    clock.advance(LIFETIME + 10)
+    response = client.get("/guarded")
+    assert response.status_code == 401
+    assert cookies_in(response) == {}
+
+
+def test_without_the_setting_nothing_is() -> None:
+    clock = Clock()
+    app, _ = browser_app(clock=clock)
+    client = browser(app)
+    clock.advance(LIFETIME - 1)
+    assert is_renewed(client) is False
+
+
+def test_the_new_token_belongs_to_the_same_login() -> None:
+    """The same ``sid``, so that whatever ends the login ends it."""
+    clock = Clock()
+    app, authx = renewing_app(clock, DECODE_AUDIENCE=["web", "api"], ENCODE_ISSUER="us")
+    client = app.test_client()
+    data = {"team": "red", "n": [1, None]}
+    pair = sign_in(client, audience=["web"], scopes=["b", "a:*"], data=data)
+    old = claims_of(pair["access_token"])
+    clock.advance(DUE)
+    response = client.get("/guarded")
+    new = claims_of(renewed(response))
+    changed = {name for name in old | new if old.get(name) != new.get(name)}
+    assert changed == {"iat", "nbf", "exp", "jti", "fresh", "scope"}
+    assert old["fresh"] is True
+    assert new["fresh"] is False
+    assert set(new["scope"].split()) == {"a:*", "b"}
+    assert (new["iat"], new["exp"]) == (NOW + DUE, NOW + DUE + LIFETIME)
+    assert new["auth_time"] == NOW
+    assert "gen" not in new
+    assert response.headers["Cache-Control"] == "no-store"
+    with app.app_context():
+        authx.revoke_session(new["sid"])
+    assert client.get("/guarded").status_code == 401
+
+
+def test_its_cookies_are_as_if_set_by_the_app_and_the_refresh_token_is_left_alone() -> None:
+    clock = Clock()
+    app, _ = renewing_app(clock, COOKIE_SAMESITE="Strict", SESSION_COOKIE=False)
+    client = app.test_client()
+    first = cookies_in(client.post("/sign-in/ann"))
+    clock.advance(DUE)
+    now = cookies_in(client.get("/guarded"))
+    assert now.keys() == {ACCESS_COOKIE, ACCESS_CSRF}
+    assert now[ACCESS_CSRF].value == first[ACCESS_CSRF].value
+    for name, one in now.items():
+        unaged = [
+            {part for part in each.attributes if not part.startswith("Expires=")}
+            for each in (one, first[name])
+        ]
+        assert unaged[0] == unaged[1]
+        assert f"Max-Age={LIFETIME}" in unaged[0]
+
+
+def test_a_post_with_its_csrf_value_renews_and_the_value_stays_good() -> None:
+    clock = Clock()
+    app, _ = renewing_app(clock)
+    client = browser(app)
+    before = csrf(client)
+    clock.advance(DUE)
+    assert renewed(client.post("/guarded", headers=before))
+    assert client.post("/guarded", headers=before).status_code == 200
+
+
+def test_a_claims_callback_says_anew_what_is_true() -> None:
+    clock = Clock()
+    app, authx = renewing_app(clock)
+    roles = ["admin"]
+
+    @authx.set_callback_additional_claims
+    def claims(uid: str) -> dict[str, Any]:
+        return {"roles": [*roles]}
+
+    client = app.test_client()
+    assert claims_of(sign_in(client, data={"once": 1})["access_token"])["once"] == 1
+    roles[:] = ["reader"]
+    clock.advance(DUE)
+    new = claims_of(renewed(client.get("/guarded")))
+    assert new["roles"] == ["reader"]
+    assert "once" not in new
+
+
+def test_the_login_is_seen_to_be_in_use() -> None:
+    """Else it would reach its idle end under a user who never refreshes."""
+    clock = Clock()
+    app, authx = renewing_app(clock, SESSION_DETAILS=["user_agent"], REFRESH_TOKEN_EXPIRES=7200)
+    client = browser(app)
+    clock.advance(DUE)
+    client.get("/guarded", headers={"User-Agent": "a browser"})
+    with app.app_context():
+        (login,) = authx.sessions("ann")
+    assert login.last_seen == NOW + DUE
+    assert login.expires == NOW + DUE + 7200
+    assert login.user_agent == "a browser"
+    assert login.generation == 0
+    assert login.created == NOW
+
+
+def test_a_login_lasts_as_long_as_it_is_used_and_no_longer_than_its_absolute_end() -> None:
+    """Never past the end of the login, however busy its user is."""
+    clock = Clock()
+    app, _ = renewing_app(clock, SESSION_LIFETIME=3000)
+    client = browser(app)
+    ends: list[float] = []
+    while clock.now < NOW + 3000 - 10:
+        clock.advance(10)
+        token = renewed(client.get("/guarded"))
+        if token:
+            ends.append(claims_of(token)["exp"] - NOW)
+    # The last of them ends with the login, and then there is nothing to be gained by another.
+    assert ends == [1500, 2100, 2700, 3000]
+    assert client.get("/guarded").status_code == 200
+    clock.advance(20)
+    assert client.get("/guarded").status_code == 401
+
+
+def nothing_is_revoked(token: str) -> bool:
+    return False
+
+
+def test_without_rows_the_login_has_an_end_as_well() -> None:
+    """There is nobody to ask; the moment of the log-in stands in the token."""
+    clock = Clock()
+    app = Flask("tests")
+    app.config.from_mapping(
+        JWT_SECRET_KEY=SECRET,
+        JWT_TOKEN_LOCATION="cookies",
+        JWT_IMPLICIT_REFRESH_DELTATIME=DELTA,
+        JWT_SESSION_LIFETIME=1000,
+    )
+    authx = AuthX(app, clock=clock)
+    authx.set_callback_token_blocklist(nothing_is_revoked)
+    add(app, "/guarded", authx.token_required(lambda: ""))
+    with app.app_context():
+        token = authx.create_access_token("ann")
+    clock.advance(DUE)
+    new = renewed(ask(app, headers=cookie((ACCESS_COOKIE, token))))
+    assert claims_of(new)["exp"] == NOW + 1000
+    clock.advance(200)
+    assert renewed(ask(app, headers=cookie((ACCESS_COOKIE, str(new))))) is None
+
+
+# Where and how
+
+
+ROUTES: list[tuple[dict[str, Any], set[str]]] = [
+    ({}, {"GET /a", "POST /a", "GET /b/1", "POST /b/1"}),
+    ({"ROUTE_EXCLUDE": ["/a"]}, {"GET /b/1", "POST /b/1"}),
+    ({"ROUTE_EXCLUDE": ["/b/<n>"]}, {"GET /a", "POST /a"}),
+    ({"ROUTE_EXCLUDE": ["/b/1"]}, {"GET /a", "POST /a"}),
+    ({"ROUTE_INCLUDE": ["/a"]}, {"GET /a", "POST /a"}),
+    ({"ROUTE_INCLUDE": ["/a"], "ROUTE_EXCLUDE": ["/a"]}, set()),
+    ({"METHOD_EXCLUDE": ["POST"]}, {"GET /a", "GET /b/1"}),
+    ({"METHOD_INCLUDE": "get"}, {"GET /a", "GET /b/1"}),
+    ({"METHOD_INCLUDE": ["GET"], "METHOD_EXCLUDE": ["GET"]}, set()),
+    # A route that is included goes before the methods; one that is excluded before all.
+    ({"ROUTE_INCLUDE": ["/a"], "METHOD_EXCLUDE": ["POST"]}, {"GET /a", "POST /a"}),
+    ({"ROUTE_INCLUDE": ["/a"], "METHOD_INCLUDE": ["GET"]}, {"GET /a", "POST /a", "GET /b/1"}),
+    ({"ROUTE_EXCLUDE": ["/a"], "METHOD_INCLUDE": ["GET"]}, {"GET /b/1"}),
+    ({"ROUTE_EXCLUDE": [], "METHOD_EXCLUDE": []}, {"GET /a", "POST /a", "GET /b/1", "POST /b/1"}),
+]
+
+
+def number(n: str = "") -> str:
+    return n
+
+
+@pytest.mark.parametrize(("config", "expected"), ROUTES)
+def test_the_settings_say_where_and_with_which_methods(
+    config: dict[str, Any], expected: set[str]
+) -> None:
+    clock = Clock()
+    app, authx = renewing_app(
+        clock, **{f"IMPLICIT_REFRESH_{name}": value for name, value in config.items()}
+    )
+    for rule in ("/a", "/b/<n>"):
+        add(app, rule, authx.token_required(number))
+    found: set[str] = set()
+    for path in ("/a", "/b/1"):
+        for method in ("GET", "POST"):
+            client = browser(app)
+            clock.advance(DUE)
+            if is_renewed(client, path, method):
+                found.add(f"{method} {path}")
+    assert found == expected
+
+
+def test_an_optional_guard_and_a_redirect_renew_and_an_open_view_does_not() -> None:
+    clock = Clock()
+    app, authx = renewing_app(clock)
+    add(app, "/optional", authx.optional_token(lambda: ""))
+    add(app, "/open", lambda: "")
+    add(app, "/moved", authx.token_required(lambda: redirect("/open")))
+    client = browser(app)
+    clock.advance(DUE)
+    assert is_renewed(client, "/open") is False
+    assert is_renewed(client, "/optional") is True
+    clock.advance(DUE)
+    response = client.get("/moved")
+    assert response.status_code == 302
+    assert renewed(response)
+
+
+def test_a_token_from_a_header_is_not_renewed() -> None:
+    """USERS 69: not even where a cookie has come along, which is another token."""
+    clock = Clock()
+    app, _ = renewing_app(clock)
+    client = app.test_client()
+    token = sign_in(client)["access_token"]
+    other = browser(app)
+    clock.advance(DUE)
+    assert renewed(ask(app, headers=bearer(token))) is None
+    assert renewed(other.get("/guarded", headers=bearer(token))) is None
+    assert renewed(other.get("/guarded"))
+
+
+def test_a_streamed_answer_is_renewed_before_it_begins() -> None:
+    clock = Clock()
+    app, authx = renewing_app(clock)
+    add(app, "/stream", authx.token_required(lambda: Response(iter(["a", "b"]))))
+    client = browser(app)
+    clock.advance(DUE)
+    response = client.get("/stream")
+    assert response.text == "ab"
+    assert renewed(response)
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"DELTATIME": LIFETIME}, "JWT_IMPLICIT_REFRESH_DELTATIME"),
+        ({"DELTATIME": LIFETIME + 1}, "JWT_IMPLICIT_REFRESH_DELTATIME"),
+        ({"DELTATIME": 0}, "JWT_IMPLICIT_REFRESH_DELTATIME"),
+        ({"DELTATIME": None, "ROUTE_INCLUDE": ["/a"]}, "JWT_IMPLICIT_REFRESH_ROUTE_INCLUDE"),
+        ({"DELTATIME": None, "METHOD_EXCLUDE": ["PUT"]}, "JWT_IMPLICIT_REFRESH_METHOD_EXCLUDE"),
+        ({"ROUTE_EXCLUDE": ["a"]}, "JWT_IMPLICIT_REFRESH_ROUTE_EXCLUDE"),
+        ({"METHOD_INCLUDE": ["GE T"]}, "JWT_IMPLICIT_REFRESH_METHOD_INCLUDE"),
+    ],
+)
+def test_what_makes_no_sense_is_found_at_start_up(config: dict[str, Any], named: str) -> None:
+    with pytest.raises(BadConfigurationError) as caught:
+        renewing_app(Clock(), **{f"IMPLICIT_REFRESH_{key}": one for key, one in config.items()})
+    (problem,) = caught.value.problems
+    assert problem.startswith(named)
+
+
+def test_without_cookies_there_is_nothing_to_renew() -> None:
+    with pytest.raises(BadConfigurationError, match="JWT_IMPLICIT_REFRESH_DELTATIME"):
+        renewing_app(Clock(), TOKEN_LOCATION="headers")

@@ -1,0 +1,230 @@
+"""What an app may put into its tokens, and what no token of ours may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flask_authx.settings.options import RESERVED_CLAIMS
+from tests.support import access_token, bearer, make_app, parts, refresh_token
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    return parts(token)[1]
+
+
+HEADERS = ("alg", "kid", "typ", "crit", "b64", "zip", "enc", "jku", "jwk", "x5u", "x5c")
+
+
+def saying(claims: dict[Any, Any]) -> Callable[[str], dict[Any, Any]]:
+    """A claims callback that says this of everybody."""
+
+    def describe(uid: str) -> dict[Any, Any]:
+        return claims
+
+    return describe
+
+
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"x": value}
+    return value
+
+
+def circle() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["x"] = value
+    return value
+
+
+#: What JSON, or a strict reader of it, can't take: it must not get into a token that nobody reads.
+UNSAYABLE: dict[str, dict[Any, Any]] = {
+    "NaN": {"x": float("nan")},
+    "infinity": {"x": float("inf")},
+    "inner infinity": {"x": [1, {"y": float("-inf")}]},
+    "set": {"x": {1, 2}},
+    "bytes": {"x": b"bytes"},
+    "object": {"x": object()},
+    "circle": circle(),
+    "deep": nested(33),
+    "deeper than the stack": nested(5000),
+    "names that become one": {"x": {1: "a", "1": "b"}},
+    "surrogate": {"x": "\ud800"},
+    "surrogate in a name": {"\udfff": "x"},
+    "surrogate in an inner name": {"x": {"\ud800": 1}},
+    "number as a name": {1: "x"},
+    "None as a name": {None: "x"},
+    "tuple as a name": {("a", "b"): "x"},
+    "tuple as an inner name": {"x": {("a", "b"): 1}},
+}
+
+
+def check_round_trip(headers: dict[str, Any] | None = None, **kwargs: Any) -> dict[str, Any]:
+    """SECURITY A.19 10: whatever can be minted is accepted where it was minted."""
+    app, authx = make_app()
+    token = access_token(app, authx, headers=headers, **kwargs)
+    response = app.test_client().get("/guarded", headers=bearer(token))
+    assert response.status_code == 200, response.get_data(as_text=True)
+    return claims_of(token)
+
+
+def test_an_app_adds_claims_of_its_own() -> None:
+    data = {"org": "acme", "roles": ["a", "b"], "n": 1.5, "deep": nested(20), "none": None}
+    claims = check_round_trip(data=data)
+    assert {name: claims[name] for name in data} == data
+    # What was given is not kept and not changed.
+    assert list(data) == ["org", "roles", "n", "deep", "none"]
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED_CLAIMS))
+@pytest.mark.parametrize("mint", [access_token, refresh_token])
+def test_no_claim_with_a_meaning_can_be_set(mint: Callable[..., str], name: str) -> None:
+    """USERS 29; SECURITY A.15."""
+    app, authx = make_app()
+    with pytest.raises(ValueError, match=f"the claim {name} is reserved"):
+        mint(app, authx, data={name: "x"})
+    authx.set_callback_additional_claims(saying({name: "x"}))
+    with pytest.raises(ValueError, match=name):
+        mint(app, authx)
+
+
+def test_the_claim_that_holds_the_subject_can_not_be_set_either() -> None:
+    app, authx = make_app(IDENTITY_CLAIM="user")
+    for name in ("user", "sub"):
+        with pytest.raises(ValueError, match=name):
+            access_token(app, authx, data={name: "root"})
+    assert claims_of(access_token(app, authx))["user"] == "ann"
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_no_header_parameter_with_a_meaning_can_be_set(name: str) -> None:
+    """SECURITY A.2."""
+    app, authx = make_app()
+    with pytest.raises(ValueError, match=f"the header parameter {name} is reserved"):
+        access_token(app, authx, headers={name: "x"})
+
+
+def test_an_app_adds_header_parameters_of_its_own() -> None:
+    app, authx = make_app()
+    header = parts(access_token(app, authx, headers={"tenant": "acme", "n": 1}))[0]
+    assert header["tenant"] == "acme"
+    assert header["typ"] == "at+jwt"
+    check_round_trip(headers={"tenant": "acme", "n": 1})
+
+
+@pytest.mark.parametrize("what", UNSAYABLE)
+def test_claims_that_json_should_not_say_are_refused(what: str) -> None:
+    """SECURITY A.4, at the issuer's end."""
+    app, authx = make_app()
+    with pytest.raises((TypeError, ValueError)):
+        access_token(app, authx, data=UNSAYABLE[what])
+    authx.set_callback_additional_claims(saying(UNSAYABLE[what]))
+    with pytest.raises((TypeError, ValueError)):
+        access_token(app, authx)
+
+
+@pytest.mark.parametrize("what", UNSAYABLE)
+def test_header_parameters_that_json_should_not_say_are_refused(what: str) -> None:
+    """SECURITY A.19 10: or a token would be minted that nobody accepts."""
+    app, authx = make_app()
+    with pytest.raises((TypeError, ValueError)):
+        access_token(app, authx, headers=UNSAYABLE[what])
+
+
+def test_a_header_that_is_too_long_to_be_accepted_is_not_minted() -> None:
+    """SECURITY A.19 10."""
+    app, authx = make_app()
+    with pytest.raises(ValueError, match="long"):
+        access_token(app, authx, headers={"tenant": "x" * 2000})
+
+
+@pytest.mark.parametrize("data", ["text", 5, ["a"], [("sub", "root")]])
+def test_claims_that_are_no_mapping_are_refused(data: Any) -> None:
+    app, authx = make_app()
+    with pytest.raises(TypeError):
+        access_token(app, authx, data=data)
+
+
+def test_a_token_that_is_too_long_to_be_accepted_is_not_minted() -> None:
+    app, authx = make_app(MAX_TOKEN_LENGTH=600)
+    assert len(access_token(app, authx)) <= 600
+    with pytest.raises(ValueError, match="JWT_MAX_TOKEN_LENGTH is 600"):
+        access_token(app, authx, data={"x": "y" * 600})
+
+
+# Claims of the callback
+
+
+def test_the_claims_callback_runs_at_every_mint() -> None:
+    """USERS 1.20: roles are as they are now and not as they were at log-in."""
+    app, authx = make_app()
+    calls: list[str] = []
+
+    @authx.set_callback_additional_claims
+    def describe(uid: str) -> dict[str, Any]:
+        calls.append(uid)
+        return {"version": len(calls), "org": "acme"}
+
+    with app.app_context():
+        pair = authx.create_token_pair(7)
+        login = authx.decode_token(pair.refresh_token)
+        renewed = authx.create_access_token(7, login=login)
+    assert calls == ["7", "7", "7"]
+    assert claims_of(pair.access_token)["version"] == 1
+    assert claims_of(renewed)["version"] == 3
+
+
+def test_what_is_given_for_one_token_goes_before_what_the_callback_says() -> None:
+    app, authx = make_app()
+    authx.set_callback_additional_claims(saying({"org": "acme", "level": 1}))
+    claims = claims_of(access_token(app, authx, data={"level": 2}))
+    assert (claims["org"], claims["level"]) == ("acme", 2)
+
+
+def test_what_the_claims_callback_raises_is_the_apps_own() -> None:
+    app, authx = make_app()
+
+    @authx.set_callback_additional_claims
+    def describe(uid: str) -> dict[str, Any]:
+        raise LookupError(uid)
+
+    with pytest.raises(LookupError, match="ann"):
+        access_token(app, authx)
+
+
+# Audience and scopes
+
+
+def test_an_audience_is_the_settings_or_the_calls() -> None:
+    app, authx = make_app(ENCODE_AUDIENCE="api,admin")
+    assert claims_of(access_token(app, authx))["aud"] == ["api", "admin"]
+    assert claims_of(access_token(app, authx, audience="mail"))["aud"] == "mail"
+    assert claims_of(access_token(app, authx, audience=("a", "b")))["aud"] == ["a", "b"]
+    app, authx = make_app()
+    assert "aud" not in claims_of(access_token(app, authx))
+
+
+@pytest.mark.parametrize("audience", ["", [], [""], ["a", ""], [5], 5, b"a", "\ud800", ["\ud800"]])
+def test_an_audience_that_nobody_accepts_is_not_minted(audience: Any) -> None:
+    """SECURITY A.19 10."""
+    app, authx = make_app()
+    with pytest.raises((TypeError, ValueError)):
+        access_token(app, authx, audience=audience)
+
+
+def test_scopes_are_one_text_as_in_rfc_9068() -> None:
+    assert check_round_trip(scopes=["a:read", "b:*"])["scope"] == "a:read b:*"
+    assert check_round_trip(scopes=iter(["a"]))["scope"] == "a"
+    assert check_round_trip(scopes=[])["scope"] == ""
+    assert "scope" not in check_round_trip()
+
+
+@pytest.mark.parametrize("scopes", ["admin", ["a b"], [""], ['a"b'], ["a\\b"], ["ä"], [5], 5])
+def test_scopes_that_no_token_can_hold_are_refused(scopes: Any) -> None:
+    """SECURITY A.16 302."""
+    app, authx = make_app()
+    with pytest.raises((TypeError, ValueError)):
+        access_token(app, authx, scopes=scopes)

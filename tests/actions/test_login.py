@@ -1,0 +1,240 @@
+"""``authx.login()``: a login is a row and two tokens, or nothing."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from flask_authx import StoreBusyError, StoreUnavailableError
+from tests.support import NOW, Clock, make_app, parts
+from tests.support.answers import ask
+from tests.support.session_sites import Site, pair_in, site
+from tests.support.spy_store import works
+
+AT = int(NOW)
+DAY = 86400
+DOWN = ConnectionError("down")
+
+
+def test_the_row_says_what_the_tokens_say() -> None:
+    here = site(clock=Clock(NOW + 0.75))
+    pair = here.log_in("ann", name="Ann's phone")
+    access, refresh, row = here.token(pair.access_token), here.token(pair.refresh_token), here.row
+    kept = row(pair)
+    assert (kept.sid, kept.sub, kept.name) == (access.sid, "ann", "Ann's phone")
+    assert refresh.sid == access.sid
+    assert access.auth_time == refresh.auth_time == kept.created == kept.last_seen == AT
+    assert kept.generation == 0
+    assert (kept.expires, kept.ends) == (AT + 20 * DAY, AT + 90 * DAY)
+    assert refresh.exp == kept.expires
+    assert (kept.user_agent, kept.address) == (None, None)
+    assert here.accepts(pair)
+
+
+def test_only_refresh_tokens_say_which_generation_they_are_of() -> None:
+    here = site()
+    pair = here.log_in()
+    assert parts(pair.refresh_token)[1]["gen"] == 0
+    assert "gen" not in parts(pair.access_token)[1]
+
+
+@pytest.mark.parametrize("fresh", [None, True, False])
+def test_the_access_token_is_fresh_unless_told_otherwise(fresh: bool | None) -> None:
+    here = site()
+    pair = here.log_in(**({} if fresh is None else {"fresh": fresh}))
+    assert here.token(pair.access_token).fresh is (fresh is not False)
+    assert not here.token(pair.refresh_token).fresh
+
+
+def test_both_tokens_carry_what_the_app_gives() -> None:
+    here = site(DECODE_AUDIENCE="shop")
+    here.claims_by(lambda uid: {"plan": "free", "about": uid})
+    pair = here.log_in("ann", data={"plan": "paid"}, audience=["shop", "x"], scopes=["a", "b:c"])
+    for raw in (pair.access_token, pair.refresh_token):
+        token = here.token(raw)
+        assert (token.claims["plan"], token.claims["about"]) == ("paid", "ann")
+        assert token.aud == {"shop", "x"}
+        assert token.scopes == {"a", "b:c"}
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "expected"), [(30, (30, 30)), (3600, (900, 3600)), (20 * DAY, (900, 20 * DAY))]
+)
+def test_no_token_outlives_its_login(lifetime: int, expected: tuple[int, int]) -> None:
+    here = site(SESSION_LIFETIME=lifetime, ACCESS_TOKEN_EXPIRES=900)
+    pair = here.log_in()
+    assert (pair.expires_in, pair.refresh_expires_in) == expected
+    assert here.token(pair.access_token).exp == AT + expected[0]
+    assert here.token(pair.refresh_token).exp == AT + expected[1]
+    assert here.row(pair).expires == AT + expected[1]
+
+
+@pytest.mark.parametrize("uid", [7, uuid.UUID(int=5), "Zoë"])
+def test_whom_it_is_for_is_kept_as_the_tokens_say_it(uid: Any) -> None:
+    here = site()
+    pair = here.log_in(uid)
+    assert here.row(pair).sub == here.token(pair.access_token).sub == str(uid)
+    assert here.listed(uid) == [here.sid(pair)]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error"),
+    [
+        ({"uid": True}, TypeError),
+        ({"uid": ""}, ValueError),
+        ({"data": {"gen": 5}}, ValueError),
+        ({"data": {"sid": "x"}}, ValueError),
+        ({"data": {"x": b"bytes"}}, TypeError),
+        ({"scopes": "a b"}, TypeError),
+        ({"scopes": ["a b"]}, ValueError),
+        ({"audience": []}, ValueError),
+        ({"name": ""}, ValueError),
+        ({"name": "two\nlines"}, ValueError),
+        ({"name": "x" * 256}, ValueError),
+        ({"name": 5}, TypeError),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_comes_out_before_anything_is_written(
+    kwargs: dict[str, Any], error: type[Exception]
+) -> None:
+    here = site()
+    with pytest.raises(error):
+        here.log_in(**{"uid": "ann", **kwargs})
+    assert here.logins.calls == []
+    assert "add" not in here.revocations.calls
+
+
+def test_a_claims_callback_that_fails_leaves_no_row() -> None:
+    here = site()
+
+    @here.authx.set_callback_additional_claims
+    def claims(uid: str) -> dict[str, Any]:
+        raise LookupError(uid)
+
+    with pytest.raises(LookupError):
+        here.log_in()
+    assert here.logins.calls == []
+
+
+def test_a_login_right_after_sign_out_everywhere_lives() -> None:
+    """USERS 39"""
+    here = site()
+    before = here.log_in()
+    with here.app.app_context():
+        here.authx.revoke_subject("ann")
+    after = here.log_in()
+    assert not here.accepts(before)
+    assert here.accepts(after)
+    assert here.row(after).created == here.token(after.access_token).auth_time == AT + 2
+    assert here.listed() == [here.sid(after)]
+    assert here.generation(here.renew(after.refresh_token)) == 1
+
+
+def test_it_costs_one_look_up_and_one_write() -> None:
+    here = site(MAX_SESSIONS=0, PRUNE_ON_WRITE=0)
+    here.log_in()
+    assert (here.revocations.calls, here.logins.calls) == (["find"], ["open"])
+
+
+def test_each_login_removes_some_of_those_that_have_expired() -> None:
+    here = site()
+    old = here.log_in("bob")
+    here.clock.advance(21 * DAY)
+    here.log_in("ann")
+    assert not here.is_kept(old)
+    assert "sweep" in here.logins.calls
+
+
+@pytest.mark.parametrize("failing", ["sweep", "end"])
+def test_what_only_tidies_up_fails_nobodys_login(failing: str) -> None:
+    here = site(MAX_SESSIONS=1)
+    here.log_in()
+    here.clock.advance(1)
+    here.logins.fail(failing, error=DOWN)
+    pair = here.log_in()
+    assert here.accepts(pair)
+    assert here.is_kept(pair)
+
+
+def test_the_store_of_revocations_down_opens_no_login() -> None:
+    here = site()
+    here.revocations.error = DOWN
+    with pytest.raises(StoreUnavailableError):
+        here.log_in()
+    assert here.logins.calls == []
+
+
+def test_a_lenient_app_opens_logins_without_knowing_which_are_revoked() -> None:
+    here = site(BLOCKLIST_ON_ERROR="accept")
+    here.revocations.error, here.revocations.failing = DOWN, frozenset({"find"})
+    assert here.is_kept(here.log_in())
+
+
+def login_view(here: Site) -> None:
+    @here.app.post("/login")
+    def login() -> dict[str, Any]:
+        return here.authx.login("ann").to_dict()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_row_that_could_not_be_written_is_a_503_without_tokens(late: bool) -> None:
+    here = site()
+    login_view(here)
+    here.logins.fail("open", error=StoreBusyError("busy"), late=late)
+    response = ask(here.app, "POST", "/login")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    body: Any = response.get_json()
+    assert body == {
+        "msg": "The session could not be opened right now",
+        "error_type": "StoreUnavailableError",
+    }
+    here.logins.heal()
+    assert here.accepts(pair_in(ask(here.app, "POST", "/login")))
+
+
+def test_an_answer_with_tokens_is_kept_by_no_cache() -> None:
+    here = site()
+    login_view(here)
+    assert ask(here.app, "POST", "/login").headers["Cache-Control"] == "no-store"
+
+
+# Without sessions, and with them
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("authx", "JWT_"), ("admin", "ADMIN_JWT_")])
+def test_without_sessions_each_method_names_the_setting(name: str, prefix: str) -> None:
+    app, authx = make_app(name=name, BLOCKLIST="memory://")
+    with app.app_context():
+        refresh = authx.create_refresh_token("ann")
+        for call in (
+            lambda: authx.login("ann"),
+            lambda: authx.refresh(refresh),
+            lambda: authx.sessions("ann"),
+            lambda: authx.name_session("sid", "x"),
+        ):
+            with pytest.raises(
+                RuntimeError, match=f'"{prefix}SESSIONS"] = True.*{prefix}BLOCKLIST'
+            ):
+                call()
+
+
+def test_with_sessions_refresh_tokens_come_from_a_login_alone() -> None:
+    here = site()
+    access = here.log_in().access_token
+    with here.app.app_context():
+        login = here.authx.decode_token(access)
+        for call, what in (
+            (lambda: here.authx.create_refresh_token("ann"), "create_refresh_token"),
+            (lambda: here.authx.create_refresh_token("ann", login=login), "create_refresh_token"),
+            (lambda: here.authx.create_token_pair("ann"), "create_token_pair"),
+        ):
+            with pytest.raises(
+                RuntimeError, match=rf"{what}\(\).*JWT_SESSIONS.*authx\.login\(uid\)"
+            ):
+                call()
+        # An access token by itself, as for a link in a mail, is nothing that could be refreshed.
+        alone = here.authx.create_access_token("ann")
+    assert works(here.app, alone)

@@ -1,0 +1,273 @@
+"""``authx.logout()``: the login of the request's token ends, whatever shape the token is in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flask_authx import Kind, RevokedTokenError, session_revoked
+from tests.support import (
+    OTHER_SECRET,
+    Clock,
+    access_token,
+    bearer,
+    forge,
+    parts,
+    reforge,
+    refresh_token,
+)
+from tests.support.answers import (
+    ACCESS_COOKIE,
+    CSRF,
+    FAULT,
+    INVALID,
+    MALFORMED,
+    NO_CSRF,
+    OK,
+    REFRESH_COOKIE,
+    ask,
+    cookie,
+    outcome,
+)
+from tests.support.spy_store import SpyStore, login, spied, store_app, works
+
+EVERYWHERE: dict[str, Any] = {"TOKEN_LOCATION": ["headers", "cookies", "query", "json"]}
+
+
+def expired(token: str) -> str:
+    """The same token, as it is long after its end."""
+    return reforge(token, iat=1_000, nbf=1_000, auth_time=1_000, exp=2_000)
+
+
+def out(app: Any, method: str = "POST", **kwargs: Any) -> Any:
+    return outcome(ask(app, method, "/logout", **kwargs))
+
+
+def test_the_current_login_ends_with_all_its_tokens() -> None:
+    app, authx, store = spied()
+    access, refresh, _ = login(app, authx)
+    other, other_refresh, _ = login(app, authx)
+    assert out(app, headers=bearer(access)) == OK
+    assert not works(app, access)
+    assert not works(app, refresh, "/refresh")
+    assert works(app, other)
+    assert works(app, other_refresh, "/refresh")
+    assert [entry.kind for entry in store.added] == [Kind.SESSION]
+
+
+def test_it_works_in_a_guarded_view_too() -> None:
+    app, authx, _ = spied()
+
+    @app.post("/guarded-logout")
+    @authx.token_required
+    def guarded_logout() -> str:
+        authx.logout()
+        return ""
+
+    access, refresh, _ = login(app, authx)
+    response = ask(app, "POST", "/guarded-logout", headers=bearer(access))
+    assert outcome(response) == OK
+    assert not works(app, refresh, "/refresh")
+
+
+def test_an_expired_token_ends_its_login() -> None:
+    """Its refresh token may live on for weeks."""
+    app, authx, _ = spied()
+    access, refresh, _ = login(app, authx)
+    assert out(app, headers=bearer(expired(access))) == OK
+    assert not works(app, refresh, "/refresh")
+    assert not works(app, access)
+
+
+def test_no_token_is_fine_and_writes_nothing() -> None:
+    """SECURITY A.12 226"""
+    app, _, store = spied()
+    assert out(app) == OK
+    assert out(app, headers={"Authorization": "Basic YTpi"}) == OK
+    assert out(app, headers=cookie((ACCESS_COOKIE, ""))) == OK
+    assert store.calls == []
+
+
+def test_logging_out_twice_is_fine() -> None:
+    """SECURITY A.12 226, USERS 40"""
+    app, authx, store = spied()
+    access, _, _ = login(app, authx)
+    for _ in range(3):
+        assert out(app, headers=bearer(access)) == OK
+    assert len(store.entries) == 1
+
+
+def bad(token: str) -> dict[str, str]:
+    header, claims, _ = parts(token)
+    return {
+        "garbage": "x.y.z",
+        "signed by somebody else": forge(header, claims, OTHER_SECRET),
+        "signed by somebody else, expired": forge(header, {**claims, "exp": 2}, OTHER_SECRET),
+        "algorithm none": reforge(token, header={"alg": "none"}),
+        "no sid": reforge(token, sid=...),
+        "no exp": reforge(token, exp=...),
+        "not yet": reforge(token, nbf=claims["nbf"] + 600),
+        "of another issuer": reforge(token, iss="https://other.example"),
+        "for others": reforge(expired(token), aud="other"),
+        "bound to a key": reforge(expired(token), cnf={"jkt": "x"}),
+    }
+
+
+@pytest.mark.parametrize("kind", bad(access_token(*store_app(SpyStore()))))
+def test_a_bad_token_is_refused_and_ends_nothing(kind: str) -> None:
+    """SECURITY A.12 201"""
+    store = SpyStore()
+    app, authx = store_app(store, DECODE_ISSUER="us", ENCODE_ISSUER="us", **EVERYWHERE)
+    access, refresh, _ = login(app, authx)
+    store.calls.clear()
+    response = ask(app, "POST", "/logout", headers=bearer(bad(access)[kind]))
+    assert outcome(response) == INVALID
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert store.calls == []
+    assert works(app, access)
+    assert works(app, refresh, "/refresh")
+
+
+PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
+    "headers": lambda raw: {"headers": bearer(raw)},
+    "query": lambda raw: {"query_string": {"token": raw}},
+    "json": lambda raw: {"json": {"refresh_token": raw}},
+    "cookies": lambda raw: {
+        "headers": cookie((REFRESH_COOKIE, raw)) | {"X-CSRF-TOKEN": parts(raw)[1]["csrf"]}
+    },
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("old", [False, True])
+def test_a_refresh_token_will_do_in_any_place(place: str, old: bool) -> None:
+    app, authx, _ = spied()
+    access, refresh, _ = login(app, authx)
+    assert out(app, **PLACES[place](expired(refresh) if old else refresh)) == OK
+    assert not works(app, access)
+    assert not works(app, refresh, "/refresh")
+
+
+def test_two_tokens_in_one_request_are_none() -> None:
+    app, authx, store = spied()
+    access, _, _ = login(app, authx)
+    store.calls.clear()
+    answer = out(app, headers=bearer(access), query_string={"token": access})
+    assert answer == MALFORMED
+    assert store.calls == []
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("type", ["access", "refresh"])
+def test_a_cookie_needs_its_csrf_value_on_unsafe_methods(type: str, old: bool) -> None:
+    """Or any other site could end a user's login."""
+    app, authx, store = spied()
+    access, refresh, _ = login(app, authx)
+    _, strange, _ = login(app, authx)
+    token = access if type == "access" else refresh
+    sent = expired(token) if old else token
+    headers = cookie((ACCESS_COOKIE if type == "access" else REFRESH_COOKIE, sent))
+    store.calls.clear()
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        assert out(app, method, headers=headers) == NO_CSRF
+        wrong = {**headers, "X-CSRF-TOKEN": parts(strange)[1]["csrf"]}
+        assert out(app, method, headers=wrong) == CSRF
+    assert store.calls == []
+    right = {**headers, "X-CSRF-TOKEN": parts(token)[1]["csrf"]}
+    assert out(app, "DELETE", headers=right) == OK
+    assert not works(app, access)
+    assert not works(app, refresh, "/refresh")
+
+
+def test_a_cookie_needs_no_csrf_value_on_a_safe_method() -> None:
+    app, authx, _ = spied()
+    access, _, _ = login(app, authx)
+    assert out(app, "GET", headers=cookie((ACCESS_COOKIE, access))) == OK
+    assert not works(app, access)
+
+
+def test_a_header_goes_before_the_cookie_as_anywhere() -> None:
+    app, authx, _ = spied()
+    in_header, _, _ = login(app, authx)
+    in_cookie, _, _ = login(app, authx)
+    headers = {**bearer(in_header), **cookie((ACCESS_COOKIE, in_cookie))}
+    assert out(app, headers=headers) == OK
+    assert not works(app, in_header)
+    assert works(app, in_cookie)
+
+
+def foreign(token: str, **claims: Any) -> str:
+    """A token as Flask-JWT-Extended makes it: without a sid."""
+    return reforge(token, header={"typ": "JWT"}, sid=..., auth_time=..., **claims)
+
+
+def test_a_token_without_a_login_ends_by_itself() -> None:
+    store, clock = SpyStore(), Clock()
+    app, authx = store_app(store, clock, ACCEPT_UNTYPED=True)
+    token, other = (foreign(access_token(app, authx)) for _ in range(2))
+    assert out(app, headers=bearer(token)) == OK
+    assert [entry.kind for entry in store.added] == [Kind.TOKEN]
+    assert not works(app, token)
+    assert works(app, other)
+
+
+def test_a_token_without_a_login_that_has_expired_needs_nothing() -> None:
+    store, clock = SpyStore(), Clock()
+    app, authx = store_app(store, clock, ACCEPT_UNTYPED=True)
+    token = foreign(access_token(app, authx), iat=1_000, nbf=1_000, exp=2_000)
+    store.calls.clear()
+    assert out(app, headers=bearer(token)) == OK
+    assert store.calls == []
+
+
+def test_a_token_without_a_login_ends_as_long_as_it_is_accepted() -> None:
+    """A token is good until its expiry and the leeway are over."""
+    store, clock = SpyStore(), Clock()
+    app, authx = store_app(store, clock, ACCEPT_UNTYPED=True)
+    token = foreign(access_token(app, authx))
+    clock.now = parts(token)[1]["exp"] + 5
+    assert works(app, token)
+    assert out(app, headers=bearer(token)) == OK
+    assert not works(app, token)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_it_is_announced_with_whose_login_it_was(old: bool) -> None:
+    """Nothing else tells whose: the view needs no guard, and a sid names nobody."""
+    app, authx, _ = spied()
+    access, _, sid = login(app, authx)
+    heard: list[dict[str, Any]] = []
+
+    def receiver(sender: object, **said: Any) -> None:
+        heard.append(said)
+
+    session_revoked.connect(receiver, app)
+    out(app, headers=bearer(expired(access) if old else access))
+    assert heard == [{"name": "authx", "sid": sid, "reason": "asked for", "actor": "ann"}]
+
+
+def test_a_store_that_fails_is_not_a_logout() -> None:
+    app, authx, store = spied()
+    access, _, _ = login(app, authx)
+    store.error = ConnectionError("down")
+    response = ask(app, "POST", "/logout", headers=bearer(access))
+    assert outcome(response) == FAULT
+    assert response.headers["Retry-After"] == "1"
+    assert store.entries == {}
+
+
+def test_outside_of_a_request_there_is_nobody_to_log_out() -> None:
+    app, authx, _ = spied()
+    with app.app_context(), pytest.raises(RuntimeError, match="request context"):
+        authx.logout()
+
+
+def test_within_the_request_the_token_is_over_too() -> None:
+    app, authx, _ = spied()
+    refresh = refresh_token(app, authx)
+    with app.test_request_context(method="POST", headers=bearer(refresh)):
+        authx.logout()
+        with pytest.raises(RevokedTokenError):
+            authx.verify_token(refresh, type="refresh")

@@ -1,0 +1,190 @@
+"""``authx.refresh()``: what the new tokens say, and what it costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flask_authx import InsufficientScopeError, token_refused
+from tests.support import NOW
+from tests.support.answers import INVALID, outcome
+from tests.support.session_sites import heard, pair_in, site
+
+AT = int(NOW)
+DAY = 86400
+
+
+def test_the_login_goes_on_with_the_next_generation() -> None:
+    """USERS 51, 59"""
+    here = site()
+    pair = here.log_in(name="phone")
+    for generation in range(1, 4):
+        here.clock.advance(1000)
+        old, pair = pair, pair_in(here.ask(pair.refresh_token))
+        before, after = here.token(old.refresh_token), here.token(pair.refresh_token)
+        access = here.token(pair.access_token)
+        assert here.sid(pair) == after.sid == before.sid
+        assert access.auth_time == after.auth_time == before.auth_time == AT
+        assert len({access.jti, after.jti, before.jti}) == 3
+        assert access.iat == after.iat == AT + generation * 1000
+        row = here.row(pair)
+        assert row.generation == here.generation(pair) == generation
+        assert row.last_seen == row.visit.rotated_at == after.iat
+        assert row.expires == after.exp == after.iat + 20 * DAY
+        assert (row.created, row.ends, row.name) == (AT, AT + 90 * DAY, "phone")
+        assert here.accepts(pair)
+
+
+def test_the_access_token_is_not_fresh() -> None:
+    here = site()
+    pair = here.log_in(fresh=True)
+    assert not here.token(here.renew(pair.refresh_token).access_token).fresh
+
+
+def test_an_access_token_from_before_goes_on_until_it_expires() -> None:
+    here = site()
+    pair = here.log_in()
+    here.renew(pair.refresh_token)
+    assert here.accepts(pair)
+
+
+def test_it_costs_one_look_up_one_row_and_one_write() -> None:
+    here = site()
+    pair = here.log_in()
+    here.reset()
+    pair_in(here.ask(pair.refresh_token))
+    assert (here.revocations.calls, here.logins.calls) == (["find"], ["get", "move"])
+    # Outside of a request, and for the predecessor, which writes nothing.
+    here.reset()
+    here.renew(pair.refresh_token)
+    assert (here.revocations.calls, here.logins.calls) == (["find"], ["get"])
+
+
+def test_what_has_no_good_signature_costs_nothing_and_ends_nothing() -> None:
+    """DESIGN 5.1, SECURITY A.13 238"""
+    here = site()
+    pair = here.log_in()
+    here.reset()
+    assert outcome(here.ask(pair.refresh_token[:-4] + "AAAA")) == INVALID
+    assert outcome(here.ask("x.y.z")) == INVALID
+    assert outcome(here.ask(pair.access_token)) == (401, "RefreshTokenRequiredError")
+    assert (here.revocations.calls, here.logins.calls) == ([], [])
+    assert here.generation(here.renew(pair.refresh_token)) == 1
+
+
+# Claims
+
+
+def test_the_apps_claims_go_on_where_no_callback_says_them_anew() -> None:
+    here = site()
+    pair = here.log_in(data={"plan": "free", "n": [1, {"a": None}]})
+    for _ in range(2):
+        pair = here.renew(pair.refresh_token)
+        for raw in (pair.access_token, pair.refresh_token):
+            claims = here.token(raw).claims
+            assert (claims["plan"], claims["n"]) == ("free", [1, {"a": None}])
+
+
+def test_with_a_callback_only_what_it_says_now_is_true() -> None:
+    """USERS 59, SECURITY A.13 242"""
+    here = site()
+    plans = {"ann": {"plan": "free", "trial": True}}
+    here.claims_by(lambda uid: plans[uid])
+    pair = here.log_in(data={"device": "phone"})
+    plans["ann"] = {"plan": "paid"}
+    pair = here.renew(pair.refresh_token)
+    for raw in (pair.access_token, pair.refresh_token):
+        claims = here.token(raw).claims
+        assert claims["plan"] == "paid"
+        assert not {"trial", "device"} & claims.keys()
+
+
+@pytest.mark.parametrize("callback", [False, True])
+def test_data_goes_before_either(callback: bool) -> None:
+    here = site()
+    if callback:
+        here.claims_by(lambda uid: {"plan": "free", "by": "callback"})
+    pair = here.log_in(data={"plan": "old", "device": "phone"})
+    claims = here.token(here.renew(pair.refresh_token, data={"plan": "new"}).access_token).claims
+    assert claims["plan"] == "new"
+    assert "device" not in claims
+    assert claims.get("by") == ("callback" if callback else None)
+    # Nothing is something else than not saying.
+    claims = here.token(here.renew(pair.refresh_token, data={}).access_token).claims
+    assert claims.get("plan") == ("free" if callback else None)
+
+
+def test_reserved_names_stay_reserved_and_consume_nothing() -> None:
+    here = site()
+    pair = here.log_in()
+    with pytest.raises(ValueError, match="gen"):
+        here.renew(pair.refresh_token, data={"gen": 9})
+    assert here.row(pair).generation == 0
+
+
+def test_a_claims_callback_that_fails_consumes_nothing() -> None:
+    here = site()
+    fails = True
+
+    @here.authx.set_callback_additional_claims
+    def claims(uid: str) -> dict[str, Any]:
+        if fails:
+            raise LookupError(uid)
+        return {}
+
+    fails = False
+    pair = here.log_in()
+    fails = True
+    with pytest.raises(LookupError):
+        here.renew(pair.refresh_token)
+    fails = False
+    assert here.generation(here.renew(pair.refresh_token)) == 1
+
+
+# Scopes and audience
+
+
+def test_scopes_and_audience_stay_as_they_were() -> None:
+    here = site(DECODE_AUDIENCE=["shop", "admin"], ENCODE_AUDIENCE="admin")
+    pair = here.log_in(scopes=["a", "b:*"], audience=["shop", "x"])
+    for _ in range(3):
+        pair = here.renew(pair.refresh_token)
+        for raw in (pair.access_token, pair.refresh_token):
+            assert here.token(raw).scopes == {"a", "b:*"}
+            assert here.token(raw).aud == {"shop", "x"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [(["a"], {"a"}), (["b:c"], {"b:c"}), (["b:c", "a"], {"a", "b:c"}), ([], ())]
+)
+def test_the_access_token_may_have_fewer_and_the_login_keeps_all(asked: Any, given: Any) -> None:
+    here = site()
+    pair = here.renew(here.log_in(scopes=["a", "b:*"]).refresh_token, scopes=asked)
+    assert here.token(pair.access_token).scopes == frozenset(given)
+    assert here.token(pair.refresh_token).scopes == {"a", "b:*"}
+    assert here.token(here.renew(pair.refresh_token).access_token).scopes == {"a", "b:*"}
+
+
+@pytest.mark.parametrize("held", [None, ["a"], ["a", "b:c"], ["a:*"]])
+@pytest.mark.parametrize("asked", [["b:*"], ["a", "d"], ["A"], ["*"]])
+def test_scopes_never_grow(held: Any, asked: list[str]) -> None:
+    """SECURITY A.13 241, RFC 6749 section 6"""
+    here = site()
+    pair = here.log_in(scopes=held)
+    with heard(token_refused) as refused, pytest.raises(InsufficientScopeError) as caught:
+        here.renew(pair.refresh_token, scopes=asked)
+    assert caught.value.required == tuple(asked)
+    assert [one["sid"] for one in refused.times] == [here.sid(pair)]
+    # Nothing was consumed.
+    assert here.row(pair).generation == 0
+    assert here.generation(here.renew(pair.refresh_token)) == 1
+
+
+def test_scopes_that_can_be_none_are_the_programmers_mistake() -> None:
+    here = site()
+    pair = here.log_in(scopes=["a", "b"])
+    with pytest.raises(TypeError, match="as a list"):
+        here.renew(pair.refresh_token, scopes="a b")
+    with pytest.raises(ValueError, match="can't be a scope"):
+        here.renew(pair.refresh_token, scopes=["a b"])

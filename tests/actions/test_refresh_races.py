@@ -1,0 +1,187 @@
+"""Threads that refresh one token at once, in memory and in an SQLite file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import pytest
+from flask import Flask
+
+from flask_authx import (
+    AuthX,
+    ReusedTokenError,
+    RevokedTokenError,
+    Session,
+    TokenPair,
+    refresh_reuse_detected,
+    session_revoked,
+)
+from tests.support import Clock, parts
+from tests.support.databases import app_on, settings_for
+from tests.support.session_sites import heard
+
+T = TypeVar("T")
+THREADS = 8
+ROUNDS = 10
+
+
+@dataclass(eq=False)
+class Place:
+    """An app whose logins are kept in a real store, and threads that start together."""
+
+    app: Flask
+    authx: AuthX
+    pool: ThreadPoolExecutor
+
+    def log_in(self) -> TokenPair:
+        with self.app.app_context():
+            return self.authx.login("ann")
+
+    def renew(self, token: str) -> TokenPair:
+        with self.app.app_context():
+            return self.authx.refresh(token)
+
+    def refused(self, token: str) -> str:
+        """The class of the error by which a refresh token is refused; empty if it isn't."""
+        try:
+            self.renew(token)
+        except RevokedTokenError as error:
+            return type(error).__name__
+        return ""
+
+    def accepts(self, pair: TokenPair) -> bool:
+        with self.app.app_context():
+            return not self.authx.is_revoked(pair.access_token)
+
+    def rows(self) -> list[Session]:
+        with self.app.app_context():
+            return self.authx.sessions("ann")
+
+    def end(self, pair: TokenPair, how: str) -> None:
+        with self.app.app_context():
+            if how == "session":
+                self.authx.revoke_session(parts(pair.access_token)[1]["sid"])
+            else:
+                self.authx.revoke_subject("ann")
+
+    def together(self, *works: Callable[[], T]) -> list[T]:
+        """What these return, each in a thread of its own."""
+        start = threading.Barrier(len(works), timeout=60)
+
+        def run(work: Callable[[], T]) -> T:
+            start.wait()
+            return work()
+
+        return [one.result(120) for one in [self.pool.submit(run, work) for work in works]]
+
+
+#: Opens an app, with settings beside those of its stores.
+Open: TypeAlias = Callable[..., Place]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    with ThreadPoolExecutor(THREADS) as pool:
+
+        def opened(**config: Any) -> Place:
+            settings = settings_for(request.param, tmp_path) | {"JWT_SESSIONS": True} | config
+            app, authx = app_on(settings, clock=Clock())
+            return Place(app, authx, pool)
+
+        yield opened
+
+
+@pytest.fixture
+def place(opened: Open) -> Place:
+    return opened()
+
+
+def generation(token: str) -> int:
+    found: int = parts(token)[1]["gen"]
+    return found
+
+
+def test_all_who_race_with_one_token_go_on_with_one_generation(place: Place) -> None:
+    """USERS 52, SECURITY A.13 232"""
+    pair = place.log_in()
+    with heard(session_revoked) as revoked:
+        for number in range(1, ROUNDS + 1):
+            token = pair.refresh_token
+            pairs = place.together(*[partial(place.renew, token)] * THREADS)
+            assert {generation(one.refresh_token) for one in pairs} == {number}
+            assert [row.generation for row in place.rows()] == [number]
+            assert all(map(place.accepts, pairs))
+            pair = pairs[number % THREADS]
+    assert revoked.times == []
+
+
+def test_without_grace_a_token_is_good_for_once(opened: Open) -> None:
+    """USERS 55, SECURITY A.13 231: whoever sends it twice has shown that there are two of it."""
+    place = opened(JWT_REFRESH_GRACE=0)
+    for _ in range(ROUNDS):
+        token = place.log_in().refresh_token
+        errors = place.together(*[partial(place.refused, token)] * THREADS)
+        assert errors.count("") == 1
+        assert ReusedTokenError.__name__ in errors
+        assert place.rows() == []
+
+
+def test_of_tabs_that_each_go_on_by_their_own_token_none_is_signed_out(place: Place) -> None:
+    tabs = [place.log_in()] * 4
+    with heard(session_revoked) as revoked:
+        for _ in range(ROUNDS):
+            # Each tab refreshes when it feels like it, and is never more than one behind.
+            tokens = [tab.refresh_token for tab in tabs]
+            tabs = place.together(*[partial(place.renew, token) for token in tokens])
+            assert len({generation(tab.refresh_token) for tab in tabs}) == 1
+    assert revoked.times == []
+    assert len(place.rows()) == 1
+
+
+def test_of_many_who_find_a_reuse_at_once_one_tells_the_app(place: Place) -> None:
+    for _ in range(ROUNDS):
+        pair = place.log_in()
+        last = place.renew(place.renew(pair.refresh_token).refresh_token)
+        with heard(refresh_reuse_detected) as reuse:
+            token = pair.refresh_token
+            errors = place.together(*[partial(place.refused, token)] * THREADS)
+        assert set(errors) <= {ReusedTokenError.__name__, RevokedTokenError.__name__}
+        assert ReusedTokenError.__name__ in errors
+        assert [told["sid"] for told in reuse.times] == [parts(token)[1]["sid"]]
+        assert not place.accepts(last)
+        assert place.refused(last.refresh_token) == RevokedTokenError.__name__
+
+
+@pytest.mark.parametrize("how", ["session", "subject"])
+def test_whichever_comes_first_the_end_of_a_login_wins(place: Place, how: str) -> None:
+    """USERS 60, SECURITY A.12 220"""
+    minted: list[TokenPair] = []
+
+    def refresh(token: str) -> str:
+        try:
+            minted.append(place.renew(token))
+        except RevokedTokenError as error:
+            return type(error).__name__
+        return ""
+
+    def end(pair: TokenPair) -> str:
+        place.end(pair, how)
+        return ""
+
+    for _ in range(ROUNDS):
+        pair = place.log_in()
+        refreshing = [partial(refresh, pair.refresh_token)] * (THREADS - 1)
+        answers = place.together(partial(end, pair), *refreshing)
+        # A sign-out is no theft.
+        assert set(answers) <= {"", RevokedTokenError.__name__}
+        for one in [pair, *minted]:
+            assert not place.accepts(one)
+            assert place.refused(one.refresh_token) == RevokedTokenError.__name__
+        assert place.rows() == []
+        minted.clear()

@@ -1,0 +1,250 @@
+"""A refresh in a request: where its token may be, by which methods, in which views."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from flask import request
+from werkzeug.exceptions import MethodNotAllowed
+
+from flask_authx import (
+    AccessTokenRequiredError,
+    MissingCSRFTokenError,
+    RefreshTokenRequiredError,
+    RequestToken,
+    TokenPair,
+    current_token,
+    token_accepted,
+)
+from tests.support import bearer, parts
+from tests.support.answers import (
+    ACCESS_COOKIE,
+    CSRF,
+    FAULT,
+    INVALID,
+    MALFORMED,
+    MISSING,
+    NO_CSRF,
+    OK,
+    REFRESH_COOKIE,
+    REVOKED,
+    ask,
+    cookie,
+    outcome,
+)
+from tests.support.session_sites import Site, heard, pair_in, site
+
+EVERYWHERE = ["headers", "cookies", "json", "query"]
+
+
+def everywhere(**config: Any) -> tuple[Site, TokenPair]:
+    here = site(TOKEN_LOCATION=EVERYWHERE, **config)
+    return here, here.log_in()
+
+
+# Where
+
+
+def test_from_the_header() -> None:
+    here = site()
+    assert here.generation(pair_in(here.ask(here.log_in().refresh_token))) == 1
+
+
+def test_from_json_even_beside_an_access_token_in_the_header() -> None:
+    here, pair = everywhere()
+    body = {"refresh_token": pair.refresh_token}
+    renewed = pair_in(ask(here.app, "POST", "/refresh", json=body))
+    assert here.generation(renewed) == 1
+    body = {"refresh_token": renewed.refresh_token}
+    headers = bearer(renewed.access_token)
+    response = ask(here.app, "POST", "/refresh", json=body, headers=headers)
+    assert here.generation(pair_in(response)) == 2
+
+
+def test_from_a_cookie_with_its_csrf_value_alone() -> None:
+    """USERS 66, SECURITY A.13 247"""
+    here, pair = everywhere()
+    csrf: str = parts(pair.refresh_token)[1]["csrf"]
+    headers = cookie((REFRESH_COOKIE, pair.refresh_token), (ACCESS_COOKIE, pair.access_token))
+    assert outcome(ask(here.app, "POST", "/refresh", headers=headers)) == NO_CSRF
+    for wrong in ("x", parts(pair.access_token)[1]["csrf"]):
+        bad = {**headers, "X-CSRF-TOKEN": wrong}
+        assert outcome(ask(here.app, "POST", "/refresh", headers=bad)) == CSRF
+    # A page of another site has refreshed nothing by that.
+    assert here.row(pair).generation == 0
+    headers["X-CSRF-TOKEN"] = csrf
+    renewed = pair_in(ask(here.app, "POST", "/refresh", headers=headers))
+    assert here.generation(renewed) == 1
+    # It is the login's, so that a form in another tab stays good.
+    assert parts(renewed.refresh_token)[1]["csrf"] == csrf
+    for old, new in ((pair, renewed),):
+        assert parts(old.access_token)[1]["csrf"] == parts(new.access_token)[1]["csrf"]
+
+
+def test_there_must_be_one_and_one_alone() -> None:
+    here, pair = everywhere()
+    assert outcome(ask(here.app, "POST", "/refresh")) == MISSING
+    body = {"refresh_token": pair.refresh_token}
+    path = f"/refresh?token={here.log_in().refresh_token}"
+    headers = bearer(here.log_in().refresh_token)
+    assert outcome(ask(here.app, "POST", path, headers=headers)) == MALFORMED
+    # What is named for it comes first.
+    assert outcome(ask(here.app, "POST", "/refresh", json=body, headers=headers)) == OK
+
+
+def test_an_access_token_refreshes_nothing_and_a_refresh_token_opens_nothing() -> None:
+    here = site()
+    pair = here.log_in()
+    assert outcome(here.ask(pair.access_token)) == (401, RefreshTokenRequiredError.__name__)
+    refused = here.ask(pair.refresh_token, path="/guarded")
+    assert outcome(refused) == (401, AccessTokenRequiredError.__name__)
+
+
+# By which methods
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_no_safe_method_refreshes(method: str) -> None:
+    """SECURITY A.13 246: any page can make a browser send one."""
+    here, pair = everywhere()
+    headers = cookie((REFRESH_COOKIE, pair.refresh_token))
+    here.reset()
+    for sent in (headers, bearer(pair.refresh_token)):
+        response = ask(here.app, method, "/refresh", headers=sent)
+        assert response.status_code == 405
+        assert response.headers["Allow"] == "POST"
+    assert (here.revocations.calls, here.logins.calls) == ([], [])
+
+
+def test_nor_does_one_that_is_given_the_token() -> None:
+    here = site()
+    token = here.log_in().refresh_token
+    with here.app.test_request_context("/"), pytest.raises(MethodNotAllowed):
+        here.authx.refresh(token)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_any_other_does(method: str) -> None:
+    here = site()
+    assert outcome(here.ask(here.log_in().refresh_token, method)) == OK
+
+
+def test_the_answer_is_kept_by_no_cache() -> None:
+    here = site()
+    response = here.ask(here.log_in().refresh_token)
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+# Given the token
+
+
+def test_a_token_that_is_given_needs_no_request() -> None:
+    here = site()
+    pair = here.log_in()
+    with heard(token_accepted) as accepted:
+        assert here.generation(here.renew(pair.refresh_token)) == 1
+    jti = here.token(pair.refresh_token).jti
+    assert [(one["jti"], one["type"]) for one in accepted.times] == [(jti, "refresh")]
+    with here.app.app_context(), pytest.raises(RuntimeError):
+        # There is none to take it from.
+        here.authx.refresh()
+
+
+def test_one_that_was_found_in_a_cookie_needs_its_csrf_value() -> None:
+    here, pair = everywhere()
+    csrf: str = parts(pair.refresh_token)[1]["csrf"]
+    with here.app.app_context():
+        with pytest.raises(MissingCSRFTokenError):
+            here.authx.refresh(RequestToken(pair.refresh_token, None, "refresh", "cookies"))
+        found = RequestToken(pair.refresh_token, csrf, "refresh", "cookies")
+        assert here.generation(here.authx.refresh(found)) == 1
+
+
+def test_it_goes_before_the_requests_own_and_changes_nobodys_identity() -> None:
+    here = site()
+    ann, bob = here.log_in("ann"), here.log_in("bob")
+
+    @here.app.post("/on-behalf")
+    @here.authx.token_required
+    def on_behalf() -> dict[str, Any]:
+        pair = here.authx.refresh(request.get_data(as_text=True))
+        return {**pair.to_dict(), "token_type": current_token.sub}
+
+    headers = bearer(ann.access_token)
+    response = ask(here.app, "POST", "/on-behalf", headers=headers, data=bob.refresh_token)
+    renewed = pair_in(response)
+    assert renewed.token_type == "ann"
+    assert here.token(renewed.access_token).sub == "bob"
+
+
+# In which views
+
+
+def test_below_a_guard_it_is_verified_once() -> None:
+    here = site()
+    here.users_by(lambda uid: uid)
+
+    @here.app.post("/below")
+    @here.authx.refresh_token_required
+    def below() -> dict[str, Any]:
+        return here.authx.refresh().to_dict()
+
+    pair = here.log_in()
+    here.reset()
+    assert here.generation(pair_in(here.ask(pair.refresh_token, path="/below"))) == 1
+    # The guard itself refuses one that has been replaced, so it reads the row as well.
+    assert (here.revocations.calls, here.logins.calls) == (["find"], ["get", "get", "move"])
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+@pytest.mark.parametrize("async_callbacks", [False, True])
+def test_in_an_async_view(guarded: bool, async_callbacks: bool) -> None:
+    here = site()
+    revoked = False
+    users = {"ann"}
+    if async_callbacks:
+
+        @here.authx.token_blocklist
+        async def is_revoked(token: str) -> bool:
+            await asyncio.sleep(0)
+            return revoked
+
+        @here.authx.set_callback_get_model_instance
+        async def load(uid: str) -> str | None:
+            await asyncio.sleep(0)
+            return uid if uid in users else None
+
+    else:
+        here.revoked_by(lambda token: revoked)
+        here.users_by(lambda uid: uid if uid in users else None)
+
+    async def view() -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return here.authx.refresh().to_dict()
+
+    wrapped = here.authx.refresh_token_required(view) if guarded else view
+    here.app.add_url_rule("/async", "async", wrapped, methods=["POST"])
+    pair = pair_in(here.ask(here.log_in().refresh_token, path="/async"))
+    assert here.generation(pair) == 1
+    revoked = True
+    assert outcome(here.ask(pair.refresh_token, path="/async")) == REVOKED
+    assert here.row(pair).generation == 1
+    revoked = False
+    users.clear()
+    assert outcome(here.ask(pair.refresh_token, path="/async")) == INVALID
+    assert not here.is_kept(pair)
+
+
+def test_a_revocation_callback_is_asked_beside_the_store() -> None:
+    here = site()
+    answer: Any = False
+    here.revoked_by(lambda token: answer)
+    pair = here.log_in()
+    answer = None
+    assert outcome(here.ask(pair.refresh_token)) == FAULT
+    answer = True
+    assert outcome(here.ask(pair.refresh_token)) == REVOKED
+    answer = False
+    assert here.generation(here.renew(pair.refresh_token)) == 1

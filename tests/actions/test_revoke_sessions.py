@@ -1,0 +1,268 @@
+"""Which logins a revocation of a user's ends, and which begin after it: DESIGN "Revocation"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_authx import AuthX, MemoryBlocklist, Token
+from tests.support import NOW, Clock
+from tests.support.properties import fixed
+from tests.support.spy_store import SpyStore, decoded, login, new_token, spied, store_app, works
+
+
+def moved(seconds: float) -> tuple[Flask, AuthX, Clock]:
+    clock = Clock(NOW + seconds)
+    app, authx = store_app(SpyStore(), clock)
+    return app, authx, clock
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.5, 0.999])
+def test_a_login_in_the_same_second_as_the_revocation_lives(fraction: float) -> None:
+    """USERS 39"""
+    app, authx, clock = moved(fraction)
+    before, before_refresh, _ = login(app, authx)
+    with app.app_context():
+        authx.revoke_subject("ann")
+    after, after_refresh, _ = login(app, authx)
+    assert not works(app, before)
+    assert not works(app, before_refresh, "/refresh")
+    assert works(app, after)
+    assert works(app, after_refresh, "/refresh")
+    # Later than the cut-off, though the clock stands still; all else is dated as it is.
+    assert decoded(app, authx, after).auth_time == int(clock.now) + 2
+    assert decoded(app, authx, after).iat == int(clock.now)
+
+
+def test_an_access_or_a_refresh_token_alone_is_a_login_too() -> None:
+    app, authx, _ = moved(0)
+    with app.app_context():
+        authx.revoke_subject("ann")
+        access, refresh = authx.create_access_token("ann"), authx.create_refresh_token("ann")
+    assert works(app, access)
+    assert works(app, refresh, "/refresh")
+
+
+def test_opening_a_login_asks_once_and_after_a_revocation_of_its_own_user_only() -> None:
+    """DESIGN: it reads the subject's cut-off in one round trip."""
+    app, authx, store = spied()
+    with app.app_context():
+        authx.revoke_subject("bob")
+        store.calls.clear()
+        token = authx.create_token_pair("ann").access_token
+    assert store.calls == ["find"]
+    assert len(store.asked[-1]) == 1
+    assert decoded(app, authx, token).auth_time == int(NOW)
+
+
+def test_several_revocations_in_one_second_with_logins_between_them() -> None:
+    app, authx, _ = moved(0.5)
+    tokens: list[str] = []
+    for _ in range(5):
+        tokens.append(login(app, authx)[0])
+        with app.app_context():
+            authx.revoke_subject("ann")
+        assert [works(app, token) for token in tokens] == [False] * len(tokens)
+    assert works(app, login(app, authx)[0])
+
+
+def test_one_login_can_be_kept() -> None:
+    """USERS 41: a password change."""
+    app, authx, _ = moved(0)
+    kept, kept_refresh, sid = login(app, authx)
+    other, other_refresh, _ = login(app, authx)
+    with app.app_context():
+        authx.revoke_subject("ann", keep=sid)
+        again = authx.create_access_token("ann", login=decoded(app, authx, kept_refresh))
+    assert works(app, kept)
+    assert works(app, kept_refresh, "/refresh")
+    assert works(app, again)
+    assert not works(app, other)
+    assert not works(app, other_refresh, "/refresh")
+
+
+def test_the_current_login_is_kept_in_a_view() -> None:
+    app, authx, _ = moved(0)
+
+    @app.post("/password")
+    @authx.token_required
+    def password() -> str:
+        from flask_authx import current_token
+
+        authx.revoke_subject(current_token.sub, keep=current_token.sid, reason="new password")
+        return ""
+
+    mine, _, _ = login(app, authx)
+    other, _, _ = login(app, authx)
+    headers = {"Authorization": f"Bearer {mine}"}
+    assert app.test_client().post("/password", headers=headers).status_code == 200
+    assert works(app, mine)
+    assert not works(app, other)
+
+
+def test_a_login_may_be_kept_again_and_again() -> None:
+    app, authx, clock = moved(0)
+    kept, _, sid = login(app, authx)
+    for seconds in (0, 0, 1, 500):
+        clock.advance(seconds)
+        other, _, _ = login(app, authx)
+        with app.app_context():
+            authx.revoke_subject("ann", keep=sid)
+        assert works(app, kept)
+        assert not works(app, other)
+
+
+def test_keeping_another_login_revives_nobody() -> None:
+    """DESIGN: writing an entry never makes a refused token good again."""
+    app, authx, clock = moved(0)
+    first, _, first_sid = login(app, authx)
+    second, _, second_sid = login(app, authx)
+    for keep, alive in (
+        (first_sid, [True, False]),
+        (second_sid, [False, False]),
+        (first_sid, [False, False]),
+        (None, [False, False]),
+        (second_sid, [False, False]),
+        ("unknown", [False, False]),
+    ):
+        with app.app_context():
+            authx.revoke_subject("ann", keep=keep)
+        assert [works(app, first), works(app, second)] == alive
+        clock.advance(0.3)
+    third, _, sid = login(app, authx)
+    with app.app_context():
+        authx.revoke_subject("ann", keep=sid)
+    assert works(app, third)
+
+
+def test_a_kept_login_dies_by_its_own_entry() -> None:
+    app, authx, _ = moved(0)
+    token, _, sid = login(app, authx)
+    with app.app_context():
+        authx.revoke_subject("ann", keep=sid)
+        authx.revoke_session(sid)
+        authx.revoke_subject("ann", keep=sid)
+    assert not works(app, token)
+
+
+def test_a_login_of_somebody_else_is_not_kept_by_its_sid() -> None:
+    app, authx, _ = moved(0)
+    token, _, _ = login(app, authx, "ann")
+    other, _, other_sid = login(app, authx, "bob")
+    with app.app_context():
+        authx.revoke_subject("ann", keep=other_sid)
+    assert not works(app, token)
+    assert works(app, other)
+
+
+# Whatever the order of events
+
+
+@dataclass
+class Alive:
+    """A login as it should be, and all its tokens, of which some have been revoked alone."""
+
+    uid: str
+    sid: str
+    seed: Token
+    over: bool = False
+    tokens: dict[str, bool] = field(default_factory=dict[str, bool])
+
+
+class World:
+    """Two machines whose clocks differ by as much as is allowed, one store, and what is true."""
+
+    def __init__(self, store: Any, skew: int) -> None:
+        self.clocks = (Clock(NOW + 0.25), Clock(NOW + 0.25 + skew))
+        self.machines = [store_app(store, clock, CLOCK_SKEW=skew) for clock in self.clocks]
+        self.logins: list[Alive] = []
+
+    def step(self, verb: str, machine: int, uid: str, number: int, seconds: float) -> None:
+        app, authx = self.machines[machine]
+        for clock in self.clocks:
+            clock.advance(seconds)
+        one = self.logins[number % len(self.logins)] if self.logins else None
+        with app.app_context():
+            if verb == "login":
+                raw = authx.create_access_token(uid)
+                token = authx.decode_token(raw)
+                self.logins.append(Alive(uid, token.sid, token, tokens={raw: True}))
+            elif verb == "subject":
+                authx.revoke_subject(uid)
+                self.end(uid, None)
+            elif one is None:
+                return
+            elif verb == "refresh":
+                one.tokens[authx.create_access_token(one.uid, login=one.seed)] = True
+            elif verb == "token":
+                raw = [*one.tokens][number % len(one.tokens)]
+                authx.revoke_token(raw)
+                one.tokens[raw] = False
+            elif verb == "session":
+                authx.revoke_session(one.sid)
+                one.over = True
+            else:
+                authx.revoke_subject(uid, keep=one.sid)
+                self.end(uid, one.sid)
+
+    def end(self, uid: str, keep: str | None) -> None:
+        for one in self.logins:
+            if one.uid == uid and one.sid != keep:
+                one.over = True
+
+    def check(self) -> None:
+        for one in self.logins:
+            for raw, good in one.tokens.items():
+                for app, authx in self.machines:
+                    with app.app_context():
+                        assert authx.is_revoked(raw) is (one.over or not good), one
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["login", "login", "refresh", "token", "session", "subject", "keep"]),
+        st.sampled_from([0, 1]),
+        st.sampled_from(["ann", "ann", "bob"]),
+        st.integers(0, 7),
+        st.sampled_from([0, 0, 0, 0.4, 1, 2.5]),
+    ),
+    max_size=14,
+)
+
+
+@pytest.mark.parametrize("make", [SpyStore, lambda: MemoryBlocklist(Clock())])
+@pytest.mark.parametrize("skew", [0, 1, 3])
+@fixed
+@given(steps)
+def test_before_is_dead_and_after_lives_on_all_machines(
+    make: Any, skew: int, events: list[tuple[str, int, str, int, float]]
+) -> None:
+    """Each login that was opened before a revocation is over, each after it is good.
+
+    A step on the one machine and the next on the other moves the clock by the skew, either way.
+    """
+    world = World(make(), skew)
+    for event in events:
+        world.step(*event)
+        world.check()
+
+
+def test_a_clock_that_is_set_back_further_revives_nobody_and_locks_nobody_out() -> None:
+    app, authx, clock = moved(0)
+    before, _, _ = login(app, authx)
+    with app.app_context():
+        authx.revoke_subject("ann")
+    clock.advance(-5)
+    after, said = new_token(app, authx)
+    assert not works(app, before)
+    assert works(app, after)
+    assert said.auth_time == int(NOW) + 2
+    with app.app_context():
+        authx.revoke_subject("ann")
+    assert not works(app, after)
+    assert works(app, login(app, authx)[0])

@@ -1,0 +1,266 @@
+"""``flask authx revoke``: what it revokes, what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from flask_authx import AuthX, session_revoked, subject_revoked, token_revoked
+from flask_authx.cli import authx as group
+from tests.cli.test_group import flask
+from tests.support import OTHER_SECRET, Clock, access_token, make_app, reforge, refresh_token
+from tests.support.spy_store import SpyStore, decoded, login, new_token, spied, store_app, works
+
+DONE, NOT_SO, USAGE, LATER = 0, 1, 2, 3
+
+
+def run(app: Flask, *arguments: str, stdin: str | bytes | None = None) -> Result:
+    return app.test_cli_runner().invoke(group, ["revoke", *arguments], input=stdin)
+
+
+def said(result: Result) -> tuple[int, str, str]:
+    """The exit code and the two outputs, without a traceback among them."""
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("mint", [access_token, refresh_token])
+@pytest.mark.parametrize("around", ["{}", "{}\n", "  {}\r\n"])
+def test_a_token_from_the_standard_input(mint: Any, around: str) -> None:
+    app, authx, _ = spied()
+    token, other = mint(app, authx), mint(app, authx)
+    claims = decoded(app, authx, token)
+    done = run(app, "--token-stdin", stdin=around.format(token))
+    what = f"Revoked the {claims.type} token {claims.jti} of ann.\n"
+    assert said(done) == (DONE, what, "")
+    path = "/guarded" if mint is access_token else "/refresh"
+    assert not works(app, token, path)
+    assert works(app, other, path)
+    assert token not in done.output
+
+
+def test_a_login() -> None:
+    app, authx, _ = spied()
+    access, refresh, sid = login(app, authx)
+    other, _, _ = login(app, authx)
+    assert said(run(app, "--session", sid)) == (DONE, f"Revoked the session {sid}.\n", "")
+    assert not works(app, access)
+    assert not works(app, refresh, "/refresh")
+    assert works(app, other)
+
+
+def test_a_user() -> None:
+    app, authx, _ = spied()
+    access, _, _ = login(app, authx)
+    other, _, _ = login(app, authx, "bob")
+    what = "Revoked all sessions of ann that have begun so far.\n"
+    assert said(run(app, "--subject", "ann")) == (DONE, what, "")
+    assert not works(app, access)
+    assert works(app, other)
+    assert works(app, login(app, authx)[0])
+
+
+def test_a_user_but_for_one_login() -> None:
+    app, authx, _ = spied()
+    kept, _, sid = login(app, authx)
+    other, _, _ = login(app, authx)
+    what = f"Revoked all sessions of ann that have begun so far, except the session {sid}.\n"
+    assert said(run(app, "--subject", "ann", "--keep", sid)) == (DONE, what, "")
+    assert works(app, kept)
+    assert not works(app, other)
+
+
+def test_doing_it_twice_is_fine() -> None:
+    app, authx, _ = spied()
+    token, claims = new_token(app, authx)
+    for _ in range(2):
+        assert run(app, "--token-stdin", stdin=token).exit_code == DONE
+        assert run(app, "--session", claims.sid).exit_code == DONE
+        assert run(app, "--subject", "ann").exit_code == DONE
+
+
+def test_an_expired_token_is_no_error_and_nothing_to_do() -> None:
+    """USERS 40"""
+    app, authx, store = spied()
+    old = reforge(access_token(app, authx), iat=1, nbf=1, auth_time=1, exp=2)
+    store.calls.clear()
+    done = run(app, "--token-stdin", stdin=old)
+    what = "The token has already expired: there was nothing to revoke.\n"
+    assert said(done) == (DONE, what, "")
+    assert store.calls == []
+
+
+def test_the_signals_say_who_and_why() -> None:
+    app, authx, _ = spied()
+    token, claims = new_token(app, authx)
+    heard: list[dict[str, Any]] = []
+
+    def receiver(sender: object, **kwargs: Any) -> None:
+        heard.append(kwargs)
+
+    for signal in (token_revoked, session_revoked, subject_revoked):
+        signal.connect(receiver, app)
+    run(app, "--token-stdin", "--reason", "seen in a log", stdin=token)
+    run(app, "--session", claims.sid, "--reason", "lost phone")
+    run(app, "--subject", "ann")
+    assert [one["reason"] for one in heard] == ["seen in a log", "lost phone", None]
+    assert all(one["actor"].startswith("cli:") for one in heard)
+    assert [one["name"] for one in heard] == ["authx"] * 3
+
+
+# What can't be done
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--reason", "x"),
+        ("--session", "s", "--subject", "ann"),
+        ("--token-stdin", "--session", "s"),
+        ("--keep", "s"),
+        ("--session", "s", "--keep", "s"),
+        ("--token-stdin", "--keep", "s"),
+        ("--token", "x.y.z"),
+        ("x.y.z",),
+        ("--name", "nobody", "--session", "s"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...]) -> None:
+    app, _, store = spied()
+    code, out, err = said(run(app, *arguments, stdin="x"))
+    assert (code, out) == (USAGE, "")
+    assert "Error: " in err
+    assert store.calls == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--session", ""),
+        ("--session", "a b"),
+        ("--session", "s" * 256),
+        ("--subject", ""),
+        ("--subject", " "),
+        ("--subject", "s" * 256),
+        ("--subject", "ann", "--keep", ""),
+        ("--session", "s", "--reason", "r" * 1001),
+    ],
+)
+def test_what_can_not_be_meant_ends_with_1(arguments: tuple[str, ...]) -> None:
+    app, _, store = spied()
+    code, out, err = said(run(app, *arguments))
+    assert (code, out) == (NOT_SO, "")
+    assert err.startswith("Error: ")
+    assert len(err.splitlines()) == 1
+    assert store.calls == []
+
+
+NO_GOOD = ["", "\n", "x.y.z", "a b", b"\xff\xfe", access_token(*make_app(SECRET_KEY=OTHER_SECRET))]
+
+
+@pytest.mark.parametrize("stdin", NO_GOOD)
+def test_what_is_no_good_token_ends_with_1(stdin: str | bytes) -> None:
+    """SECURITY A.12 201"""
+    app, _, store = spied()
+    code, out, err = said(run(app, "--token-stdin", stdin=stdin))
+    assert (code, out) == (NOT_SO, "")
+    assert err.startswith("Error: ")
+    if isinstance(stdin, str) and len(stdin) > 5:
+        assert stdin not in err
+    assert store.calls == []
+
+
+def test_without_a_store_it_ends_with_1_and_says_what_to_set() -> None:
+    app, _ = make_app()
+    code, out, err = said(run(app, "--session", "s"))
+    assert (code, out) == (NOT_SO, "")
+    assert 'app.config["JWT_BLOCKLIST"]' in err
+
+
+def test_without_authx_it_ends_with_1_and_names_init_app() -> None:
+    code, _, err = said(run(Flask("tests"), "--session", "s"))
+    assert code == NOT_SO
+    assert "authx.init_app(app)" in err
+
+
+@pytest.mark.parametrize("what", ["token", "session", "subject"])
+def test_a_store_that_fails_ends_with_3(what: str) -> None:
+    app, authx, store = spied()
+    token = access_token(app, authx)
+    store.error = ConnectionError("down")
+    arguments = {"token": ["--token-stdin"], "session": ["--session", "s"]}
+    code, out, err = said(run(app, *arguments.get(what, ["--subject", "ann"]), stdin=token))
+    assert (code, out) == (LATER, "")
+    assert err.startswith("Error: The revocation may not have been written")
+    assert token not in err
+
+
+# Which object
+
+
+def two() -> tuple[Flask, AuthX, AuthX, list[SpyStore]]:
+    stores = [SpyStore(), SpyStore()]
+    app, authx = store_app(stores[0])
+    app.config["ADMIN_JWT_SECRET_KEY"] = OTHER_SECRET
+    return app, authx, AuthX(app, name="admin", blocklist=stores[1], clock=Clock()), stores
+
+
+def test_with_several_objects_one_must_be_named() -> None:
+    """USERS 91"""
+    app, _, _, stores = two()
+    code, _, err = said(run(app, "--session", "s"))
+    assert code == USAGE
+    assert "authx, admin" in err
+    assert said(run(app, "--session", "s", "--name", "other"))[0] == USAGE
+    assert [store.calls for store in stores] == [[], []]
+    assert run(app, "--session", "s", "--name", "admin").exit_code == DONE
+    assert [len(store.entries) for store in stores] == [0, 1]
+
+
+def test_a_token_of_the_other_object_is_not_its_own() -> None:
+    app, _, admin, stores = two()
+    with app.app_context():
+        token = admin.create_access_token("ann")
+    assert run(app, "--token-stdin", "--name", "authx", stdin=token).exit_code == NOT_SO
+    assert stores[0].entries == {}
+    assert run(app, "--token-stdin", "--name", "admin", stdin=token).exit_code == DONE
+    assert len(stores[1].entries) == 1
+
+
+APP = """
+from flask import Flask
+from flask_authx import AuthX
+from flask_sqlalchemy import SQLAlchemy
+
+def create_app():
+    app = Flask(__name__, static_folder=None)
+    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite:///{folder}/app.db"
+    app.config["JWT_SECRET_KEY"] = {secret!r}
+    app.config["JWT_BLOCKLIST"] = "sqlalchemy://"
+    app.config["JWT_AUDIT"] = "30d"
+    db = SQLAlchemy(app)
+    AuthX(app)
+    with app.app_context():
+        db.create_all()
+    return app
+"""
+
+
+def test_all_three_commands_as_a_user_types_them(tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(APP.format(secret=OTHER_SECRET, folder=tmp_path))
+    done = flask(tmp_path, "--app", "service", "authx", "revoke", "--session", "s")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Revoked the session s.\n", "")
+    done = flask(tmp_path, "--app", "service", "authx", "blocklist")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[2].split() == ["session", "0", "0", "0", "0", "1", "1"]
+    done = flask(tmp_path, "--app", "service", "authx", "prune")
+    assert done.returncode == 0
+    assert done.stdout == "Removed 0 expired revocations.\nRemoved 0 old audit records.\n"
+    done = flask(tmp_path, "--app", "service", "authx", "revoke", "--token-stdin")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,320 @@
+"""``flask authx routes``: every rule and who guards it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask import Blueprint, Flask
+from flask.views import MethodView
+from werkzeug.routing import Rule
+
+from flask_authx import AuthX
+from flask_authx.cli import authx as group
+from tests.cli.test_group import flask
+from tests.support import OTHER_SECRET, SECRET
+
+
+def new_app(**config: Any) -> tuple[Flask, AuthX]:
+    app = Flask("tests", static_folder=None)
+    app.config.from_mapping({"JWT_SECRET_KEY": SECRET, **config})
+    return app, AuthX(app)
+
+
+def view() -> Callable[[], str]:
+    """A new view, since the audit remembers which functions were guarded."""
+    return lambda: ""
+
+
+def run(app: Flask, *arguments: str) -> Result:
+    return app.test_cli_runner().invoke(group, ["routes", *arguments])
+
+
+def listed(app: Flask, *arguments: str) -> list[tuple[str, str, str]]:
+    """Rule, methods and guards of each line of the table."""
+    lines = run(app, *arguments).stdout.splitlines()
+    at = lines[0].index("Methods"), lines[0].index("Guarded by")
+    return [
+        (line[: at[0]].strip(), line[at[0] : at[1]].strip(), line[at[1] :].strip())
+        for line in lines[1:]
+    ]
+
+
+def guards(app: Flask, rule: str = "/x") -> dict[str, str]:
+    """Of one rule: who guards which methods."""
+    return {methods: who for path, methods, who in listed(app) if path == rule}
+
+
+def test_a_view_that_nobody_guards_is_called_so() -> None:
+    app, _ = new_app()
+    app.add_url_rule("/x", "x", view(), methods=["GET", "POST"])
+    assert guards(app) == {"GET POST": "no guard"}
+
+
+def test_a_guard_is_shown_with_what_it_asks() -> None:
+    app, authx = new_app()
+    rules = {
+        "/access": authx.token_required(view()),
+        "/refresh": authx.refresh_token_required(view()),
+        "/fresh": authx.fresh_token_required(view()),
+        "/scope": authx.scopes_required("a")(view()),
+        "/all": authx.scopes_required("a", "b")(view()),
+        "/any": authx.scopes_required("a", "b", all_required=False)(view()),
+        "/optional": authx.optional_token(view()),
+        "/ignore": authx.optional_token(on_invalid="ignore")(view()),
+        "/json": authx.token_required(locations=["json", "cookies"])(view()),
+        "/open": authx.public(view()),
+    }
+    for rule, guarded in rules.items():
+        app.add_url_rule(rule, rule, guarded)
+    assert {rule: who for rule, _, who in listed(app)} == {
+        "/access": "view: access token",
+        "/refresh": "view: refresh token",
+        "/fresh": "view: access token, fresh",
+        "/scope": "view: access token, scope a",
+        "/all": "view: access token, scope a and b",
+        "/any": "view: access token, scope a or b",
+        "/optional": "view: access token, optional",
+        "/ignore": "view: access token, optional, invalid ones ignored",
+        "/json": "view: access token, in cookies or json",
+        "/open": "public (view)",
+    }
+
+
+def test_blueprint_app_and_setting_are_told_apart() -> None:
+    """USERS 46: what guards a view, or doesn't, is in the audit listing."""
+    app, authx = new_app()
+    for name in ("guarded", "open", "plain"):
+        blueprint = Blueprint(name, __name__, url_prefix=f"/{name}", static_folder=".")
+        blueprint.add_url_rule("/x", "x", view())
+        if name == "guarded":
+            authx.protect(blueprint, type="refresh")
+        elif name == "open":
+            authx.public(blueprint)
+        app.register_blueprint(blueprint)
+    authx.protect(app)
+    assert guards(app, "/guarded/x") == {"GET": "blueprint guarded: refresh token"}
+    assert guards(app, "/open/x") == {"GET": "public (blueprint open)"}
+    assert guards(app, "/plain/x") == {"GET": "app: access token"}
+    static = [route for route in listed(app) if route[0].endswith("<path:filename>")]
+    assert {who for _, _, who in static} == {"static files"}
+
+
+def test_protect_all_is_named_as_the_setting() -> None:
+    app, _ = new_app(JWT_PROTECT_ALL=True)
+    app.add_url_rule("/x", "x", view())
+    assert guards(app) == {"GET": "JWT_PROTECT_ALL: access token"}
+
+
+def test_methods_of_a_class_are_told_apart() -> None:
+    app, authx = new_app()
+
+    class Things(MethodView):
+        def get(self) -> str:
+            return ""
+
+        @authx.fresh_token_required
+        def post(self) -> str:
+            return ""
+
+        @authx.fresh_token_required
+        def delete(self) -> str:
+            return ""
+
+    app.add_url_rule("/x", "x", Things.as_view("things"))
+    assert guards(app) == {"GET": "no guard", "DELETE POST": "view: access token, fresh"}
+
+
+def test_a_method_that_the_class_does_not_name_is_shown_with_its_guard() -> None:
+    app, authx = new_app(JWT_PROTECT_ALL=True)
+
+    class Things(MethodView):
+        @authx.public
+        def get(self) -> str:
+            return ""
+
+    app.add_url_rule("/x", view_func=Things.as_view("things"), methods=["GET", "DELETE"])
+    assert guards(app) == {"GET": "public (view)", "DELETE": "JWT_PROTECT_ALL: access token"}
+
+
+def test_a_head_of_its_own_is_shown_and_that_of_get_is_not() -> None:
+    app, authx = new_app()
+
+    class Things(MethodView):
+        @authx.token_required
+        def get(self) -> str:
+            return ""
+
+        def head(self) -> str:
+            return ""
+
+    app.add_url_rule("/x", "x", Things.as_view("things"))
+    assert guards(app) == {"GET": "view: access token", "HEAD": "no guard"}
+
+
+def test_only_a_view_that_answers_options_itself_shows_it() -> None:
+    app, _ = new_app()
+    app.add_url_rule("/x", "x", view(), methods=["OPTIONS"])
+    app.add_url_rule("/y", "y", view())
+    assert guards(app, "/x") == {"OPTIONS": "no guard"}
+    assert guards(app, "/y") == {"GET": "no guard"}
+
+
+def test_a_rule_without_a_view_is_left_out() -> None:
+    app, _ = new_app()
+    app.url_map.add(Rule("/x", endpoint="nothing"))
+    assert listed(app) == []
+
+
+def test_a_host_stands_before_its_rule() -> None:
+    app = Flask("tests", static_folder=None, host_matching=True)
+    app.config["JWT_SECRET_KEY"] = SECRET
+    AuthX(app)
+    app.add_url_rule("/x", "x", view(), host="api.example")
+    assert [rule for rule, _, _ in listed(app)] == ["api.example/x"]
+
+
+def test_all_objects_count_and_one_can_be_chosen() -> None:
+    """USERS 91: two named instances in one app."""
+    app, authx = new_app(ADMIN_JWT_SECRET_KEY=OTHER_SECRET)
+    admin = AuthX(app, name="admin")
+    app.add_url_rule("/x", "x", admin.token_required(view()))
+    app.add_url_rule("/y", "y", authx.token_required(view()))
+    app.add_url_rule("/z", "z", authx.public(view()))
+    assert listed(app) == [
+        ("/x", "GET", "view: access token [admin]"),
+        ("/y", "GET", "view: access token [authx]"),
+        ("/z", "GET", "public (view) [authx]"),
+    ]
+    assert run(app, "--unguarded").exit_code == 0
+    assert [rule for rule, _, _ in listed(app, "--unguarded", "--name", "admin")] == ["/y", "/z"]
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    app, _ = new_app()
+    done = run(app, "--name", "admin")
+    assert done.exit_code == 2
+    assert "it has authx" in done.stderr
+
+
+def test_unguarded_lists_what_nobody_speaks_of_and_fails() -> None:
+    app, authx = new_app()
+    app.add_url_rule("/forgotten", "forgotten", view())
+    app.add_url_rule("/guarded", "guarded", authx.optional_token(view()))
+    app.add_url_rule("/open", "open", authx.public(view()))
+    done = run(app, "--unguarded")
+    assert done.exit_code == 1
+    assert [rule for rule, _, _ in listed(app, "--unguarded")] == ["/forgotten"]
+    assert run(app).exit_code == 0
+
+
+def test_unguarded_is_content_when_everything_is_spoken_of() -> None:
+    app, authx = new_app()
+    app.add_url_rule("/x", "x", authx.token_required(view()))
+    done = run(app, "--unguarded")
+    assert (done.exit_code, listed(app, "--unguarded")) == (0, [])
+
+
+def test_json_holds_the_demand_in_full() -> None:
+    app, authx = new_app()
+    app.add_url_rule("/x", "x", authx.scopes_required("a", locations="json")(view()))
+    app.add_url_rule("/y", "y", view())
+    asked = {
+        "instance": "authx",
+        "by": "view",
+        "type": "access",
+        "fresh": False,
+        "max_age": None,
+        "scopes": ["a"],
+        "all_scopes": True,
+        "optional": False,
+        "on_invalid": "error",
+        "locations": ["json"],
+        "check_revocation": True,
+    }
+    nobody = {"instance": "authx", "by": "no guard"}
+    assert json.loads(run(app, "--json").stdout) == {
+        "problems": [],
+        "routes": [
+            {
+                "rule": f"/{name}",
+                "endpoint": name,
+                "methods": ["GET"],
+                "unguarded": unguarded,
+                "guards": [guard],
+            }
+            for name, unguarded, guard in (("x", False, asked), ("y", True, nobody))
+        ],
+    }
+
+
+@pytest.mark.parametrize("rules", [["/x"], ["/x", "/a/rule/of/quite/some/<string:length>/it/is"]])
+def test_the_table_fits_80_columns(rules: list[str]) -> None:
+    app, authx = new_app()
+    guarded = authx.scopes_required("users:read", "users:write", "admin:users", locations="json")
+    for rule in rules:
+        app.add_url_rule(rule, rule, guarded(view()), methods=["GET", "POST", "PUT", "DELETE"])
+    lines = run(app).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    for word in (*rules, "DELETE GET POST PUT", "users:write", "admin:users,"):
+        assert any(word in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--unguarded",), ("--json",), ("--unguarded", "--json")]
+)
+def test_a_misplaced_guard_is_an_error_in_each_form(arguments: tuple[str, ...]) -> None:
+    """USERS 84: a guard above ``@route`` is detected."""
+    app, authx = new_app(ADMIN_JWT_SECRET_KEY=OTHER_SECRET)
+    AuthX(app, name="admin")
+    unguarded = view()
+    app.add_url_rule("/x", "x", unguarded)
+    authx.token_required(unguarded)
+    done = run(app, *arguments)
+    assert done.exit_code == 1
+    assert done.output.count("protects nothing") == 1
+    assert ("protects nothing" in done.stdout) is ("--json" in arguments)
+
+
+def test_an_app_without_authx_is_told_of_init_app() -> None:
+    done = run(Flask("tests"))
+    assert done.exit_code == 1
+    assert "init_app" in done.stderr
+    assert "Traceback" not in done.output
+
+
+APP = """
+from flask import Flask
+from flask_authx import AuthX
+
+def create_app():
+    app = Flask(__name__, static_folder=None)
+    app.config["JWT_SECRET_KEY"] = {secret!r}
+    authx = AuthX(app)
+
+    @app.get("/profile")
+    @authx.token_required
+    def profile():
+        return ""
+
+    return app
+"""
+
+
+def test_routes_as_a_user_types_it(tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(APP.format(secret=SECRET))
+    done = flask(tmp_path, "--app", "service", "authx", "routes")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[1].split() == ["/profile", "GET", "view:", "access", "token"]
+
+
+def test_an_app_that_can_not_be_set_up_says_why_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(APP.format(secret="short"))
+    done = flask(tmp_path, "--app", "service", "authx", "routes")
+    assert done.returncode == 1
+    assert "Error: JWT_SECRET_KEY" in done.stderr
+    assert "Traceback" not in done.stderr

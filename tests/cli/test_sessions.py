@@ -1,0 +1,265 @@
+"""``flask authx sessions``: a user's logins listed and ended, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from flask_authx import AuthX, session_revoked, subject_revoked
+from flask_authx.cli import authx as group
+from tests.support import NOW, SECRET, Clock, bearer, make_app
+from tests.support.answers import OK, REVOKED, ask, outcome
+from tests.support.browsers import FrailSessions
+from tests.support.spy_store import SpyStore, store_app
+
+DONE, NOT_SO, USAGE, LATER = 0, 1, 2, 3
+
+
+def run(app: Flask, *arguments: str) -> Result:
+    return app.test_cli_runner().invoke(group, ["sessions", *arguments])
+
+
+def said(result: Result) -> tuple[int, str, str]:
+    """The exit code and the two outputs, without a traceback among them."""
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.exit_code, result.stdout, result.stderr
+
+
+class Setup:
+    """An app with a store that can be made to fail."""
+
+    def __init__(self, **config: Any) -> None:
+        self.clock = Clock()
+        self.blocklist = SpyStore()
+        self.sessions = FrailSessions(self.clock)
+        self.app = Flask("tests")
+        self.app.config.from_mapping({"JWT_SECRET_KEY": SECRET, **config})
+        self.authx = AuthX(
+            self.app, blocklist=self.blocklist, sessions=self.sessions, clock=self.clock
+        )
+        self.app.add_url_rule("/guarded", "guarded", self.authx.token_required(lambda: ""))
+
+    def login(self, uid: str = "ann", **kwargs: Any) -> tuple[str, str]:
+        """An access token and its sid."""
+        with self.app.app_context():
+            token = self.authx.login(uid, **kwargs).access_token
+            return token, self.authx.decode_token(token).sid
+
+    def works(self, token: str) -> bool:
+        found = outcome(ask(self.app, headers=bearer(token)))
+        assert found in {OK, REVOKED}
+        return found == OK
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+# The list
+
+
+def test_the_table_shows_the_latest_first_with_times_in_utc(setup: Setup) -> None:
+    _, first = setup.login(name="the old phone")
+    setup.login("bob")
+    setup.clock.advance(3600)
+    _, second = setup.login()
+    code, out, err = said(run(setup.app, "ann"))
+    assert (code, err) == (DONE, "")
+    head, *rows = out.splitlines()
+    assert head.split("  ")[0] == "sid"
+    for column in ("name", "created", "last seen", "expires", "user agent", "address"):
+        assert column in head
+    assert [row.split()[0] for row in rows] == [second, first]
+    assert "the old phone" in rows[1]
+    # 1,800,000,000 is 08:00 on that day.
+    assert "2027-01-15 08:00:00Z" in rows[1]
+    assert "2027-01-15 09:00:00Z" in rows[0]
+    starts = {row.index("2027-01-15") for row in rows}
+    assert starts == {head.index("created")}
+
+
+def test_what_the_app_keeps_of_a_client_is_shown() -> None:
+    setup = Setup(JWT_SESSION_DETAILS=["user_agent", "address"])
+    with setup.app.test_request_context(headers={"User-Agent": "a browser"}):
+        setup.authx.login("ann")
+    _, out, _ = said(run(setup.app, "ann"))
+    assert "a browser" in out
+    assert "-" in out
+
+
+def test_json_is_a_list_for_scripts(setup: Setup) -> None:
+    _, sid = setup.login(name="phone")
+    code, out, err = said(run(setup.app, "ann", "--json"))
+    assert (code, err) == (DONE, "")
+    assert json.loads(out) == [
+        {
+            "sid": sid,
+            "name": "phone",
+            "created": NOW,
+            "last_seen": NOW,
+            "expires": NOW + 20 * 86400,
+            "ends": NOW + 90 * 86400,
+            "user_agent": None,
+            "address": None,
+        }
+    ]
+    assert said(run(setup.app, "--json", "ann"))[1] == out
+
+
+def test_a_user_without_logins_is_no_error(setup: Setup) -> None:
+    setup.login("bob")
+    assert said(run(setup.app, "ann")) == (DONE, "", "ann has no active sessions.\n")
+    code, out, _ = said(run(setup.app, "ann", "--json"))
+    assert (code, json.loads(out)) == (DONE, [])
+
+
+def test_logins_that_are_over_are_not_listed(setup: Setup) -> None:
+    with setup.app.app_context():
+        setup.authx.revoke_session(setup.login()[1])
+    setup.login()
+    with setup.app.app_context():
+        setup.authx.revoke_subject("ann")
+    setup.login("bob")
+    setup.clock.advance(20 * 86400)
+    for uid in ("ann", "bob"):
+        assert said(run(setup.app, uid)) == (DONE, "", f"{uid} has no active sessions.\n")
+
+
+def test_a_user_may_be_called_like_a_command(setup: Setup) -> None:
+    for uid in ("revoke", "list"):
+        _, sid = setup.login(uid)
+        code, out, _ = said(run(setup.app, "list", uid))
+        assert code == DONE
+        assert sid in out
+
+
+# Ending
+
+
+def test_logins_are_ended_by_name(setup: Setup) -> None:
+    (one, first), (two, second), (three, _) = (setup.login() for _ in range(3))
+    what = f"Revoked the session {first}.\nRevoked the session {second}.\n"
+    assert said(run(setup.app, "revoke", first, second)) == (DONE, what, "")
+    assert [setup.works(token) for token in (one, two, three)] == [False, False, True]
+    with setup.app.app_context():
+        assert len(setup.authx.sessions("ann")) == 1
+
+
+def test_all_of_a_user_are_ended(setup: Setup) -> None:
+    (one, _), (two, kept), (other, _) = setup.login(), setup.login(), setup.login("bob")
+    what = f"Revoked all sessions of ann that have begun so far, except the session {kept}.\n"
+    assert said(run(setup.app, "revoke", "--subject", "ann", "--keep", kept)) == (DONE, what, "")
+    assert [setup.works(token) for token in (one, two, other)] == [False, True, True]
+    what = "Revoked all sessions of ann that have begun so far.\n"
+    assert said(run(setup.app, "revoke", "--subject", "ann")) == (DONE, what, "")
+    assert [setup.works(token) for token in (two, other)] == [False, True]
+
+
+def test_twice_is_fine_and_so_is_one_that_is_not_known(setup: Setup) -> None:
+    _, sid = setup.login()
+    for _ in range(2):
+        assert run(setup.app, "revoke", sid).exit_code == DONE
+    assert run(setup.app, "revoke", "never-heard-of").exit_code == DONE
+
+
+def test_the_signals_say_who_and_why(setup: Setup) -> None:
+    heard: list[dict[str, Any]] = []
+
+    def receiver(sender: object, **kwargs: Any) -> None:
+        heard.append(kwargs)
+
+    for signal in (session_revoked, subject_revoked):
+        signal.connect(receiver, setup.app)
+    run(setup.app, "revoke", setup.login()[1], "--reason", "lost phone")
+    run(setup.app, "revoke", "--subject", "ann")
+    assert [one["reason"] for one in heard] == ["lost phone", None]
+    assert all(one["actor"].startswith("cli:") for one in heard)
+
+
+# What can't be done
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ann", "bob"),
+        ("ann", "--keep", "x"),
+        ("list",),
+        ("revoke",),
+        ("revoke", "x", "--subject", "ann"),
+        ("revoke", "x", "--keep", "y"),
+        ("revoke", "--keep", "y"),
+        ("revoke", "--subject"),
+        ("ann", "--name", "nobody"),
+        ("revoke", "x", "--name", "nobody"),
+        ("--nonsense", "ann"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...], setup: Setup) -> None:
+    code, out, err = said(run(setup.app, *arguments))
+    assert (code, out) == (USAGE, "")
+    assert "Error: " in err
+    assert setup.blocklist.calls == []
+    assert setup.sessions.frail.calls == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("",),
+        ("u" * 256,),
+        ("revoke", ""),
+        ("revoke", "a b"),
+        ("revoke", "s" * 256),
+        ("revoke", "good", "a b"),
+        ("revoke", "--subject", ""),
+        ("revoke", "--subject", "ann", "--keep", "a b"),
+        ("revoke", "good", "--reason", "r" * 1001),
+    ],
+)
+def test_what_can_not_be_meant_ends_with_1_and_nothing_is_done(
+    arguments: tuple[str, ...], setup: Setup
+) -> None:
+    code, out, err = said(run(setup.app, *arguments))
+    assert (code, out) == (NOT_SO, "")
+    assert err.startswith("Error: ")
+    assert len(err.splitlines()) == 1
+    assert "add" not in setup.blocklist.calls
+
+
+@pytest.mark.parametrize("arguments", [("ann",), ("revoke", "x"), ("revoke", "--subject", "ann")])
+def test_what_the_app_lacks_ends_with_1_and_says_what_to_set(arguments: tuple[str, ...]) -> None:
+    store = SpyStore()
+    for app, named in (
+        (store_app(store)[0], 'app.config["JWT_SESSIONS"] = True'),
+        (make_app()[0], 'app.config["JWT_SESSIONS"] = True'),
+        (make_app(BLOCKLIST="memory://", SESSIONS=True)[0], "JWT_BLOCKLIST keeps revocations in"),
+        (Flask("tests"), "authx.init_app(app)"),
+    ):
+        code, out, err = said(run(app, *arguments))
+        assert (code, out) == (NOT_SO, "")
+        assert named in err
+    assert store.calls == []
+
+
+@pytest.mark.parametrize("arguments", [("ann",), ("revoke", "x"), ("revoke", "--subject", "ann")])
+def test_a_store_that_fails_ends_with_3(arguments: tuple[str, ...], setup: Setup) -> None:
+    setup.blocklist.error = ConnectionError("down")
+    code, out, err = said(run(setup.app, *arguments))
+    assert (code, out) == (LATER, "")
+    assert err.startswith("Error: ")
+
+
+def test_a_store_of_logins_that_fails_ends_with_3(setup: Setup) -> None:
+    token, sid = setup.login()
+    setup.sessions.frail.error = ConnectionError("down")
+    assert said(run(setup.app, "ann"))[0] == LATER
+    code, _, err = said(run(setup.app, "revoke", sid))
+    assert code == LATER
+    assert "is in force" in err
+    assert not setup.works(token)

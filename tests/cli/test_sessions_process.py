@@ -1,0 +1,81 @@
+"""``flask authx sessions`` as a user types it, and with several ``AuthX`` objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Flask
+
+from flask_authx import AuthX
+from tests.cli.test_group import flask
+from tests.cli.test_sessions import DONE, USAGE, run, said
+from tests.support import OTHER_SECRET, SECRET, Clock
+from tests.support.browsers import FrailSessions
+from tests.support.databases import app_on, settings_for
+from tests.support.spy_store import SpyStore
+
+APP = """
+from flask import Flask
+from flask_authx import AuthX
+from flask_sqlalchemy import SQLAlchemy
+
+def create_app():
+    app = Flask(__name__, static_folder=None)
+    app.config.update({config!r})
+    db = SQLAlchemy(app)
+    AuthX(app)
+    with app.app_context():
+        db.create_all()
+    return app
+"""
+
+
+def test_logins_of_a_server_as_a_user_lists_and_ends_them(tmp_path: Path) -> None:
+    config = {
+        "JWT_SECRET_KEY": SECRET,
+        "JWT_SESSIONS": True,
+        **settings_for("sqlite", tmp_path),
+    }
+    (tmp_path / "service.py").write_text(APP.format(config=config))
+    app, authx = app_on(config)
+    with app.app_context():
+        sids = [authx.decode_token(authx.login("ann").access_token).sid for _ in range(2)]
+
+    def authx_sessions(*arguments: str) -> tuple[int, str, str]:
+        done = flask(tmp_path, "--app", "service", "authx", "sessions", *arguments)
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, err = authx_sessions("ann")
+    assert (code, err) == (0, "")
+    assert {line.split()[0] for line in out.splitlines()[1:]} == set(sids)
+    assert authx_sessions("revoke", sids[0]) == (0, f"Revoked the session {sids[0]}.\n", "")
+    with app.app_context():
+        assert [login.sid for login in authx.sessions("ann")] == sids[1:]
+    code, out, err = authx_sessions()
+    assert code in {0, 2}
+    assert "UID" in out + err
+    code, out, _ = authx_sessions("--help")
+    assert code == 0
+    assert "revoke" in out
+
+
+def test_with_several_objects_one_must_be_named() -> None:
+    """USERS 91"""
+    clock = Clock()
+    app = Flask("tests")
+    app.config.from_mapping(JWT_SECRET_KEY=SECRET, ADMIN_JWT_SECRET_KEY=OTHER_SECRET)
+    AuthX(app, blocklist=SpyStore(), sessions=FrailSessions(clock), clock=clock)
+    admin = AuthX(
+        app, name="admin", blocklist=SpyStore(), sessions=FrailSessions(clock), clock=clock
+    )
+    with app.app_context():
+        sid = admin.decode_token(admin.login("ann").access_token).sid
+    code, _, err = said(run(app, "ann"))
+    assert code == USAGE
+    assert "authx, admin" in err
+    assert said(run(app, "ann", "--name", "authx")) == (DONE, "", "ann has no active sessions.\n")
+    assert sid in said(run(app, "ann", "--name", "admin"))[1]
+    assert said(run(app, "revoke", sid))[0] == USAGE
+    assert said(run(app, "revoke", sid, "--name", "admin"))[0] == DONE
+    with app.app_context():
+        assert admin.sessions("ann") == []

@@ -1,0 +1,236 @@
+"""Runs the snippets of docs/browsers.rst and docs/blueprint.rst."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from types import ModuleType
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from flask_authx import AuthX, current_token
+from tests.docs.test_snippets import snippet
+from tests.support import Clock, bearer
+
+#: It has no types.
+flask_wtf: Any = importlib.import_module("flask_wtf")
+ANN = {"name": "ann", "password": "correct horse"}
+URL = "https://localhost"
+
+
+@pytest.fixture
+def site() -> ModuleType:
+    return snippet("browsers")
+
+
+@pytest.fixture
+def client(site: ModuleType) -> FlaskClient:
+    """A browser that has logged in."""
+    client: FlaskClient = site.app.test_client()
+    assert client.post("/login", data=ANN, base_url=URL).status_code == 303
+    return client
+
+
+def cookie(client: FlaskClient, name: str) -> str:
+    found = client.get_cookie(name)
+    assert found is not None
+    return found.value
+
+
+def post(client: FlaskClient, path: str, **sent: Any) -> TestResponse:
+    return client.post(path, base_url=URL, **sent)
+
+
+def field_of(page: TestResponse) -> dict[str, str]:
+    return dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', page.text))
+
+
+# Browsers
+
+
+def test_a_log_in_sets_the_cookies_that_the_page_lists(site: ModuleType) -> None:
+    answer = site.app.test_client().post("/login", data=ANN, base_url=URL)
+    lines = [re.sub("=[^;]+", "", one, count=1) for one in answer.headers.getlist("Set-Cookie")]
+    ends = "SameSite=Lax"
+    age = f"Max-Age={20 * 86400}; Secure"
+    lines = [re.sub("Expires=[^;]+; ", "", line) for line in lines]
+    assert lines == [
+        f"__Host-access_token; {age}; HttpOnly; Path=/; {ends}",
+        f"csrf_access_token; {age}; Path=/; {ends}",
+        f"__Secure-refresh_token; {age}; HttpOnly; Path=/auth; {ends}",
+        f"csrf_refresh_token; {age}; Path=/; {ends}",
+    ]
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_a_log_in_is_refused_by_its_password_and_from_another_site(site: ModuleType) -> None:
+    client = site.app.test_client()
+    wrong = post(client, "/login", data={**ANN, "password": "x"})
+    assert (wrong.status_code, "wrong name or password" in wrong.text) == (401, True)
+    assert "Log in" in client.get("/login", base_url=URL).text
+    foreign = post(client, "/login", data=ANN, headers={"Origin": "https://other.example"})
+    assert foreign.json == {
+        "msg": "The origin of the request is missing or not trusted",
+        "error_type": "CrossOriginError",
+    }
+    assert not foreign.headers.getlist("Set-Cookie")
+
+
+def test_forms_and_scripts_send_the_csrf_value(client: FlaskClient) -> None:
+    page = client.get("/transfer", base_url=URL)
+    assert page.headers["Cache-Control"] == "no-store"
+    assert post(client, "/transfer", data=field_of(page)).json == {"paid_by": "ann"}
+    header = {"X-CSRF-TOKEN": cookie(client, "csrf_access_token")}
+    assert post(client, "/transfer", headers=header).json == {"paid_by": "ann"}
+    missing: Any = post(client, "/transfer").json
+    assert "csrf_access_token" in missing["msg"]
+    assert "X-CSRF-TOKEN" in missing["msg"]
+    # A form that is open in another tab outlives a refresh.
+    refresh = {"X-CSRF-TOKEN": cookie(client, "csrf_refresh_token")}
+    assert post(client, "/auth/refresh", headers=refresh).status_code == 200
+    assert post(client, "/transfer", data=field_of(page)).json == {"paid_by": "ann"}
+
+
+def test_pages_of_another_origin_ask_for_the_values(client: FlaskClient) -> None:
+    for path, name in (("/csrf", "csrf_access_token"), ("/auth/csrf", "csrf_refresh_token")):
+        assert client.get(path, base_url=URL).json == {"csrf": cookie(client, name)}
+
+
+def test_a_log_out_takes_all_cookies_back(client: FlaskClient) -> None:
+    form = field_of(client.get("/transfer", base_url=URL))
+    old = cookie(client, "__Host-access_token")
+    assert post(client, "/auth/sign-out").status_code == 403
+    assert post(client, "/auth/sign-out", data=form).status_code == 303
+    for name in ("__Host-access_token", "csrf_access_token", "csrf_refresh_token"):
+        assert client.get_cookie(name) is None
+    assert client.get_cookie("__Secure-refresh_token", path="/auth") is None
+    client.set_cookie("__Host-access_token", old, secure=True)
+    revoked: Any = client.get("/transfer", base_url=URL).json
+    assert revoked["error_type"] == "RevokedTokenError"
+
+
+def configured(site: ModuleType, change: str | None) -> tuple[Flask, AuthX, Clock]:
+    """An app with the settings of the page, changed as one of its snippets does it."""
+    app, clock = Flask("configured"), Clock()
+    for name, value in site.app.config.items():
+        if name.startswith("JWT_"):
+            app.config[name] = value
+    if change is not None:
+        getattr(site, change)(app)
+    authx = AuthX(app, clock=clock)
+    app.register_blueprint(authx.blueprint())
+
+    @app.route("/page", methods=["GET", "POST"])
+    @authx.token_required
+    def page() -> dict[str, str | None]:
+        return {"csrf": current_token.csrf}
+
+    @app.post("/login")
+    def login() -> Any:
+        authx.check_origin()
+        response = app.make_response({})
+        authx.set_cookies(response, authx.login("ann"))
+        return response
+
+    return app, authx, clock
+
+
+def test_the_log_out_of_a_page_that_has_been_open_for_long(site: ModuleType) -> None:
+    app, _, clock = configured(site, None)
+    client = app.test_client()
+    assert post(client, "/login").status_code == 200
+    value: Any = client.get("/page", base_url=URL).json
+    clock.advance(3600)
+    # Its access token has expired, and the browser still has it.
+    assert client.get("/page", base_url=URL).status_code == 401
+    assert post(client, "/auth/logout", data={"csrf_token": value["csrf"]}).status_code == 204
+
+
+def test_a_page_of_another_origin_is_let_in(site: ModuleType) -> None:
+    app, _, _ = configured(site, "serve_another_origin")
+    client = app.test_client()
+    ours, others = ({"Origin": f"https://{host}.example.com"} for host in ("www", "evil"))
+    assert post(client, "/login", headers=others).status_code == 403
+    answer = post(client, "/login", headers=ours)
+    assert answer.headers["Access-Control-Allow-Origin"] == ours["Origin"]
+    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    asks = {"Access-Control-Request-Method": "POST", **ours}
+    preflight = client.options(
+        "/page", base_url=URL, headers={"Access-Control-Request-Headers": "x-csrf-token", **asks}
+    )
+    assert preflight.headers["Access-Control-Allow-Headers"] == "x-csrf-token"
+    value = {"X-CSRF-TOKEN": cookie(client, "csrf_access_token"), **ours}
+    assert post(client, "/page", headers=value).status_code == 200
+    assert post(client, "/page", headers=ours).status_code == 403
+
+
+def test_cookies_are_renewed_by_the_way(site: ModuleType) -> None:
+    app, _, clock = configured(site, "renew_by_the_way")
+    client = app.test_client()
+    assert post(client, "/login").status_code == 200
+    for seconds, renewed in ((599, False), (1, True), (1, False), (600, True)):
+        clock.advance(seconds)
+        answer = client.get("/page", base_url=URL)
+        assert answer.status_code == 200
+        assert ("__Host-access_token=" in str(answer.headers)) == renewed
+
+
+def test_flask_wtf_leaves_our_views_alone(site: ModuleType) -> None:
+    site.leave_alone(flask_wtf.CSRFProtect(site.app))
+    client = site.app.test_client()
+    assert post(client, "/login", data=ANN).status_code == 400
+    site.app.config["WTF_CSRF_ENABLED"] = False
+    assert post(client, "/login", data=ANN).status_code == 303
+    site.app.config["WTF_CSRF_ENABLED"] = True
+    header = {"X-CSRF-TOKEN": cookie(client, "csrf_access_token")}
+    assert post(client, "/transfer", headers=header).json == {"paid_by": "ann"}
+    assert post(client, "/transfer").status_code == 403
+    refresh = {"X-CSRF-TOKEN": cookie(client, "csrf_refresh_token")}
+    assert post(client, "/auth/refresh", headers=refresh).status_code == 200
+    # This one is not exempt: Flask-WTF looks for a value of its own.
+    assert post(client, "/auth/sign-out", headers=header).status_code == 400
+
+
+# The blueprint
+
+
+def test_the_blueprint_as_its_page_shows_it() -> None:
+    client: FlaskClient = snippet("blueprint").app.test_client()
+    pair: Any = client.post("/auth/login", json=ANN).json
+    assert pair.keys() == {
+        *("access_token", "refresh_token", "token_type", "expires_in", "refresh_expires_in")
+    }
+    new: Any = client.post("/auth/refresh", json={"refresh_token": pair["refresh_token"]}).json
+    access = bearer(new["access_token"])
+    listed: Any = client.get("/auth/sessions", headers=access).json
+    (login,) = listed["sessions"]
+    assert login.keys() == {
+        *("sid", "name", "created", "last_seen", "expires", "ends"),
+        *("user_agent", "address", "current"),
+    }
+    assert client.delete("/auth/sessions", headers=access).status_code == 204
+    assert client.delete(f"/auth/sessions/{login['sid']}x", headers=access).status_code == 404
+    assert client.delete(f"/auth/sessions/{login['sid']}", headers=access).status_code == 204
+    assert client.post("/auth/logout", headers=access).status_code == 204
+    assert client.get("/auth/sessions", headers=access).status_code == 401
+
+
+@pytest.mark.parametrize("body", [{}, [], {"name": "ann"}, {**ANN, "password": "x"}, {"name": 1}])
+def test_a_refused_log_in_of_the_blueprint(body: Any) -> None:
+    answer = snippet("blueprint").app.test_client().post("/auth/login", json=body)
+    assert answer.status_code == 401
+    assert answer.json == {"msg": "The log-in failed", "error_type": "LoginFailedError"}
+
+
+def test_browsers_get_cookies_and_others_get_json() -> None:
+    client: FlaskClient = snippet("blueprint").app.test_client()
+    answer: Any = post(client, "/auth/login", json=ANN, headers={"Sec-Fetch-Site": "same-origin"})
+    assert answer.json.keys() == {"expires_in", "refresh_expires_in"}
+    refresh = {"X-CSRF-TOKEN": cookie(client, "csrf_refresh_token")}
+    renewed: Any = post(client, "/auth/refresh", headers=refresh)
+    assert renewed.json.keys() == {"expires_in", "refresh_expires_in"}
+    assert "__Secure-refresh_token=" in str(renewed.headers)

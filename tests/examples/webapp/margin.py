@@ -1,0 +1,179 @@
+"""The example ``webapp`` as a process of its own, and somebody who visits it with a browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from tests.support import ROOT, SECRET, reforge
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page, Response, expect
+else:
+
+    def expect(actual):
+        """Playwright's, which may not be installed: whoever asks for a browser is told that."""
+        from playwright.sync_api import expect
+
+        return expect(actual)
+
+
+__all__ = ["ACCESS", "PASSWORD", "REFRESH", "Margin", "Visitor", "expect", "picture"]
+
+PASSWORD = "correct horse battery"
+ACCESS = "__Host-access_token"
+REFRESH = "__Secure-refresh_token"
+#: Where pictures of the pages go; without it none are taken.
+SCREENSHOTS = "AUTHX_SCREENSHOTS"
+
+
+class Margin:
+    """The example, on a free port.
+
+    :param settings: of the app, without their ``JWT_``.
+    """
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        # The secret is the tests', so that they can make a token that has expired.
+        self._settings = {"SECRET_KEY": SECRET, "STORE_TIMEOUT": 10, **settings}
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start it; if it has been started before, then on the same port."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("FLASK_")}
+        environment |= {f"FLASK_JWT_{name}": str(value) for name, value in self._settings.items()}
+        options = ["--port", str(self.port), "--instance", str(self.folder)]
+        with (self.folder / "log").open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "examples.webapp", *options],
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.port = self._announced_port()
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def _announced_port(self) -> int:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if found := re.search(r"on http://localhost:(\d+)\n", self.log):
+                return int(found[1])
+            time.sleep(0.02)
+        self.stop()
+        pytest.fail(f"the example did not start:\n{self.log}")
+
+
+class Visitor:
+    """Somebody with a browser profile of their own; their pages are tabs of it."""
+
+    def __init__(self, margin: Margin, context: BrowserContext) -> None:
+        self.margin = margin
+        self.context = context
+        #: What went wrong in a page: scripts that failed, and what the policy forbids.
+        self.faults: list[str] = []
+        context.on("weberror", lambda error: self.faults.append(str(error.error)))
+        context.on("console", lambda said: self._hear(said.text))
+        self.page = context.new_page()
+
+    def _hear(self, said: str) -> None:
+        if "Content Security Policy" in said or "Content-Security-Policy" in said:
+            self.faults.append(said)
+
+    def open(self, path: str, page: Page | None = None) -> Response:
+        response = (page or self.page).goto(self.margin.url + path)
+        assert response is not None
+        return response
+
+    def tab(self, path: str) -> Page:
+        page = self.context.new_page()
+        self.open(path, page)
+        return page
+
+    def sign_up(self, name: str) -> None:
+        """Make an account; ends on the page with the notes."""
+        self.open("/signup")
+        self._fill_in(name, "Make an account")
+
+    def sign_in(self, name: str, password: str = PASSWORD) -> None:
+        """Fill in the log-in page, where it is open already, or open it first."""
+        if not self.page.url.startswith(f"{self.margin.url}/login"):
+            self.open("/login")
+        self._fill_in(name, "Sign in", password)
+
+    def _fill_in(self, name: str, button: str, password: str = PASSWORD) -> None:
+        self.page.get_by_label("Name").fill(name)
+        self.page.get_by_label("Password").fill(password)
+        self.page.get_by_role("button", name=button).click()
+
+    def write(self, text: str, page: Page | None = None) -> None:
+        page = page or self.page
+        button = page.get_by_role("button", name="Add note")
+        # Until the one before is written a click adds nothing.
+        expect(button).not_to_have_attribute("aria-disabled", "true")
+        page.get_by_label("A new note").fill(text)
+        button.click()
+
+    def cookie(self, name: str) -> str | None:
+        """The value of a cookie, whichever path it is for."""
+        value: str | None = self.cookies().get(name, {}).get("value")
+        return value
+
+    def copied(self) -> list[Any]:
+        """The cookies, as a thief gets them who has the disk."""
+        return list(self.cookies().values())
+
+    def put(self, name: str, value: str) -> None:
+        """Change the value of a cookie."""
+        changed: Any = {**self.cookies()[name], "value": value}
+        self.context.add_cookies([changed])
+
+    def expire(self, *names: str) -> None:
+        """Let the tokens in these cookies have expired a minute ago."""
+        cookies, then = self.cookies(), int(time.time()) - 60
+        times: dict[str, Any] = {
+            "iat": then - 60,
+            "nbf": then - 60,
+            "auth_time": then - 60,
+            "exp": then,
+        }
+        for name in names:
+            self.put(name, reforge(cookies[name]["value"], **times))
+
+    def forget(self, *names: str) -> None:
+        """Lose these cookies, as a browser does when their time is over."""
+        for name in names:
+            self.context.clear_cookies(name=name)
+
+    def cookies(self) -> dict[str, dict[str, Any]]:
+        """All cookies by their names."""
+        listed = cast("list[dict[str, Any]]", self.context.cookies())
+        return {cookie["name"]: cookie for cookie in listed}
+
+
+def picture(page: Page, name: str) -> None:
+    """Save what a page looks like for the documentation, if that has been asked for."""
+    folder = os.environ.get(SCREENSHOTS)
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder, f"{name}.png"), animations="disabled", caret="hide")

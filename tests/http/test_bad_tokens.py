@@ -1,0 +1,244 @@
+"""What a request with a bad token gets: the same answer, wherever it is and whatever is wrong."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from flask_authx import AuthX, JWTDecodeError
+from tests.support import Clock, access_token, b64, bearer, make_app, parts, reforge, refresh_token
+from tests.support.answers import ACCESS_COOKIE, INVALID, REVOKED, ask, cookie, outcome
+from tests.support.bad_tokens import ALL, LOCATIONS, BadToken, config, good
+
+
+@dataclass
+class Site:
+    """An app with one view, and a record of who was asked and whether the view ran."""
+
+    app: Flask
+    authx: AuthX
+    asked: list[str] = field(default_factory=list[str])
+    ran: list[str] = field(default_factory=list[str])
+
+
+def site(algorithm: str = "HS256", **more: Any) -> Site:
+    made = Site(*make_app(**{**config(algorithm), **more}))
+
+    @made.authx.set_callback_token_blocklist
+    def is_revoked(token: str) -> bool:
+        made.asked.append(token)
+        return False
+
+    @made.app.route("/view", methods=["GET", "POST"])
+    @made.authx.token_required
+    def view() -> str:
+        made.ran.append("view")
+        return "seen"
+
+    return made
+
+
+@functools.cache
+def shared_site(algorithm: str, location: str) -> Site:
+    """An app for the many bad tokens, none of which leaves anything behind."""
+    return site(algorithm, TOKEN_LOCATION=[location])
+
+
+def send(app: Flask, location: str, token: str) -> TestResponse:
+    """A request with the token in this place, byte for byte."""
+    # PEP 3333: the environ holds bytes, spelled as Latin-1.
+    raw = token.encode("utf-8", "surrogatepass").decode("latin-1")
+    if location == "json":
+        return ask(app, "POST", "/view", json={"access_token": token})
+    environ = {
+        "headers": {"HTTP_AUTHORIZATION": f"Bearer {raw}"},
+        "cookies": {"HTTP_COOKIE": f"{ACCESS_COOKIE}={raw}"},
+        "query": {"QUERY_STRING": f"token={quote_from_bytes(raw.encode('latin-1'), safe='')}"},
+    }[location]
+    return ask(app, path="/view", environ_overrides=environ)
+
+
+def everything(response: TestResponse) -> tuple[int, bytes, list[tuple[str, str]]]:
+    """All of an answer but the moment it was given."""
+    headers = [(name, value) for name, value in response.headers if name != "Date"]
+    return response.status_code, response.data, sorted(headers)
+
+
+def other_like(location: str, token: str) -> str:
+    """What a bad token is compared with: another one, or a header that can't be one."""
+    if location == "headers" and not re.fullmatch(r"[A-Za-z0-9\-._~+/]+=*[ \t]*", token):
+        # A.7: what is no token68 is a malformed header, and no token at all.
+        return "a b"
+    return "x.y.z"
+
+
+@pytest.mark.parametrize(
+    ("location", "bad"),
+    [
+        pytest.param(place, bad, id=f"{place}: {bad.id}")
+        for bad in ALL
+        for place in LOCATIONS
+        if place in bad.places
+    ],
+)
+def test_every_bad_token_gets_the_very_same_answer(location: str, bad: BadToken) -> None:
+    """SECURITY A.0, A.1 to A.5, A.19.3, A.19.7, A.16 298 299"""
+    token = bad.make()
+    here = shared_site(bad.algorithm, location)
+    here.asked.clear()
+    here.ran.clear()
+    answer = everything(send(here.app, location, token))
+    assert answer == everything(send(here.app, location, other_like(location, token)))
+    assert answer[0] == (401 if other_like(location, token) == "x.y.z" else 400)
+    assert (here.asked, here.ran) == ([], [])
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "RS256", "ES256", "EdDSA"])
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_the_good_token_that_they_are_made_from_is_accepted(location: str, algorithm: str) -> None:
+    here = site(algorithm, TOKEN_LOCATION=[location])
+    assert send(here.app, location, good(algorithm)).text == "seen"
+    assert (here.asked, here.ran) == ([good(algorithm)], ["view"])
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_the_answer_is_the_one_of_rfc_6750(location: str) -> None:
+    """SECURITY A.0, A.16 299"""
+    response = send(site(TOKEN_LOCATION=[location]).app, location, "x.y.z")
+    assert response.status_code == 401
+    assert response.data == (b'{"msg": "The token is invalid", "error_type": "JWTDecodeError"}\n')
+    assert response.headers["WWW-Authenticate"] == (
+        'Bearer realm="api", error="invalid_token", error_description="The token is invalid"'
+    )
+    assert "no-store" in response.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.id) for bad in ALL])
+def test_decode_token_raises_its_own_error_for_every_bad_token(bad: BadToken) -> None:
+    """SECURITY A.15 293"""
+    here = shared_site(bad.algorithm, "headers")
+    with here.app.app_context(), pytest.raises(JWTDecodeError) as caught:
+        here.authx.decode_token(bad.make())
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+
+def expired(here: Site) -> str:
+    return reforge(good(), iat=1_799_000_000, nbf=1_799_000_000, exp=1_799_000_900)
+
+
+def of_another_type(here: Site) -> str:
+    return refresh_token(here.app, here.authx)
+
+
+def not_fresh(here: Site) -> str:
+    return access_token(here.app, here.authx)
+
+
+def without_scopes(here: Site) -> str:
+    return access_token(here.app, here.authx, fresh=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (expired, (401, "TokenExpiredError")),
+        (of_another_type, (401, "AccessTokenRequiredError")),
+        (not_fresh, (401, "FreshTokenRequiredError")),
+        (without_scopes, (403, "InsufficientScopeError")),
+    ],
+    ids=["expired", "type", "fresh", "scope"],
+)
+def test_what_a_client_can_act_on_is_told_apart(
+    make: Callable[[Site], str], expected: tuple[int, str]
+) -> None:
+    """SECURITY A.5 97, A.11 184 192 200"""
+    here = site()
+
+    @here.app.route("/strict")
+    @here.authx.fresh_token_required
+    @here.authx.scopes_required("admin")
+    def strict() -> str:
+        raise AssertionError("the view must not run")
+
+    assert outcome(ask(here.app, path="/strict", headers=bearer(make(here)))) == expected
+
+
+def is_always(token: str) -> bool:
+    return True
+
+
+def test_a_revoked_token_is_told_apart() -> None:
+    """SECURITY A.12 203"""
+    app, authx = make_app()
+    authx.set_callback_token_blocklist(is_always)
+    headers = bearer(access_token(app, authx))
+    assert outcome(ask(app, headers=headers)) == REVOKED
+
+
+@pytest.mark.parametrize("value", ["", "another", "é", " "])
+def test_a_bad_csrf_value_is_told_apart_from_a_bad_token(value: str) -> None:
+    """SECURITY A.10 167 183: only whoever holds a good token learns of the CSRF check"""
+    app, authx = make_app(TOKEN_LOCATION="cookies")
+    environ = {"HTTP_X_CSRF_TOKEN": value}
+    for token, expected in ((access_token(app, authx), 403), ("x.y.z", 401)):
+        response = ask(
+            app, "POST", headers=cookie((ACCESS_COOKIE, token)), environ_overrides=environ
+        )
+        assert response.status_code == expected
+
+
+def test_times_are_judged_to_the_second_with_the_leeway_on_both_sides() -> None:
+    """SECURITY A.5 97 98"""
+    clock = Clock()
+    app, authx = make_app(clock=clock, DECODE_LEEWAY=10)
+    headers = bearer(access_token(app, authx))
+    statuses: list[int] = []
+    for moment in (-11, -10, 0, 899, 909, 910):
+        clock.now = 1_800_000_000 + moment
+        statuses.append(ask(app, headers=headers).status_code)
+    assert statuses == [401, 200, 200, 200, 200, 401]
+
+
+def test_a_signature_with_a_twin_does_not_outlive_its_revocation() -> None:
+    """SECURITY A.1 18, A.3 67, A.19.2: the malleated ES256 token is the same identity"""
+    here = site("ES256")
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    head, _, _ = good("ES256").rpartition(".")
+    _, claims, signature = parts(good("ES256"))
+    s = int.from_bytes(signature[32:], "big")
+    twin = f"{head}.{b64(signature[:32] + (order - s).to_bytes(32, 'big'))}"
+    with here.app.app_context():
+        assert here.authx.decode_token(twin).jti == claims["jti"]
+    revoked = {claims["jti"]}
+
+    @here.authx.set_callback_token_blocklist
+    def is_revoked(token: str, claims: dict[str, Any]) -> bool:
+        return claims["jti"] in revoked
+
+    assert outcome(ask(here.app, path="/view", headers=bearer(twin))) == REVOKED
+
+
+def test_a_token_bound_to_nobody_known_is_as_invalid_as_any() -> None:
+    """SECURITY A.11 198"""
+    here = site()
+
+    @here.authx.set_callback_get_model_instance
+    def load(uid: str) -> None:
+        return None
+
+    @here.app.route("/me")
+    @here.authx.token_required
+    def me() -> str:
+        return str(here.authx.get_current_subject())
+
+    response = ask(here.app, path="/me", headers=bearer(good()))
+    assert outcome(response) == INVALID
+    assert everything(response) == everything(ask(here.app, path="/me", headers=bearer("x.y.z")))

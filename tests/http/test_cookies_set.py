@@ -1,0 +1,300 @@
+"""Setting cookies: with which attributes, on which path, and what is refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask, Response
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.test import Client
+from werkzeug.wrappers import Response as BaseResponse
+
+from flask_authx import AuthX, BadConfigurationError, TokenPair
+from tests.support import NOW, OTHER_SECRET, SECRET, access_token, parts, reforge
+from tests.support.answers import ACCESS_COOKIE, REFRESH_COOKIE
+from tests.support.browsers import (
+    ACCESS_CSRF,
+    REFRESH_CSRF,
+    answer,
+    cookies_in,
+    pair_of,
+    plain_app,
+)
+from tests.support.spy_store import said
+
+
+def put(app: Flask, authx: AuthX, **environ: Any) -> dict[str, frozenset[str]]:
+    """The attributes of the cookies that both tokens are set in, by name."""
+    pair = pair_of(app, authx)
+    response = answer(app, lambda to: authx.set_cookies(to, pair), **environ)
+    return {name: cookie.attributes for name, cookie in cookies_in(response).items()}
+
+
+def test_the_headers_are_these_by_default() -> None:
+    """USERS 62, SECURITY A.10 180"""
+    app, authx = plain_app()
+    pair = pair_of(app, authx)
+    access, refresh = pair.access_token, pair.refresh_token
+    response = answer(app, lambda to: authx.set_cookies(to, pair))
+    assert response.headers.getlist("Set-Cookie") == [
+        f"{ACCESS_COOKIE}={access}; Secure; HttpOnly; Path=/; SameSite=Lax",
+        f"{ACCESS_CSRF}={parts(access)[1]['csrf']}; Secure; Path=/; SameSite=Lax",
+        f"{REFRESH_COOKIE}={refresh}; Secure; HttpOnly; Path=/auth; SameSite=Lax",
+        f"{REFRESH_CSRF}={parts(refresh)[1]['csrf']}; Secure; Path=/; SameSite=Lax",
+    ]
+
+
+def test_each_half_sets_its_own_token_alone() -> None:
+    app, authx = plain_app()
+    pair = pair_of(app, authx)
+    one = answer(app, lambda to: authx.set_access_cookies(to, pair.access_token))
+    assert [*cookies_in(one)] == [ACCESS_COOKIE, ACCESS_CSRF]
+    other = answer(app, lambda to: authx.set_refresh_cookies(to, pair.refresh_token))
+    assert [*cookies_in(other)] == [REFRESH_COOKIE, REFRESH_CSRF]
+
+
+NAMES: list[tuple[dict[str, Any], str, str]] = [
+    ({}, ACCESS_COOKIE, REFRESH_COOKIE),
+    ({"COOKIE_SECURE": False}, "access_token", "refresh_token"),
+    ({"COOKIE_DOMAIN": "example.org"}, "__Secure-access_token", REFRESH_COOKIE),
+    ({"ACCESS_COOKIE_PATH": "/app"}, "__Secure-access_token", REFRESH_COOKIE),
+    ({"ACCESS_COOKIE_NAME": "mine"}, "mine", REFRESH_COOKIE),
+    ({"REFRESH_COOKIE_NAME": "mine", "COOKIE_SECURE": False}, "access_token", "mine"),
+]
+
+
+@pytest.mark.parametrize(("config", "access", "refresh"), NAMES)
+def test_a_name_promises_no_more_than_the_settings_keep(
+    config: dict[str, Any], access: str, refresh: str
+) -> None:
+    """RFC 6265bis section 4.1.3: browsers drop a cookie whose name promises what isn't so."""
+    app, authx = plain_app(**config)
+    assert put(app, authx).keys() == {access, ACCESS_CSRF, refresh, REFRESH_CSRF}
+
+
+CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"ACCESS_COOKIE_NAME": "__Host-a", "COOKIE_SECURE": False}, "JWT_ACCESS_COOKIE_NAME"),
+    ({"REFRESH_COOKIE_NAME": "__Secure-r", "COOKIE_SECURE": False}, "JWT_REFRESH_COOKIE_NAME"),
+    ({"ACCESS_COOKIE_NAME": "__host-a", "COOKIE_DOMAIN": "a.example"}, "JWT_ACCESS_COOKIE_NAME"),
+    ({"ACCESS_COOKIE_NAME": "__Host-a", "ACCESS_COOKIE_PATH": "/x"}, "JWT_ACCESS_COOKIE_NAME"),
+    ({"REFRESH_COOKIE_NAME": "__Host-r"}, "JWT_REFRESH_COOKIE_NAME"),
+    ({"ACCESS_CSRF_COOKIE_NAME": "__Host-c", "COOKIE_SECURE": False}, "JWT_ACCESS_CSRF_COOKIE"),
+    ({"ACCESS_COOKIE_NAME": "x", "REFRESH_COOKIE_NAME": "x"}, "JWT_ACCESS_COOKIE_NAME and"),
+    ({"ACCESS_CSRF_COOKIE_NAME": "x", "REFRESH_COOKIE_NAME": "x"}, "JWT_REFRESH_COOKIE_NAME and"),
+    ({"COOKIE_SAMESITE": "None", "COOKIE_SECURE": False}, "JWT_COOKIE_SAMESITE"),
+    ({"COOKIE_PARTITIONED": True, "COOKIE_SECURE": False}, "JWT_COOKIE_PARTITIONED"),
+    ({"COOKIE_SAMESITE": "Sometimes"}, "JWT_COOKIE_SAMESITE"),
+    ({"COOKIE_DOMAIN": "https://a.example"}, "JWT_COOKIE_DOMAIN"),
+    ({"COOKIE_DOMAIN": "a.example; Secure"}, "JWT_COOKIE_DOMAIN"),
+    ({"ACCESS_COOKIE_PATH": "auth"}, "JWT_ACCESS_COOKIE_PATH"),
+    ({"REFRESH_COOKIE_PATH": "/a; HttpOnly"}, "JWT_REFRESH_COOKIE_PATH"),
+    ({"COOKIE_MAX_AGE": 0}, "JWT_COOKIE_MAX_AGE"),
+    ({"ACCESS_COOKIE_NAME": "a b"}, "JWT_ACCESS_COOKIE_NAME"),
+    ({"TRUSTED_ORIGINS": ["a.example"]}, "JWT_TRUSTED_ORIGINS"),
+    ({"TRUSTED_ORIGINS": ["https://a.example/"]}, "JWT_TRUSTED_ORIGINS"),
+    ({"TRUSTED_ORIGINS": "null"}, "JWT_TRUSTED_ORIGINS"),
+]
+
+
+@pytest.mark.parametrize(("config", "named"), CONTRADICTIONS)
+def test_what_no_browser_would_take_is_found_at_start_up(
+    config: dict[str, Any], named: str
+) -> None:
+    """DESIGN 5.6"""
+    with pytest.raises(BadConfigurationError) as caught:
+        plain_app(**config)
+    problem, *others = caught.value.problems
+    assert problem.startswith(named)
+    # An older Werkzeug can't set a partitioned one either way.
+    assert not others or "Werkzeug" in others[0]
+
+
+# What is put in
+
+
+def test_a_second_token_replaces_the_first() -> None:
+    """RFC 6265bis section 4.1.1: not two of one name in an answer."""
+    app, authx = plain_app()
+    first, second = pair_of(app, authx), pair_of(app, authx, "bob")
+
+    def fill(response: Any) -> None:
+        response.set_cookie("theirs", "x")
+        authx.set_cookies(response, first)
+        authx.unset_cookies(response)
+        authx.set_cookies(response, second)
+
+    found = cookies_in(answer(app, fill))
+    assert found.keys() == {"theirs", ACCESS_COOKIE, ACCESS_CSRF, REFRESH_COOKIE, REFRESH_CSRF}
+    assert found[ACCESS_COOKIE].value == second.access_token
+    assert found[REFRESH_COOKIE].value == second.refresh_token
+
+
+# Werkzeug counts the attributes as well, which browsers don't, and warns of the longest.
+@pytest.mark.filterwarnings("ignore:The 'a+' cookie is too large:UserWarning")
+def test_a_cookie_that_browsers_would_drop_is_refused_and_nothing_is_set() -> None:
+    """USERS 71; RFC 6265bis section 5.7: 4096 octets of name and value are the most."""
+    token = access_token(*plain_app(), data={"x": "y" * 2600})
+    for size, fits in ((4096, True), (4097, False)):
+        name = "a" * (size - len(token))
+        app, authx = plain_app(ACCESS_COOKIE_NAME=name)
+        response = answer(app, lambda to: None)
+        with app.app_context():
+            if fits:
+                authx.set_access_cookies(response, token)
+                assert cookies_in(response)[name].value == token
+            else:
+                with pytest.raises(ValueError, match=f"{name} would take 4097 bytes"):
+                    authx.set_access_cookies(response, token)
+                assert cookies_in(response) == {}
+
+
+def test_only_a_good_token_of_the_right_type_is_set() -> None:
+    app, authx = plain_app()
+    pair, other = pair_of(app, authx), pair_of(*plain_app(SECRET_KEY=OTHER_SECRET))
+    setters: list[tuple[Any, str, str]] = [
+        (authx.set_access_cookies, pair.access_token, pair.refresh_token),
+        (authx.set_refresh_cookies, pair.refresh_token, pair.access_token),
+    ]
+    for setter, good, wrong in setters:
+        for token in (wrong, "", "x.y.z", good[:-2], other.access_token, reforge(good, exp=1)):
+            with app.test_request_context():
+                response = Response()
+                with pytest.raises(ValueError, match="token") as caught:
+                    setter(response, token)
+            assert cookies_in(response) == {}
+            assert not token or token not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", [None, b"x.y.z", 1, TokenPair("a", "r", 1, 1)])
+def test_what_is_no_text_is_no_token(token: Any) -> None:
+    app, authx = plain_app()
+    with pytest.raises(TypeError, match="text"):
+        answer(app, lambda to: authx.set_access_cookies(to, token))
+
+
+@pytest.mark.parametrize("first", [None, "x", {"access_token": "x"}, ("x", 200)])
+def test_the_first_argument_is_the_response(first: Any) -> None:
+    """What a view could return is not yet a response."""
+    app, authx = plain_app()
+    pair = pair_of(app, authx)
+    acts: list[Callable[[], None]] = [
+        lambda: authx.set_cookies(first, pair),
+        lambda: authx.set_access_cookies(first, pair.access_token),
+        lambda: authx.set_refresh_cookies(first, pair.refresh_token),
+        lambda: authx.unset_cookies(first),
+        lambda: authx.unset_access_cookies(first),
+        lambda: authx.unset_refresh_cookies(first),
+    ]
+    for act in acts:
+        with app.test_request_context(), pytest.raises(TypeError, match="response"):
+            act()
+
+
+def test_any_response_of_werkzeug_will_do() -> None:
+    app, authx = plain_app()
+    token = access_token(app, authx)
+    response = BaseResponse()
+    with app.app_context():
+        authx.set_access_cookies(response, token)
+    assert cookies_in(response)[ACCESS_COOKIE].value == token
+
+
+def test_an_app_without_cookies_is_told_so() -> None:
+    app, authx = plain_app(TOKEN_LOCATION="headers")
+    pair = pair_of(app, authx)
+    with pytest.raises(RuntimeError, match="JWT_TOKEN_LOCATION"):
+        answer(app, lambda to: authx.set_cookies(to, pair))
+
+
+def test_an_argument_wins_over_the_settings_of_the_age() -> None:
+    configs: list[dict[str, Any]] = [
+        {},
+        {"SESSION_COOKIE": False},
+        {"SESSION_COOKIE": False, "COOKIE_MAX_AGE": 9},
+    ]
+    for config in configs:
+        app, authx = plain_app(**config)
+        token = access_token(app, authx)
+        for age in (0, 77):
+            with app.test_request_context():
+                response = Response()
+                authx.set_access_cookies(response, token, max_age=age)
+            for cookie in cookies_in(response).values():
+                assert f"Max-Age={age}" in cookie.attributes
+
+
+def test_a_token_that_this_request_has_minted_is_not_read_again() -> None:
+    """Reading one takes a signature, and a look at the clock."""
+    looks: list[float] = []
+
+    def clock() -> float:
+        looks.append(NOW)
+        return NOW
+
+    app = Flask("tests")
+    app.config.from_mapping(JWT_SECRET_KEY=SECRET, JWT_TOKEN_LOCATION="cookies")
+    authx = AuthX(app, clock=clock)
+    with app.test_request_context(base_url="https://localhost"):
+        own = authx.create_access_token("ann")
+        looks.clear()
+        authx.set_access_cookies(Response(), own)
+        assert looks == []
+    with app.test_request_context(base_url="https://localhost"):
+        authx.set_access_cookies(Response(), own)
+        assert looks == [NOW]
+
+
+# Plain http
+
+
+@pytest.mark.parametrize(
+    ("base_url", "warned"),
+    [
+        ("http://192.168.1.7:5000", True),
+        ("http://app.example", True),
+        ("http://localhost.example", True),
+        ("http://notlocalhost", True),
+        ("https://app.example", False),
+        ("http://localhost:5000", False),
+        ("http://127.0.0.1:5000", False),
+        ("http://[::1]:5000", False),
+        ("http://app.localhost", False),
+    ],
+)
+def test_on_plain_http_the_defaults_explain_themselves_once(
+    base_url: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, authx = plain_app()
+    for _ in range(2):
+        put(app, authx, base_url=base_url)
+    warnings = said(caplog, logging.WARNING)
+    assert len(warnings) == warned
+    for one in warnings:
+        assert "ProxyFix" in one
+        assert 'app.config["JWT_COOKIE_SECURE"] = False' in one
+
+
+def test_behind_a_proxy_that_says_so_nothing_needs_to_be_explained(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, authx = plain_app()
+    token = access_token(app, authx)
+
+    @app.post("/set")
+    def view() -> Response:
+        response = Response()
+        authx.set_access_cookies(response, token)
+        return response
+
+    headers = {"Host": "app.example", "X-Forwarded-Proto": "https"}
+    app.test_client().post("/set", headers=headers)
+    assert len(said(caplog, logging.WARNING)) == 1
+    caplog.clear()
+    app, authx = plain_app()
+    app.add_url_rule("/set", "set", view, methods=["POST"])
+    token = access_token(app, authx)
+    Client(ProxyFix(app.wsgi_app)).post("/set", headers=headers)
+    assert said(caplog, logging.WARNING) == []

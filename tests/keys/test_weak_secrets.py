@@ -1,0 +1,249 @@
+"""What may not be an HMAC secret: a public or private key, in whatever disguise."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from flask_authx import BadConfigurationError
+from tests.support import b64, ec_key, ed25519_key, private_pem, public_pem, rsa_key
+from tests.support.certificates import certificate
+from tests.support.codecs import make_codec
+
+KEYS: dict[str, Callable[[], Any]] = {
+    "RSA": rsa_key,
+    "P-256": lambda: ec_key("P-256"),
+    "P-384": lambda: ec_key("P-384"),
+    "P-521": lambda: ec_key("P-521"),
+    "Ed25519": ed25519_key,
+}
+
+Encoding = serialization.Encoding
+Public = serialization.PublicFormat
+Private = serialization.PrivateFormat
+
+
+def spki(key: Any) -> bytes:
+    data: bytes = key.public_key().public_bytes(Encoding.DER, Public.SubjectPublicKeyInfo)
+    return data
+
+
+def pkcs8(key: Any) -> bytes:
+    data: bytes = key.private_bytes(Encoding.DER, Private.PKCS8, serialization.NoEncryption())
+    return data
+
+
+def body(pem: str) -> str:
+    return "\n".join(pem.splitlines()[1:-1])
+
+
+def ssh(key: Any) -> bytes:
+    data: bytes = key.public_key().public_bytes(Encoding.OpenSSH, Public.OpenSSH)
+    return data
+
+
+def openssh_private(key: Any) -> bytes:
+    data: bytes = key.private_bytes(Encoding.PEM, Private.OpenSSH, serialization.NoEncryption())
+    return data
+
+
+def jwk(key: Any) -> dict[str, str]:
+    public = key.public_key()
+    numbers = None if key is ed25519_key() else public.public_numbers()
+    if numbers is None:
+        return {"kty": "OKP", "crv": "Ed25519", "x": b64(public.public_bytes_raw())}
+    if key is rsa_key():
+        return {"kty": "RSA", "n": b64(numbers.n.to_bytes(256, "big")), "e": "AQAB"}
+    size = (key.curve.key_size + 7) // 8
+    point = {name: b64(getattr(numbers, name).to_bytes(size, "big")) for name in ("x", "y")}
+    return {"kty": "EC", "crv": f"P-{key.curve.key_size}", **point}
+
+
+def colons(data: bytes) -> str:
+    return data.hex(":").upper()
+
+
+#: What anybody could make of the PEM file of a key.
+PEM_SPELLINGS: dict[str, Callable[[str], str | bytes]] = {
+    "as published": lambda pem: pem,
+    "bytes": lambda pem: pem.encode(),
+    "CR": lambda pem: pem.replace("\n", "\r"),
+    "CRLF": lambda pem: pem.replace("\n", "\r\n"),
+    "blank line": lambda pem: pem.replace("\n", "\n\n", 1),
+    "leading space": lambda pem: " " + pem,
+    "leading line": lambda pem: "Subject: me\n" + pem,
+    "indented": lambda pem: "\t" + pem.replace("\n", "\n\t"),
+    "single line": lambda pem: pem.replace("\n", ""),
+    "no line end at the end": lambda pem: pem.rstrip(),
+    "BOM": lambda pem: "\ufeff" + pem,
+    "escaped line ends": lambda pem: pem.replace("\n", "\\n"),
+    "lower case": lambda pem: pem.lower(),
+    "four dashes": lambda pem: pem.replace("-----", "----"),
+    "four dashes and spaces": lambda pem: re.sub("-----(B|E)", r"---- \1", pem),
+    "UTF-16": lambda pem: pem.encode("utf-16"),
+    "UTF-16-LE": lambda pem: pem.encode("utf-16-le"),
+    "UTF-16-BE": lambda pem: pem.encode("utf-16-be"),
+    "UTF-32": lambda pem: pem.encode("utf-32"),
+    "UTF-32-LE": lambda pem: pem.encode("utf-32-le"),
+    "UTF-32-BE": lambda pem: pem.encode("utf-32-be"),
+    "only the body": body,
+    "only the body, CRLF": lambda pem: body(pem).replace("\n", "\r\n"),
+    "only the body in one line": lambda pem: body(pem).replace("\n", ""),
+    "only the body, no padding": lambda pem: body(pem).rstrip("="),
+    "base64url body": lambda pem: b64(base64.b64decode(body(pem))),
+    "base64 of all": lambda pem: base64.b64encode(pem.encode()).decode(),
+    "hex of all": lambda pem: pem.encode().hex(),
+    "in JSON": json.dumps,
+}
+
+#: Keys that aren't PEM.
+OTHER_SPELLINGS: dict[str, Callable[[Any], str | bytes]] = {
+    "SPKI": spki,
+    "SPKI as Latin-1 text": lambda key: spki(key).decode("latin-1"),
+    "SPKI in hex": lambda key: spki(key).hex(),
+    "SPKI in upper-case hex": lambda key: spki(key).hex().upper(),
+    "SPKI in hex with colons": lambda key: colons(spki(key)),
+    "SPKI in hex by lines": lambda key: "\n".join(re.findall(".{1,60}", spki(key).hex())),
+    "PKCS 8": pkcs8,
+    "PKCS 8 as Latin-1 text": lambda key: pkcs8(key).decode("latin-1"),
+    "PKCS 8 in base64url": lambda key: b64(pkcs8(key)),
+    "OpenSSH, private": openssh_private,
+    "SSH": ssh,
+    "SSH with comment": lambda key: ssh(key) + b" ann@example.org\n",
+    "SSH in base64": lambda key: base64.b64encode(ssh(key)),
+    "certificate": lambda key: certificate(key).public_bytes(Encoding.DER),
+    "certificate in PEM": lambda key: certificate(key).public_bytes(Encoding.PEM),
+    "certificate's body": lambda key: body(certificate(key).public_bytes(Encoding.PEM).decode()),
+    "JWK": lambda key: json.dumps(jwk(key)),
+    "JWK over several lines": lambda key: json.dumps(jwk(key), indent=2),
+    "JWK in UTF-16": lambda key: json.dumps(jwk(key)).encode("utf-16"),
+    "JWK set": lambda key: json.dumps({"keys": [jwk(key)]}),
+    "JWKs in a list": lambda key: json.dumps([jwk(key)]),
+    "JWK with BOM": lambda key: "\ufeff" + json.dumps(jwk(key)),
+    "JWK with escapes": lambda key: json.dumps(jwk(key)).replace("kty", "\\u006bty"),
+    "base64 of JWK": lambda key: base64.b64encode(json.dumps(jwk(key)).encode()),
+    "base64url of JWK set": lambda key: b64(json.dumps({"keys": [jwk(key)]}).encode()),
+}
+
+MORE_SPELLINGS: dict[str, Callable[[Any], str | bytes]] = {
+    "SSH, the middle field": lambda key: ssh(key).split()[1],
+    "SSH, the middle field's bytes": lambda key: base64.b64decode(ssh(key).split()[1]),
+    "percent-encoded PEM": lambda key: urllib.parse.quote(public_pem(key)),
+    "body in quotes": lambda key: '"' + body(public_pem(key)).replace("\n", "") + '"',
+    "SPKI in hex after 0x": lambda key: "0x" + spki(key).hex(),
+}
+
+
+def refusal(secret: str | bytes) -> str:
+    """What a developer who sets this secret is told."""
+    with pytest.raises(BadConfigurationError) as caught:
+        make_codec(SECRET_KEY=secret)
+    return str(caught.value)
+
+
+def assert_taken_for_a_key(secret: str | bytes) -> None:
+    message = refusal(secret)
+    assert message.startswith("JWT_SECRET_KEY: it is a public or private key")
+    assert "flask authx generate-key" in message
+    shown = secret if isinstance(secret, str) else secret.decode("latin-1")
+    assert shown[:24] not in message
+
+
+@pytest.mark.parametrize("spelling", PEM_SPELLINGS)
+@pytest.mark.parametrize("half", [public_pem, private_pem])
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_pem_key_is_no_secret_however_it_is_spelled(
+    kind: str, half: Callable[[Any], str], spelling: str
+) -> None:
+    """SECURITY A.1 6, 7, 9."""
+    assert_taken_for_a_key(PEM_SPELLINGS[spelling](half(KEYS[kind]())))
+
+
+@pytest.mark.parametrize("spelling", OTHER_SPELLINGS)
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_key_in_another_format_is_no_secret(kind: str, spelling: str) -> None:
+    """SECURITY A.1 8, 9, 10."""
+    assert_taken_for_a_key(OTHER_SPELLINGS[spelling](KEYS[kind]()))
+
+
+@pytest.mark.parametrize("spelling", MORE_SPELLINGS)
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_key_as_it_is_pasted_somewhere_is_no_secret(kind: str, spelling: str) -> None:
+    """SECURITY A.1 9."""
+    assert_taken_for_a_key(MORE_SPELLINGS[spelling](KEYS[kind]()))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "half"),
+    [
+        pytest.param(Encoding.PEM, "public", id="PEM, public"),
+        pytest.param(Encoding.DER, "public", id="DER, public"),
+        pytest.param(Encoding.PEM, "private", id="PEM, private"),
+        pytest.param(Encoding.DER, "private", id="DER, private"),
+    ],
+)
+def test_a_pkcs1_key_is_no_secret(encoding: serialization.Encoding, half: str) -> None:
+    """SECURITY A.1 8."""
+    if half == "public":
+        data = rsa_key().public_key().public_bytes(encoding, Public.PKCS1)
+    else:
+        data = rsa_key().private_bytes(
+            encoding, Private.TraditionalOpenSSL, serialization.NoEncryption()
+        )
+    assert_taken_for_a_key(data)
+    assert_taken_for_a_key(data.hex())
+    assert_taken_for_a_key(data.decode("latin-1"))
+
+
+@pytest.mark.parametrize("curve", ["P-256", "P-384", "P-521"])
+@pytest.mark.parametrize("form", [Public.UncompressedPoint, Public.CompressedPoint])
+def test_an_ec_point_is_no_secret(curve: str, form: serialization.PublicFormat) -> None:
+    """SECURITY A.1 9, 21."""
+    point = ec_key(curve).public_key().public_bytes(Encoding.X962, form)
+    for spelling in (point, point.hex(), colons(point), base64.b64encode(point), b64(point)):
+        assert_taken_for_a_key(spelling)
+
+
+@pytest.mark.parametrize("curve", ["P-256", "P-384", "P-521"])
+def test_an_ec_point_without_its_first_byte_is_no_secret(curve: str) -> None:
+    """SECURITY A.1 9, 21."""
+    point = ec_key(curve).public_key().public_bytes(Encoding.X962, Public.UncompressedPoint)
+    for spelling in (point[1:], point[1:].hex(), b64(point[1:])):
+        assert_taken_for_a_key(spelling)
+
+
+@pytest.mark.parametrize("bits", [2048, 3072])
+def test_an_rsa_modulus_is_no_secret(bits: int) -> None:
+    """SECURITY A.1 9, 22."""
+    n = rsa_key(bits).public_key().public_numbers().n
+    data = n.to_bytes(bits // 8, "big")
+    for spelling in (
+        data,
+        b"\0" + data,
+        data.hex(),
+        colons(b"\0" + data),
+        f"{n:X}\n",
+        base64.b64encode(data),
+        b64(data),
+        str(n),
+    ):
+        assert_taken_for_a_key(spelling)
+
+
+def test_der_with_a_line_end_is_no_secret() -> None:
+    """SECURITY A.1 8: of an RSA key, whose last byte is never one that counts as blank."""
+    assert_taken_for_a_key(spki(rsa_key()) + b"\n")
+
+
+def test_an_rsa_modulus_as_tools_print_it_is_no_secret() -> None:
+    """SECURITY A.1 9, 22."""
+    n = rsa_key().public_key().public_numbers().n
+    assert_taken_for_a_key(hex(n))
+    assert_taken_for_a_key(f"Modulus={n:X}\n")

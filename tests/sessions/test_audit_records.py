@@ -1,0 +1,141 @@
+"""What the records of an audit trail hold, and how long they are kept."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from flask_authx import (
+    AuthX,
+    BadConfigurationError,
+)
+from flask_authx.cli import authx as group
+from tests.support import OTHER_SECRET, SECRET, Clock
+from tests.support.spy_store import login
+from tests.support.sql_apps import KINDS, Maker, Site, records
+
+DAY = 86400
+YEAR = 365 * DAY
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Maker]:
+    with contextlib.closing(Maker(tmp_path)) as maker:
+        yield maker
+
+
+def run(site: Site, *args: str, **kwargs: Any) -> str:
+    """What a command prints that ends well."""
+    done = site.app.test_cli_runner().invoke(group, args, **kwargs)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_records_are_kept_as_long_as_the_setting_says(make: Maker, kind: str) -> None:
+    clock = Clock()
+    site = make(kind, clock=clock, JWT_AUDIT="365d")
+    with site.app.app_context():
+        site.authx.revoke_session("old")
+        clock.advance(1)
+        site.authx.revoke_session("new")
+    clock.advance(YEAR - 1)
+    assert "Removed 0 old audit records." in run(site, "prune")
+    clock.advance(1)
+    assert "Removed 1 old audit records." in run(site, "prune")
+    assert [record[4] for record in records(site)] == ["new"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_records_are_pruned_in_batches(make: Maker, kind: str) -> None:
+    site = make(kind, JWT_AUDIT="1d")
+    table = site.db.metadata.tables["authx_audit"]
+    row = {"instance": "authx", "kind": "session", "value": "s"}
+    with site.app.app_context(), site.db.engine.begin() as connection:
+        # Batches of 5000 that aren't whole, among records that stay.
+        old = [{**row, "at": number} for number in range(10_001)]
+        connection.execute(sa.insert(table), [*old, {**row, "at": 2**40}])
+    assert "Removed 10,001 old audit records." in run(site, "prune")
+    assert len(records(site)) == 1
+
+
+def test_each_name_keeps_its_records_by_its_own_setting(make: Maker) -> None:
+    clock, admin = Clock(), list[AuthX]()
+    site = make(
+        "sqlite",
+        before=lambda app, _: admin.append(AuthX(app, name="admin", clock=clock)),
+        clock=clock,
+        JWT_AUDIT="365d",
+        ADMIN_JWT_SECRET_KEY=OTHER_SECRET,
+        ADMIN_JWT_BLOCKLIST="memory://",
+        ADMIN_JWT_AUDIT="30d",
+    )
+    with site.app.app_context():
+        for one in (site.authx, admin[0]):
+            one.revoke_session("s")
+    clock.advance(31 * DAY)
+    assert "Removed 1 old audit records." in run(site, "prune", "--name", "admin")
+    assert [record[1] for record in records(site)] == ["authx"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_token_is_ever_in_it(make: Maker, kind: str) -> None:
+    site = make(kind, JWT_AUDIT="365d")
+    token, refresh, sid = login(site.app, site.authx, "ann")
+    with site.app.app_context():
+        for one in (token, refresh):
+            site.authx.revoke_token(one)
+        site.authx.revoke_session(sid)
+    stored = repr(records(site))
+    assert sid in stored
+    for raw in (token, refresh):
+        for part in raw.split(".")[1:]:
+            assert part not in stored
+
+
+LONG = {
+    "ASCII": "x" * 1000,
+    "two bytes": "é" * 1000,
+    "three bytes": "€" * 1000,
+    "four bytes": "\U0001f600" * 1000,
+    "mixed": "zwölf: 日本 \U0001f512 '; DROP TABLE authx_audit; -- %s :x \\ \n\t\x7f",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_reason_comes_back_as_it_was(make: Maker, kind: str) -> None:
+    site = make(kind, JWT_AUDIT="365d")
+    long_id, long_uid = "s" * 255, "ü\U0001f600" * 127
+    with site.app.app_context():
+        for reason in LONG.values():
+            site.authx.revoke_session("s", reason=reason)
+        site.authx.revoke_subject(long_uid, keep=long_id)
+    found = records(site)
+    assert [record[6] for record in found[:-1]] == [*LONG.values()]
+    assert found[-1][4:6] == (long_uid, long_id)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_long_name_is_recorded_or_refused(make: Maker, kind: str) -> None:
+    name = "n" * 100
+    prefix = f"{name.upper()}_JWT_"
+    try:
+        authx = AuthX(name=name)
+    except BadConfigurationError:
+        return
+    config: dict[str, Any] = {
+        f"{prefix}SECRET_KEY": SECRET,
+        f"{prefix}BLOCKLIST": "memory://",
+        f"{prefix}AUDIT": 60,
+        f"{prefix}STORE_TIMEOUT": 10,
+    }
+    site = make(kind, authx=authx, **config)
+    with site.app.app_context():
+        site.authx.revoke_session("s")
+    assert len(records(site)) == 1

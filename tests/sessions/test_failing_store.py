@@ -1,0 +1,315 @@
+"""What becomes of requests, logins and revocations while the store fails: rule 2, USERS 42, 49."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_authx import (
+    AuthX,
+    StoreUnavailableError,
+    TokenPair,
+    current_token,
+    token_accepted,
+    token_refused,
+    token_unchecked,
+)
+from tests.http.test_revocation_callback import bad_tokens
+from tests.support import Clock, access_token, bearer, make_app, refresh_token
+from tests.support.answers import FAULT, INVALID, MISSING, OK, REVOKED, ask, outcome
+from tests.support.spy_store import (
+    SpyStore,
+    decoded,
+    login,
+    new_token,
+    said,
+    spied,
+    store_app,
+    works,
+)
+
+DOWN = ConnectionError("down")
+
+
+def lenient() -> tuple[Flask, AuthX, SpyStore]:
+    store = SpyStore()
+    app, authx = store_app(store, BLOCKLIST_ON_ERROR="accept")
+    return app, authx, store
+
+
+@pytest.mark.parametrize(
+    "error", [DOWN, TimeoutError(), KeyError("x"), MemoryError(), ValueError()], ids=repr
+)
+def test_no_answer_is_a_503_that_says_when_to_come_again(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SECURITY A.12 210"""
+    app, authx, store = spied()
+    token, claims = new_token(app, authx)
+    store.error = error
+    for path in ("/guarded", "/optional"):
+        response = ask(app, path=path, headers=bearer(token))
+        assert outcome(response) == FAULT
+        assert response.headers["Retry-After"] == "1"
+        assert "WWW-Authenticate" not in response.headers
+        assert response.headers["Cache-Control"] == "no-store"
+    # Whoever has no token, or no good one, hears that as ever.
+    assert outcome(ask(app)) == MISSING
+    assert outcome(ask(app, headers=bearer("x.y.z"))) == INVALID
+    [line] = said(caplog)
+    assert type(error).__name__ in line
+    assert token not in caplog.text
+    assert claims.jti not in caplog.text
+
+
+def test_a_refresh_token_is_answered_alike() -> None:
+    app, authx, store = spied()
+    token = refresh_token(app, authx)
+    store.error = DOWN
+    assert outcome(ask(app, path="/refresh", headers=bearer(token))) == FAULT
+
+
+@pytest.mark.parametrize("answer", [None, 5, "no", [None], [True], [b"x"], {"a": 1}], ids=repr)
+def test_a_store_that_answers_nonsense_revokes_nobody_and_lets_nobody_pass(answer: Any) -> None:
+    """SECURITY A.12 208, for stores that an app brings."""
+
+    class Nonsense(SpyStore):
+        def find(self, keys: Any, /) -> Any:
+            super().find(keys)
+            return answer
+
+    token = access_token(*make_app())
+    app, _ = store_app(Nonsense())
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    assert outcome(ask(app, headers=bearer(token))) == FAULT
+
+
+def test_a_store_that_failed_is_left_alone_and_asked_again_later(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, authx, store = spied()
+    token = access_token(app, authx)
+    store.calls.clear()
+    store.error = DOWN
+    began = time.monotonic()
+    for _ in range(20):
+        assert outcome(ask(app, headers=bearer(token))) == FAULT
+    # On a slow machine they may have taken some seconds.
+    assert len(store.calls) <= 1 + (time.monotonic() - began)
+    assert len(said(caplog, logging.ERROR)) <= 1 + (time.monotonic() - began)
+    store.error = None
+    while outcome(ask(app, headers=bearer(token))) == FAULT:
+        assert time.monotonic() - began < 30
+        time.sleep(0.05)
+    assert works(app, token)
+    assert said(caplog)[-1] == "the store of revocations is available again"
+
+
+def test_a_revocation_is_not_lost_when_only_the_pruning_after_it_fails() -> None:
+    store = SpyStore(error=DOWN, failing=frozenset({"sweep"}))
+    app, authx = store_app(store)
+    with app.app_context():
+        authx.revoke_session("s")
+    assert store.calls == ["add", "sweep"]
+    assert len(store.entries) == 1
+
+
+def test_pruning_that_fails_after_a_revocation_fails_nobodys_request() -> None:
+    """An app's database user may have no right to delete."""
+    store = SpyStore(error=DOWN, failing=frozenset({"sweep"}))
+    app, authx = store_app(store)
+    token = access_token(app, authx)
+    with app.app_context():
+        authx.revoke_session("s")
+    assert works(app, token)
+
+
+# Accept mode
+
+
+def test_in_accept_mode_access_tokens_pass_and_each_is_logged_and_announced(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, authx, store = lenient()
+    token, claims = new_token(app, authx)
+    heard: list[tuple[str, dict[str, Any]]] = []
+
+    def unchecked(sender: object, **kwargs: Any) -> None:
+        heard.append(("unchecked", kwargs))
+
+    def accepted(sender: object, **kwargs: Any) -> None:
+        heard.append(("accepted", kwargs))
+
+    token_unchecked.connect(unchecked, app)
+    token_accepted.connect(accepted, app)
+    store.error = DOWN
+    for _ in range(3):
+        assert outcome(ask(app, headers=bearer(token))) == OK
+    assert [name for name, _ in heard] == ["accepted", "unchecked"] * 3
+    ids = {"jti": claims.jti, "sid": claims.sid, "sub": "ann", "type": "access"}
+    assert heard[1][1] == {"name": "authx", **ids}
+    lines = [line for line in said(caplog, logging.WARNING) if claims.jti in line]
+    assert len(lines) == 3
+    assert token not in caplog.text
+    with app.app_context():
+        assert authx.verify_token(token).sub == "ann"
+    assert len(heard) == 8
+
+
+def test_in_accept_mode_nested_guards_announce_once() -> None:
+    app, authx, store = lenient()
+    authx.protect(app)
+
+    @app.get("/nested")
+    @authx.optional_token(on_invalid="ignore")
+    @authx.token_required
+    @authx.access_token_required
+    def nested() -> str:
+        return current_token.sub
+
+    token = access_token(app, authx)
+    heard: list[object] = []
+
+    def unchecked(sender: object, **kwargs: Any) -> None:
+        heard.append(kwargs)
+
+    token_unchecked.connect(unchecked, app)
+    store.error = DOWN
+    assert outcome(ask(app, path="/nested", headers=bearer(token))) == OK
+    assert len(heard) == 1
+
+
+def test_in_accept_mode_all_else_is_still_refused() -> None:
+    app, authx, store = lenient()
+    token, refresh = access_token(app, authx), refresh_token(app, authx)
+    heard: list[object] = []
+
+    def unchecked(sender: object, **kwargs: Any) -> None:
+        heard.append(kwargs)
+
+    token_unchecked.connect(unchecked, app)
+    store.error = DOWN
+    for kind, bad in bad_tokens(token, refresh).items():
+        assert ask(app, headers=bearer(bad)).status_code in {400, 401}, kind
+    assert outcome(ask(app)) == MISSING
+    assert heard == []
+
+
+def test_in_accept_mode_no_refresh_token_ever_passes() -> None:
+    """SECURITY A.12 212"""
+    app, authx, store = lenient()
+
+    @app.get("/optional-refresh")
+    @authx.optional_token(type="refresh", on_invalid="ignore")
+    def optional_refresh() -> str:
+        return str(bool(current_token))
+
+    token = refresh_token(app, authx)
+    store.error = DOWN
+    for path in ("/refresh", "/optional-refresh"):
+        assert outcome(ask(app, path=path, headers=bearer(token))) == FAULT
+    with app.app_context(), pytest.raises(StoreUnavailableError):
+        authx.verify_token(token, type="refresh")
+
+
+def test_in_accept_mode_a_store_that_works_still_refuses() -> None:
+    app, authx, _ = lenient()
+    token = access_token(app, authx)
+    with app.app_context():
+        authx.revoke_token(token)
+    assert outcome(ask(app, headers=bearer(token))) == REVOKED
+
+
+# Logins and revocations
+
+MINT: list[Callable[[AuthX], object]] = [
+    lambda authx: authx.create_access_token("ann"),
+    lambda authx: authx.create_refresh_token("ann"),
+    lambda authx: authx.create_token_pair("ann"),
+]
+
+
+@pytest.mark.parametrize("mint", MINT)
+def test_a_login_that_can_not_be_dated_is_a_503(mint: Callable[[AuthX], object]) -> None:
+    """It might be over as soon as it has begun."""
+    app, authx, store = spied()
+    store.error = DOWN
+
+    @app.post("/login")
+    def view() -> str:
+        mint(authx)
+        return ""
+
+    response = ask(app, "POST", "/login")
+    assert outcome(response) == FAULT
+    assert response.headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize("mint", MINT)
+def test_in_accept_mode_users_can_log_in(
+    mint: Callable[[AuthX], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    app, authx, store = lenient()
+    store.error = DOWN
+    with app.app_context():
+        made = mint(authx)
+    assert len(said(caplog, logging.WARNING)) == 2
+    token = made.access_token if isinstance(made, TokenPair) else str(made)
+    assert decoded(app, authx, token).auth_time == int(Clock().now)
+
+
+def test_a_login_that_goes_on_needs_no_store() -> None:
+    app, authx, store = spied()
+    _, refresh, sid = login(app, authx)
+    verified = decoded(app, authx, refresh)
+    store.error = DOWN
+    with app.app_context():
+        token = authx.create_access_token("ann", login=verified)
+    assert decoded(app, authx, token).sid == sid
+
+
+@pytest.mark.parametrize("make", [spied, lenient])
+def test_a_revocation_fails_loudly_in_either_mode(
+    make: Callable[[], tuple[Flask, AuthX, SpyStore]],
+) -> None:
+    """USERS 49: whoever resets a password learns that the tokens are still good."""
+    app, authx, store = make()
+    token, claims = new_token(app, authx)
+
+    @app.post("/end/<kind>")
+    def end(kind: str) -> str:
+        if kind == "token":
+            authx.revoke_token(token)
+        elif kind == "session":
+            authx.revoke_session(claims.sid)
+        else:
+            authx.revoke_subject("ann")
+        return ""
+
+    store.error = DOWN
+    for kind in ("token", "session", "subject"):
+        response = ask(app, "POST", f"/end/{kind}")
+        assert outcome(response) == FAULT
+        assert response.headers["Retry-After"] == "1"
+        assert "may not have been written" in response.text
+    assert store.entries == {}
+
+
+def test_a_refused_request_is_announced_as_such() -> None:
+    app, authx, store = spied()
+    token, claims = new_token(app, authx)
+    heard: list[dict[str, Any]] = []
+
+    def refused(sender: object, **kwargs: Any) -> None:
+        heard.append(kwargs)
+
+    token_refused.connect(refused, app)
+    store.error = DOWN
+    ask(app, headers=bearer(token))
+    [one] = heard
+    assert (one["jti"], type(one["error"])) == (claims.jti, StoreUnavailableError)

@@ -1,0 +1,94 @@
+"""Logins beside the app's own transactions: each is committed by itself, DESIGN 5.3."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flask_authx import AuthXException, TokenPair
+from tests.support import Clock, parts
+from tests.support.sql_apps import KINDS, Maker
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Maker]:
+    with contextlib.closing(Maker(tmp_path)) as maker:
+        yield maker
+
+
+@pytest.fixture
+def uid() -> str:
+    """A user of this test's alone: a server's tables outlive it."""
+    return uuid.uuid4().hex
+
+
+def generation(pair: TokenPair) -> int:
+    found: int = parts(pair.refresh_token)[1]["gen"]
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_becomes_of_the_apps_transaction_is_nothing_to_a_login(
+    make: Maker, kind: str, uid: str
+) -> None:
+    """USERS 48"""
+    site = make(kind, clock=Clock(), JWT_SESSIONS=True)
+    with site.app.app_context():
+        # One that has begun and has only read.
+        assert site.db.session.query(site.Note).count() == 0
+        pair = site.authx.login(uid, name="phone")
+        renewed = site.authx.refresh(pair.refresh_token)
+        site.write("not kept")
+        site.db.session.rollback()
+        [session] = site.authx.sessions(uid)
+        assert (session.generation, session.name) == (1, "phone")
+        assert generation(site.authx.refresh(renewed.refresh_token)) == 2
+        # Nor is it the other way round.
+        site.write("kept")
+        site.db.session.commit()
+    assert site.committed() == ["kept"]
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_uncommitted_writes_are_neither_committed_nor_in_the_way(
+    make: Maker, kind: str, uid: str
+) -> None:
+    site = make(kind, clock=Clock(), JWT_SESSIONS=True)
+    with site.app.app_context():
+        site.write("not yet")
+        pair = site.authx.refresh(site.authx.login(uid).refresh_token)
+        assert site.committed() == []
+        site.db.session.rollback()
+        assert generation(site.authx.refresh(pair.refresh_token)) == 2
+    assert site.committed() == []
+
+
+def test_in_an_sqlite_file_they_are_and_that_is_said_before_anything_is_consumed(
+    make: Maker, uid: str
+) -> None:
+    """It has one lock for writing, and the app itself holds it."""
+    site = make("sqlite", clock=Clock(), JWT_SESSIONS=True)
+    with site.app.app_context():
+        pair = site.authx.login(uid)
+        sid = parts(pair.access_token)[1]["sid"]
+        site.write("not yet")
+        for call in (
+            lambda: site.authx.login(uid),
+            lambda: site.authx.refresh(pair.refresh_token),
+            lambda: site.authx.name_session(sid, "phone"),
+            lambda: site.authx.revoke_session(sid),
+        ):
+            with pytest.raises(RuntimeError, match="uncommitted") as caught:
+                call()
+            # That is for the programmer to see: no 503, which would be tried again.
+            assert not isinstance(caught.value, AuthXException)
+        assert site.committed() == []
+        site.db.session.commit()
+        [session] = site.authx.sessions(uid)
+        assert (session.generation, session.name) == (0, None)
+        assert generation(site.authx.refresh(pair.refresh_token)) == 1
+    assert site.committed() == ["not yet"]

@@ -1,0 +1,143 @@
+"""A Redis user that may do what docs/stores.rst says, and nothing else, is all the store needs."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import pytest
+import redis
+
+from flask_authx import Cutoff, Entry, Kind, RedisBlocklist
+from flask_authx.stores.redis.urls import client_for
+from tests.stores.test_failures_common import private
+from tests.stores.test_store_contract import found, later, new_key
+from tests.support import ROOT, access_token
+from tests.support.databases import app_on
+from tests.support.servers.private import redis_cluster, redis_sentinel
+
+PAGE = ROOT / "docs" / "stores.rst"
+BASE, OTHER_DATABASE, CLUSTER = "look-ups and revocations", "a database other than 0", "a Cluster"
+BLOCKLIST, DOCTOR = "``flask authx blocklist``", "``flask authx doctor``"
+
+untyped: Any = redis.Redis
+
+
+def documented() -> dict[str, list[str]]:
+    """The commands that the page lists, by what they are for."""
+    rows = re.findall(r"^   \* - (.+)\n     - ((?:``[A-Z|]+``(?:, )?)+)$", PAGE.read_text(), re.M)
+    return {purpose: re.findall(r"[A-Z|]+", commands) for purpose, commands in rows}
+
+
+def commands(*purposes: str) -> list[str]:
+    return [command for purpose in purposes for command in documented()[purpose]]
+
+
+def test_the_page_says_what_each_command_is_for() -> None:
+    assert documented().keys() == {BASE, OTHER_DATABASE, CLUSTER, BLOCKLIST, DOCTOR}
+    assert "``~authx:*``" in PAGE.read_text()
+
+
+def allow(url: str, allowed: Sequence[str]) -> None:
+    """Make the user that may do this and no more."""
+    words = ["reset", "on", ">pass", "~authx:*", *(f"+{one}" for one in allowed)]
+    with untyped.from_url(url, socket_timeout=10) as admin:
+        admin.execute_command("ACL", "SETUSER", "app", *words)
+
+
+def as_user(url: str) -> str:
+    return url.replace("://", "://app:pass@")
+
+
+@contextlib.contextmanager
+def store_on(url: str) -> Generator[RedisBlocklist]:
+    """A store that has opened no connection yet, as the user."""
+    clients: list[Any] = []
+    make: Callable[[], Any] = client_for(as_user(url), 10)
+
+    def made() -> Any:
+        clients.append(make())
+        return clients[-1]
+
+    yield RedisBlocklist(made)
+    for client in clients:
+        client.close()
+
+
+def look_up_and_revoke(store: RedisBlocklist) -> None:
+    # Only the second under a key is joined with one that is there.
+    key, other = new_key(), new_key()
+    for moment in (5, 7):
+        store.add(Entry(key, Kind.SUBJECT, later(), Cutoff(moment, new_key())))
+        store.add(Entry(other, Kind.SESSION, later()))
+    assert len(found(store, key, other, new_key())) == 2
+
+
+def count(store: RedisBlocklist) -> None:
+    store.add(Entry(new_key(), Kind.TOKEN, later()))
+    assert sum(store.count([int(time.time())])[Kind.TOKEN]) >= 1
+
+
+def do_everything(store: RedisBlocklist) -> None:
+    look_up_and_revoke(store)
+    count(store)
+    assert not [*store.risks()]
+
+
+def test_the_first_row_is_enough_for_requests() -> None:
+    with private("redis") as server:
+        allow(server.url, commands(BASE))
+        app, authx = app_on({"JWT_BLOCKLIST": as_user(server.url)})
+        token = access_token(app, authx, "ann")
+        with app.app_context():
+            for _ in range(2):
+                authx.revoke_subject("ann")
+                authx.revoke_token(token)
+            assert authx.is_revoked(token)
+            assert not authx.is_revoked(authx.create_access_token("ann"))
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_a_user_with_these_commands_can_do_all_that_a_store_does(database: int) -> None:
+    rows = [BASE, BLOCKLIST, DOCTOR, *([OTHER_DATABASE] if database else [])]
+    with private("redis") as server:
+        url = f"{server.url.rpartition('/')[0]}/{database}"
+        allow(url, commands(*rows))
+        with store_on(url) as store:
+            do_everything(store)
+
+
+def test_none_of_these_commands_is_one_too_many() -> None:
+    rows = (BASE, OTHER_DATABASE, BLOCKLIST, DOCTOR)
+    with private("redis") as server:
+        url = f"{server.url.rpartition('/')[0]}/3"
+        for command in commands(*rows):
+            allow(url, [one for one in commands(*rows) if one != command])
+            with (
+                store_on(url) as store,
+                pytest.raises(redis.ResponseError, match=r"permission|can't run"),
+            ):
+                do_everything(store)
+
+
+@pytest.mark.slow
+def test_a_user_with_these_commands_can_do_the_same_on_a_cluster() -> None:
+    with redis_cluster() as (url, servers):
+        for server in servers:
+            # Else the doctor would have something to say.
+            with untyped.from_url(server.url, socket_timeout=10) as admin:
+                admin.config_set("appendonly", "yes")
+            allow(server.url, commands(BASE, CLUSTER, BLOCKLIST, DOCTOR))
+        with store_on(url) as store:
+            do_everything(store)
+
+
+@pytest.mark.slow
+def test_a_user_with_these_commands_can_do_the_same_behind_sentinels() -> None:
+    with redis_sentinel() as (url, master, _):
+        allow(master.url, commands(BASE, BLOCKLIST, DOCTOR))
+        with store_on(url) as store:
+            do_everything(store)

@@ -1,0 +1,282 @@
+"""The connections that a Redis store keeps: which server they lead to, how many, made how often."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+import sqlalchemy as sa
+from redis.cache import CacheConfig
+
+from flask_authx import BadConfigurationError, Entry, Kind, RedisBlocklist, StoreBusyError
+from flask_authx.stores.circuit_breaker import CircuitBreaker
+from flask_authx.stores.redis import server as module
+from tests.stores.test_failures_common import port_of
+from tests.stores.test_store_contract import found, later, new_key, plain
+from tests.support.databases import redis_url
+from tests.support.servers.private import Server, redis_server
+
+untyped: Any = redis
+LONG = 10.0
+REVOKED = [plain(Entry(b"", Kind.TOKEN, 0).cutoff)]
+
+
+@contextlib.contextmanager
+def client_with(
+    connect: Callable[[Any], None], read: dict[str, Any] | None = None, **options: Any
+) -> Generator[Any]:
+    """A client whose connections do this before they connect."""
+
+    class Connection(redis.Connection):
+        def connect(self) -> None:
+            connect(self)
+            # Half of it has no types.
+            parent: Any = super()
+            parent.connect()
+
+        def read_response(self, *args: Any, **kwargs: Any) -> Any:
+            parent: Any = super()
+            return parent.read_response(*args, **{**kwargs, **(read or {})})
+
+    options = {"socket_timeout": LONG, "socket_connect_timeout": LONG, **options}
+    pool = untyped.ConnectionPool(connection_class=Connection, **options)
+    try:
+        yield untyped.Redis(connection_pool=pool)
+    finally:
+        pool.disconnect()
+
+
+class Name:
+    """What a client takes for one server, wherever it leads.
+
+    :param servers: it leads to the first of them, until it is moved.
+    """
+
+    def __init__(self, *servers: Server) -> None:
+        self.ports = [port_of(server) for server in servers]
+        self.port = self.ports[0]
+
+    def __call__(self, connection: Any) -> None:
+        connection.port = self.port
+
+    def move(self) -> None:
+        self.port = self.ports[1]
+
+
+@pytest.fixture
+def name() -> Generator[Name]:
+    with redis_server() as first, redis_server() as second:
+        yield Name(first, second)
+
+
+def revoke(store: RedisBlocklist) -> bytes:
+    """Add an entry, and say under which key."""
+    key = new_key()
+    store.add(Entry(key, Kind.TOKEN, later()))
+    return key
+
+
+def test_what_has_been_written_is_found_wherever_the_servers_name_leads(name: Name) -> None:
+    """The old server lives on, and knows nothing of what the new one is told."""
+    with client_with(name) as client:
+        store = RedisBlocklist(client)
+        assert found(store, new_key()) == []
+        name.move()
+        key = revoke(store)
+        assert [found(store, key) for _ in range(3)] == [REVOKED] * 3
+
+
+def test_a_master_that_became_a_replica_is_left_for_the_new_one(name: Name) -> None:
+    with client_with(name) as client:
+        store = RedisBlocklist(client)
+        revoke(store)
+        with untyped.Redis(port=name.ports[0], socket_timeout=LONG) as old:
+            old.replicaof("127.0.0.1", name.ports[1])
+        name.move()
+        with pytest.raises(redis.ReadOnlyError):
+            revoke(store)
+        assert found(store, revoke(store)) == REVOKED
+
+
+def test_a_connection_is_not_asked_for_ever(name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+    with client_with(name) as client:
+        store = RedisBlocklist(client)
+        assert found(store, new_key()) == []
+        name.move()
+        with untyped.Redis(port=name.port, socket_timeout=LONG) as direct:
+            key = new_key()
+            RedisBlocklist(direct).add(Entry(key, Kind.TOKEN, later()))
+        assert found(store, key) == []
+        monkeypatch.setattr(module, "MAX_AGE", 0.0)
+        assert found(store, key) == REVOKED
+
+
+def address() -> dict[str, Any]:
+    """The server of all tests, as options of a client."""
+    url = sa.make_url(redis_url())
+    options: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port,
+        "db": int(url.database or 0),
+        "password": url.password,
+    }
+    return options
+
+
+def test_after_a_busy_moment_the_pool_has_its_connections_back() -> None:
+    size = 12
+    all_connect = threading.Barrier(size)
+
+    met = set[int]()
+
+    def wait(connection: Any) -> None:
+        # A pool connects those that are connected, too, which does nothing.
+        if id(connection) not in met:
+            met.add(id(connection))
+            all_connect.wait(60)
+
+    with client_with(wait, max_connections=size, **address()) as client:
+        store = RedisBlocklist(client)
+        with ThreadPoolExecutor(size) as threads:
+            assert [*threads.map(store.find, [[new_key()]] * size)] == [[]] * size
+        assert found(store, revoke(store)) == REVOKED
+        # The app takes what is left, and that is more than half.
+        taken = [client.connection_pool.get_connection() for _ in range(size // 2)]
+        assert found(store, revoke(store)) == REVOKED
+        for one in taken:
+            client.connection_pool.release(one)
+
+
+def test_a_pool_that_is_used_up_is_busy_and_has_not_failed() -> None:
+    with client_with(lambda _: None, max_connections=1, **address()) as client:
+        store, breaker = RedisBlocklist(client), CircuitBreaker("the store")
+        taken = client.connection_pool.get_connection()
+        for _ in range(2):
+            with pytest.raises(StoreBusyError):
+                breaker.call(store.find, [new_key()])
+            with pytest.raises(StoreBusyError):
+                breaker.call(revoke, store)
+        client.connection_pool.release(taken)
+        assert breaker.call(store.find, [new_key()]) == []
+
+
+def at_once(work: Callable[[], object], times: int = 8) -> list[object]:
+    """What the work returns, or raises, in as many threads."""
+    ready = threading.Barrier(times)
+
+    def one(_: int) -> object:
+        ready.wait(60)
+        try:
+            return work()
+        except Exception as error:  # noqa: BLE001 - whichever it is, it is looked at
+            return error
+
+    with ThreadPoolExecutor(times) as threads:
+        return [*threads.map(one, range(times))]
+
+
+def test_the_first_requests_wait_together_for_a_client_that_takes_its_time() -> None:
+    made: list[Any] = []
+
+    def make() -> Any:
+        time.sleep(0.2)
+        made.append(untyped.Redis(socket_timeout=LONG, **address()))
+        return made[-1]
+
+    store = RedisBlocklist(make)
+    assert at_once(lambda: store.find([new_key()])) == [[]] * 8
+    assert len(made) == 1
+    made[0].close()
+
+
+def test_the_first_requests_wait_together_for_a_client_that_can_not_be_made() -> None:
+    attempts: list[int] = []
+
+    def make() -> Any:
+        attempts.append(1)
+        time.sleep(0.1)
+        raise ConnectionRefusedError
+
+    store = RedisBlocklist(make)
+    seen = at_once(lambda: store.find([new_key()]))
+    assert all(isinstance(one, (ConnectionRefusedError, StoreBusyError)) for one in seen)
+    # One, and perhaps those of who came when it was over; never one for each.
+    assert len(attempts) < 8
+
+
+@contextlib.contextmanager
+def counting(*, hold: bool) -> Generator[tuple[int, list[socket.socket]]]:
+    """A port that closes each connection at once, or never says a word; and who has come."""
+    came: list[socket.socket] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                came.append(listener.accept()[0])
+                if not hold:
+                    came[-1].close()
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        yield listener.getsockname()[1], came
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(60)
+        listener.close()
+        for one in came:
+            one.close()
+
+
+@pytest.mark.parametrize("hold", [False, True], ids=["down", "hanging"])
+def test_a_client_of_the_apps_own_tries_twice_and_not_ten_times(hold: bool) -> None:
+    with counting(hold=hold) as (port, came), untyped.Redis(port=port, socket_timeout=0.1) as own:
+        store = RedisBlocklist(own)
+        for work in (lambda: store.find([new_key()]), lambda: revoke(store)):
+            before = len(came)
+            with pytest.raises((redis.ConnectionError, redis.TimeoutError)):
+                work()
+            assert len(came) - before <= 2
+
+
+def test_a_client_that_reads_from_replicas_is_refused() -> None:
+    sentinel = untyped.Sentinel([("127.0.0.1", 1)])
+    with pytest.raises(BadConfigurationError, match=r"replicas.*slave_for"):
+        RedisBlocklist(sentinel.slave_for("master", socket_timeout=1))
+    RedisBlocklist(sentinel.master_for("master", socket_timeout=1))
+
+
+def test_a_client_that_remembers_answers_is_refused() -> None:
+    with pytest.raises(BadConfigurationError, match="cache"):
+        RedisBlocklist(untyped.Redis(socket_timeout=1, protocol=3, cache_config=CacheConfig()))
+
+
+def test_a_call_that_has_failed_leaves_no_answer_for_the_next() -> None:
+    """Whatever the client does itself: a later redis-py may leave such a connection open."""
+    with redis_server() as server:
+        leave_open = {"disconnect_on_error": False}
+        options = {"port": port_of(server), "socket_timeout": 0.25, "retry_on_timeout": False}
+        with client_with(lambda _: None, leave_open, **options) as client:
+            store = RedisBlocklist(client)
+            over, good = revoke(store), new_key()
+            server.pause()
+            with pytest.raises(redis.TimeoutError):
+                store.find([good])
+            server.resume()
+            wait_for(server)
+            for _ in range(10):
+                assert found(store, over) == REVOKED
+                assert found(store, good) == []
+
+
+def wait_for(server: Server) -> None:
+    with untyped.Redis.from_url(server.url, socket_timeout=60) as client:
+        client.ping()

@@ -1,0 +1,121 @@
+"""The store in memory: what it forgets, and when."""
+
+from __future__ import annotations
+
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flask_authx import Blocklist, Cutoff, Entry, Kind, MemoryBlocklist
+from tests.stores.test_store_contract import new_key
+from tests.support import NOW, Clock, access_token
+from tests.support.databases import app_on
+
+T = int(NOW)
+
+
+def size(store: Blocklist) -> int:
+    return sum(sum(numbers) for numbers in store.count([]).values())
+
+
+def test_expired_entries_are_removed_as_others_are_added() -> None:
+    """SECURITY 218: bounded"""
+    clock = Clock()
+    store = MemoryBlocklist(clock)
+    sizes: list[int] = []
+    for _ in range(3000):
+        store.add(Entry(new_key(), Kind.TOKEN, int(clock()) + 100))
+        clock.advance(1)
+        sizes.append(size(store))
+    # Those of the last hundred seconds, and the one that the next call removes.
+    assert max(sizes) <= 103
+
+
+def test_entries_of_the_same_key_do_not_pile_up() -> None:
+    """SECURITY 218: bounded"""
+    clock = Clock()
+    store = MemoryBlocklist(clock)
+    key = new_key()
+
+    def add(number: int) -> None:
+        for _ in range(number):
+            store.add(Entry(key, Kind.SUBJECT, int(clock()) + 100, Cutoff(T)))
+            clock.advance(1)
+
+    add(2000)
+    tracemalloc.start()
+    add(5000)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size(store) == 1
+    assert grown < 50_000
+
+
+def test_an_entry_outlives_what_was_first_said_of_it() -> None:
+    clock = Clock()
+    store = MemoryBlocklist(clock)
+    key = new_key()
+    for expires in (T + 10, T + 100, T + 50):
+        store.add(Entry(key, Kind.TOKEN, expires))
+    for seconds in (11, 51, 100):
+        clock.now = T + seconds
+        for _ in range(5):
+            store.add(Entry(new_key(), Kind.TOKEN, T + 1000))
+        assert store.find([key])
+    clock.now = T + 101
+    for _ in range(5):
+        store.add(Entry(new_key(), Kind.TOKEN, T + 1000))
+    assert not store.find([key])
+
+
+def test_an_entry_that_has_expired_is_not_kept_for_long() -> None:
+    clock = Clock()
+    store = MemoryBlocklist(clock)
+    store.add(Entry(new_key(), Kind.TOKEN, T - 5))
+    assert size(store) == 0
+
+
+@pytest.mark.parametrize("expires", [T - 1, T])
+def test_a_prune_goes_by_the_moment_it_is_told(expires: int) -> None:
+    store = MemoryBlocklist(lambda: 0.0)
+    store.add(Entry(new_key(), Kind.TOKEN, expires))
+    assert [(batch.removed, batch.share) for batch in store.prune(T)] == [(int(expires < T), 1.0)]
+
+
+def test_an_app_removes_what_has_expired_by_its_own_clock() -> None:
+    clock = Clock()
+    store = MemoryBlocklist(clock)
+    app, authx = app_on({}, blocklist=store, clock=clock)
+    for _ in range(300):
+        token = access_token(app, authx)
+        with app.app_context():
+            authx.revoke_token(token)
+        clock.advance(60)
+    # Each is kept for the 15 minutes of its token, the leeway and the margin.
+    assert 15 <= size(store) <= 20
+
+
+def test_threads_count_and_find_while_others_add() -> None:
+    clock = Clock()
+    store = MemoryBlocklist(clock)
+
+    def add(number: int) -> None:
+        for turn in range(500):
+            key = new_key()
+            store.add(Entry(key, Kind.TOKEN, T + turn % 7))
+            clock.now = T + turn % 5
+            store.sweep(int(clock()), 3)
+            store.find([key])
+
+    def look(number: int) -> None:
+        for _ in range(100):
+            assert size(store) >= 0
+            assert sum(batch.removed for batch in store.prune(T)) >= 0
+
+    with ThreadPoolExecutor(6) as pool:
+        jobs = [pool.submit(work, number) for number in range(3) for work in (add, look)]
+        for job in jobs:
+            job.result(60)
+    assert sum(batch.removed for batch in store.prune(T + 99)) >= 0
+    assert size(store) == 0

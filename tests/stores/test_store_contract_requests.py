@@ -1,0 +1,291 @@
+"""What a request costs a store, and how soon others see a revocation: through AuthX."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import sqlalchemy as sa
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import event
+
+from flask_authx import AuthX, Blocklist, Cutoff, Entry, Kind, Pruned, Risk, current_token
+from tests.stores.test_store_contract import EVERY, SQL, cluster_url, new_key, opened
+from tests.support import SECRET, access_token, bearer
+from tests.support.answers import OK, REVOKED, ask, outcome
+from tests.support.databases import STORES, app_on, settings_for
+from tests.support.servers.private import redis_server
+
+#: Every store by its settings, and those whose entries another app sees.
+SHARED = ("sqlite", "postgresql", "psycopg2", "mariadb", "redis")
+
+
+def settings_of(kind: str, folder: Path) -> dict[str, Any]:
+    if kind == "cluster":
+        return {"JWT_BLOCKLIST": cluster_url()}
+    return settings_for(kind, folder)
+
+
+def add_views(app: Flask, authx: AuthX) -> None:
+    """A guarded view, and one that asks for its token again and again."""
+
+    @app.get("/guarded")
+    @authx.token_required
+    def guarded() -> str:
+        return current_token.sub
+
+    @app.get("/nested")
+    @authx.token_required
+    @authx.optional_token
+    @authx.token_required
+    def nested() -> dict[str, str]:
+        again: Callable[[], str] = authx.token_required(lambda: current_token.sub)
+        return {"sub": again()}
+
+    authx.protect(app)
+
+
+def site(settings: dict[str, Any], **kwargs: Any) -> tuple[Flask, AuthX]:
+    """An app with the views above, on tables made anew."""
+    app, authx = app_on(settings, **kwargs)
+    add_views(app, authx)
+    if "sqlalchemy" in app.extensions:
+        # What made the tables is the app's own connection, which nobody else would close.
+        with app.app_context():
+            for engine in app.extensions["sqlalchemy"].engines.values():
+                engine.dispose()
+    return app, authx
+
+
+def joined(settings: dict[str, Any]) -> tuple[Flask, AuthX]:
+    """Another app with connections of its own, on the tables that are there."""
+    app = Flask("tests")
+    app.config.from_mapping(JWT_SECRET_KEY=SECRET, JWT_STORE_TIMEOUT=10)
+    app.config.from_mapping(settings)
+    if "SQLALCHEMY_DATABASE_URI" in settings:
+        SQLAlchemy(app)
+    authx = AuthX(app)
+    add_views(app, authx)
+    return app, authx
+
+
+def login(app: Flask, authx: AuthX, uid: str = "ann") -> tuple[str, str]:
+    """A new login: its access token and its sid."""
+    token = access_token(app, authx, uid)
+    with app.app_context():
+        return token, authx.decode_token(token).sid
+
+
+def answer(app: Flask, token: str, path: str = "/guarded") -> tuple[int, str | None]:
+    return outcome(ask(app, path=path, headers=bearer(token)))
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_token_a_login_and_a_user_can_be_revoked(kind: str, tmp_path: Path) -> None:
+    """DESIGN 4, USERS 34-36"""
+    app, authx = site(settings_of(kind, tmp_path))
+    first, second, third, bob = (login(app, authx, who) for who in ("ann", "ann", "ann", "bob"))
+    everybody = (first, second, third, bob)
+    assert [answer(app, token) for token, _ in everybody] == [OK] * 4
+    with app.app_context():
+        authx.revoke_token(first[0])
+    assert [answer(app, token) for token, _ in everybody] == [REVOKED, OK, OK, OK]
+    with app.app_context():
+        authx.revoke_session(second[1])
+    assert [answer(app, token) for token, _ in everybody] == [REVOKED, REVOKED, OK, OK]
+    with app.app_context():
+        authx.revoke_subject("ann", keep=third[1])
+    assert [answer(app, token) for token, _ in everybody] == [REVOKED, REVOKED, OK, OK]
+    fourth = login(app, authx)
+    assert answer(app, fourth[0]) == OK
+    with app.app_context():
+        authx.revoke_subject("ann")
+    assert [answer(app, token) for token, _ in (*everybody, fourth)] == [
+        *(REVOKED, REVOKED, REVOKED, OK),
+        REVOKED,
+    ]
+    assert answer(app, login(app, authx)[0]) == OK
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_another_app_sees_a_revocation_at_once(kind: str, tmp_path: Path) -> None:
+    """SECURITY 217, 219"""
+    settings = settings_of(kind, tmp_path)
+    apps = [site(settings), joined(settings)]
+    for turn in range(10):
+        (here, authx), (there, _) = apps[turn % 2], apps[1 - turn % 2]
+        token, sid = login(here, authx, f"ann{turn}")
+        assert answer(there, token) == OK
+        with here.app_context():
+            if turn % 3 == 0:
+                authx.revoke_token(token)
+            elif turn % 3 == 1:
+                authx.revoke_session(sid)
+            else:
+                authx.revoke_subject(f"ann{turn}")
+        assert answer(there, token) == REVOKED
+        assert answer(here, token) == REVOKED
+
+
+@pytest.mark.parametrize("kind", [kind for kind in STORES if kind not in SHARED])
+def test_another_app_sees_nothing_of_what_is_in_memory(kind: str, tmp_path: Path) -> None:
+    """SECURITY 218"""
+    settings = settings_of(kind, tmp_path)
+    (here, authx), (there, _) = joined(settings), joined(settings)
+    token, _ = login(here, authx)
+    with here.app_context():
+        authx.revoke_token(token)
+    assert (answer(here, token), answer(there, token)) == (REVOKED, OK)
+
+
+class Counting:
+    """Another store, whose look-ups are counted."""
+
+    def __init__(self, store: Blocklist) -> None:
+        self.store = store
+        self.asked: list[int] = []
+
+    @property
+    def per_process(self) -> bool:
+        return self.store.per_process
+
+    def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
+        self.asked.append(len(keys))
+        return self.store.find(keys)
+
+    def add(self, entry: Entry, /) -> None:
+        self.store.add(entry)
+
+    def sweep(self, before: int, limit: int, /) -> int:
+        return self.store.sweep(before, limit)
+
+    def prune(self, before: int, /) -> Iterator[Pruned]:
+        return self.store.prune(before)
+
+    def count(self, bounds: Sequence[int], /) -> Mapping[Kind, Sequence[int]]:
+        return self.store.count(bounds)
+
+    def risks(self) -> Iterator[Risk]:
+        return self.store.risks()
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_store_is_asked_once_a_request(kind: str, tmp_path: Path) -> None:
+    """Issue 3: one round trip for token, login and subject together, once per request"""
+    with opened(kind, tmp_path) as store:
+        counting = Counting(store)
+        app, authx = site({}, blocklist=counting)
+        token, _ = login(app, authx)
+        counting.asked.clear()
+        assert answer(app, token, "/nested") == OK
+        assert counting.asked == [3]
+        with app.app_context():
+            authx.revoke_token(token)
+        assert answer(app, token, "/nested") == REVOKED
+        assert counting.asked == [3, 3]
+
+
+@contextlib.contextmanager
+def statements() -> Generator[list[str]]:
+    """What connections that are made from now on are told, as their drivers see it."""
+    told: list[str] = []
+
+    def listen(driver: Any, _record: object) -> None:
+        if isinstance(driver, sqlite3.Connection):
+            driver.set_trace_callback(told.append)
+        else:
+            factory = "cursorclass" if hasattr(driver, "cursorclass") else "cursor_factory"
+            if not hasattr(getattr(driver, factory), "told"):
+                setattr(driver, factory, listening(type(driver.cursor()), told))
+
+    event.listen(sa.Pool, "connect", listen)
+    try:
+        yield told
+    finally:
+        event.remove(sa.Pool, "connect", listen)
+
+
+def listening(base: Any, told: list[str]) -> type:
+    """A cursor of a driver that notes what it is told."""
+
+    def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        told.append(str(query))
+        return base.execute(self, query, *args, **kwargs)
+
+    return type("Cursor", (base,), {"execute": execute, "told": told})
+
+
+@pytest.mark.parametrize("kind", SQL)
+@pytest.mark.parametrize("path", ["/guarded", "/nested"])
+def test_a_request_is_one_statement(kind: str, path: str, tmp_path: Path) -> None:
+    """Issue 3: one round trip"""
+    with statements() as told:
+        app, authx = site(settings_of(kind, tmp_path))
+        token, _ = login(app, authx)
+        for expected in (OK, REVOKED):
+            assert answer(app, token) == expected
+            told.clear()
+            assert answer(app, token, path) == expected
+            assert len(told) == 1
+            assert told[0].startswith("SELECT")
+            told.clear()
+            with app.app_context():
+                authx.revoke_token(token)
+            assert any(one.startswith("INSERT") for one in told)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "psycopg2"])
+def test_a_request_is_one_transaction_of_the_server(kind: str, tmp_path: Path) -> None:
+    """Issue 3: one round trip: nothing is begun, committed or rolled back around the look-up"""
+    settings = settings_of(kind, tmp_path)
+    url = sa.make_url(settings["SQLALCHEMY_DATABASE_URI"])
+    watcher = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    name = f"authx-{new_key().hex()}"
+    named = url.update_query_dict({"application_name": name})
+    with_name = named.render_as_string(hide_password=False)
+    site(settings)
+    app, authx = joined({**settings, "SQLALCHEMY_DATABASE_URI": with_name})
+    token, _ = login(app, authx)
+    last = sa.text("SELECT query FROM pg_stat_activity WHERE application_name = :name")
+    for _ in range(2):
+        assert answer(app, token) == OK
+        with watcher.connect() as connection:
+            # A ROLLBACK or COMMIT after it would be the last that the connection was told.
+            (query,) = connection.execute(last, {"name": name}).scalars()
+            assert query.startswith("SELECT authx_blocklist")
+    watcher.dispose()
+
+
+def calls(client: Any) -> dict[str, int]:
+    """How often a server was told what, since that was last forgotten."""
+    stats: dict[str, Any] = client.info("commandstats")
+    client.config_resetstat()
+    ours = {"info", "config|resetstat"}
+    told = {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items()}
+    return {name: number for name, number in told.items() if name not in ours}
+
+
+def test_a_request_is_one_command_of_redis() -> None:
+    """Issue 3: one round trip"""
+    with redis_server() as server:
+        app, authx = site({"JWT_BLOCKLIST": server.url})
+        token, _ = login(app, authx)
+        assert answer(app, token) == OK
+        untyped: Any = redis.Redis
+        client = untyped.from_url(server.url)
+        for expected in (OK, REVOKED):
+            for path in ("/guarded", "/nested"):
+                calls(client)
+                assert answer(app, token, path) == expected
+                assert calls(client) == {"mget": 1}
+            with app.app_context():
+                authx.revoke_token(token)
+                # One script, and what it does inside the server.
+                assert calls(client)["eval"] == 1
+        client.close()

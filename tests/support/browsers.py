@@ -1,0 +1,190 @@
+"""What the tests of browsers share: apps whose tokens are in cookies, and what an answer sets."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Flask, Response, jsonify, request
+from flask.testing import FlaskClient
+from werkzeug.http import dump_cookie
+from werkzeug.test import TestResponse
+from werkzeug.wrappers import Response as BaseResponse
+
+from flask_authx import AuthX, MemorySessions, Session, TokenPair, Visit, current_token
+from tests.support import SECRET, Clock
+
+ACCESS_CSRF = "csrf_access_token"
+REFRESH_CSRF = "csrf_refresh_token"
+LOCAL = "http://localhost"
+#: Whether this version of Werkzeug can set such cookies.
+HAS_PARTITIONED = "partitioned" in inspect.signature(dump_cookie).parameters
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+@dataclass(frozen=True)
+class SetCookie:
+    """One ``Set-Cookie`` header. The attributes are as they stand there."""
+
+    value: str
+    attributes: frozenset[str]
+
+
+def cookies_in(response: BaseResponse | TestResponse) -> dict[str, SetCookie]:
+    """The cookies that an answer sets, by name; none may be set twice."""
+    found: dict[str, SetCookie] = {}
+    for header in response.headers.getlist("Set-Cookie"):
+        pair, *attributes = header.split("; ")
+        name, _, value = pair.partition("=")
+        assert name not in found
+        found[name] = SetCookie(value, frozenset(attributes))
+    return found
+
+
+def plain_app(*, home: str | None = "/auth", **config: Any) -> tuple[Flask, AuthX]:
+    """An app that keeps no logins, and takes tokens from cookies and the header.
+
+    :param home: where it has a view for refresh.
+    """
+    app = Flask("tests")
+    app.testing = True
+    config = {"SECRET_KEY": SECRET, "TOKEN_LOCATION": ["headers", "cookies"], **config}
+    app.config.from_mapping({f"JWT_{name}": value for name, value in config.items()})
+    authx = AuthX(app, clock=Clock())
+    if home is not None:
+        view = authx.refresh_token_required(lambda: "in")
+        app.add_url_rule(f"{home}/refresh", "refresh", view, methods=["POST"])
+    return app, authx
+
+
+def answer(app: Flask, fill: Callable[[Response], object], **environ: Any) -> Response:
+    """A response after something has been done to it in a request."""
+    with app.test_request_context(**{"base_url": LOCAL, **environ}):
+        response = Response("x")
+        fill(response)
+        return response
+
+
+def pair_of(app: Flask, authx: AuthX, uid: str = "ann", **kwargs: Any) -> TokenPair:
+    """The tokens of a new login that is kept nowhere."""
+    with app.app_context():
+        return authx.create_token_pair(uid, **kwargs)
+
+
+@dataclass(eq=False)
+class Frail:
+    """Whether a store fails, and with what."""
+
+    error: Exception | None = None
+    #: The methods that fail; all if there are none.
+    failing: frozenset[str] = frozenset()
+    calls: list[str] = field(default_factory=list[str])
+
+    def ask(self, name: str) -> None:
+        self.calls.append(name)
+        if self.error is not None and (not self.failing or name in self.failing):
+            raise self.error
+
+
+class FrailSessions(MemorySessions):
+    """Keeps logins in memory as if all processes saw them, and fails when it is told to."""
+
+    per_process = False
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.frail = Frail()
+
+    def open(self, key: bytes, subject: bytes, session: Session, /) -> None:
+        self.frail.ask("open")
+        super().open(key, subject, session)
+
+    def get(self, key: bytes, /) -> Session | None:
+        self.frail.ask("get")
+        return super().get(key)
+
+    def move(self, key: bytes, generation: int, visit: Visit, /) -> bool:
+        self.frail.ask("move")
+        return super().move(key, generation, visit)
+
+    def end(self, key: bytes, /) -> bool:
+        self.frail.ask("end")
+        return super().end(key)
+
+    def of(self, subject: bytes, /) -> Sequence[Session]:
+        self.frail.ask("of")
+        return super().of(subject)
+
+
+def browser_app(
+    *,
+    clock: Clock | None = None,
+    prefix: str = "/auth",
+    authenticate: Callable[[], Any] | None = None,
+    stores: Mapping[str, Any] | None = None,
+    **config: Any,
+) -> tuple[Flask, AuthX]:
+    """An app that keeps logins in memory, with the blueprint and a view ``/guarded``.
+
+    ``POST /sign-in/<uid>`` opens a login, sets its cookies and shows its tokens, too.
+
+    :param stores: those to be used instead, for :class:`AuthX`.
+    """
+    app = Flask("tests")
+    app.testing = True
+    defaults: dict[str, Any] = {
+        "SECRET_KEY": SECRET,
+        "TOKEN_LOCATION": ["headers", "cookies", "json"],
+    }
+    if stores is None:
+        defaults |= {"BLOCKLIST": "memory://", "SESSIONS": True}
+    app.config.from_mapping({f"JWT_{key}": value for key, value in (defaults | config).items()})
+    authx = AuthX(app, clock=clock or Clock(), **(stores or {}))
+    app.register_blueprint(authx.blueprint(prefix, authenticate=authenticate))
+
+    def sign_in(uid: str) -> Response:
+        asked: dict[str, Any] = request.get_json(silent=True) or {}
+        pair = authx.login(uid, **asked)
+        response = jsonify(pair.to_dict())
+        authx.set_cookies(response, pair)
+        return response
+
+    def guarded() -> dict[str, Any]:
+        return {"sub": current_token.sub, "sid": current_token.sid}
+
+    app.add_url_rule("/sign-in/<uid>", "sign_in", authx.public(sign_in), methods=["POST"])
+    app.add_url_rule("/guarded", "guarded", authx.token_required(guarded), methods=METHODS)
+    return app, authx
+
+
+def sign_in(client: FlaskClient, uid: str = "ann", **kwargs: Any) -> dict[str, Any]:
+    """Log a browser in, and give what its tokens are."""
+    response = client.post(f"/sign-in/{uid}", json=kwargs)
+    assert response.status_code == 200
+    body: dict[str, Any] = response.get_json()
+    return body
+
+
+def browser(app: Flask, uid: str = "ann", **kwargs: Any) -> FlaskClient:
+    """A client that keeps cookies and is logged in."""
+    client = app.test_client()
+    sign_in(client, uid, **kwargs)
+    return client
+
+
+def csrf(client: FlaskClient, name: str = ACCESS_CSRF) -> dict[str, str]:
+    """The header that a script of the app's pages sends, as its cookie says."""
+    kept = client.get_cookie(name)
+    return {"X-CSRF-TOKEN": kept.value} if kept else {}
+
+
+def kept_by(client: FlaskClient) -> set[str]:
+    """The names of the cookies that a client keeps."""
+    names = (
+        *("__Host-access_token", "__Secure-refresh_token", ACCESS_CSRF, REFRESH_CSRF),
+        *("__Secure-access_token", "access_token", "refresh_token"),
+    )
+    paths = ("/", "/auth")
+    return {name for name in names for path in paths if client.get_cookie(name, path=path)}

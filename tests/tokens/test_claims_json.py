@@ -1,0 +1,194 @@
+"""Claims sets that are not strict JSON, and tokens as two other libraries mint them."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import flask_jwt_extended
+import jwt
+import pytest
+from flask import Flask
+
+from flask_authx import JWTDecodeError, TokenType
+from tests.support import SECRET, Clock, bearer, make_app, parts
+from tests.support.codecs import EXP, IAT, claims_of, make_codec, token_of
+
+GOOD = json.dumps(claims_of())
+
+
+def refused(payload: bytes | str) -> None:
+    codec = make_codec(MAX_TOKEN_LENGTH=1_000_000)
+    data = payload.encode() if isinstance(payload, str) else payload
+    assert data != GOOD.encode()
+    with pytest.raises(JWTDecodeError) as caught:
+        codec.decode(token_of(codec, data), IAT)
+    assert type(caught.value) is JWTDecodeError
+
+
+def with_member(text: str) -> str:
+    return GOOD[:-1] + "," + text + "}"
+
+
+def test_the_claims_that_these_are_made_of_are_good() -> None:
+    codec = make_codec()
+    for text in (GOOD, with_member('"x": [1, 1.5, "\\u00e9\\ud83d\\ude00", null]'), f" {GOOD}\n"):
+        assert codec.decode(token_of(codec, text.encode()), IAT).sub == "ann"
+
+
+@pytest.mark.parametrize(
+    "payload", ["", " ", "[]", '"x"', "1", "null", "true", "{", "{}x", GOOD + GOOD, GOOD + "\0"]
+)
+def test_what_is_no_object_is_refused(payload: str) -> None:
+    """SECURITY A.3 59, 60."""
+    refused(payload)
+
+
+@pytest.mark.parametrize(
+    "member", ['"sub": "root"', '"\\u0073ub": "ann"', '"x": 1, "x": 1', '"x": [{"a": 1, "a": 2}]']
+)
+def test_a_name_that_occurs_twice_is_refused(member: str) -> None:
+    """SECURITY A.4 87."""
+    refused(with_member(member))
+
+
+@pytest.mark.parametrize(
+    "number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 5_000, "01", "+1", ".5"]
+)
+def test_a_number_that_is_none_is_refused(number: str) -> None:
+    """SECURITY A.4 72, 74, USERS 31."""
+    refused(with_member(f'"x": {number}'))
+    refused(GOOD.replace(f'"exp": {EXP}', f'"exp": {number}'))
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be", "utf-8-sig"]
+)
+def test_another_encoding_is_refused(encoding: str) -> None:
+    """SECURITY A.3 61."""
+    refused(GOOD.encode(encoding))
+
+
+@pytest.mark.parametrize(
+    "name", [b"\xc1\xb3ub", b"s\xffub", b"s\xed\xa0\x80ub", b"s\xf4\x90\x80\x80ub", b"s\xe9ub"]
+)
+def test_what_is_no_utf8_is_refused(name: bytes) -> None:
+    """SECURITY A.2 48, A.3 61."""
+    refused(GOOD.encode().replace(b'"sub"', b'"' + name + b'"'))
+    refused(with_member('"x": "?"').encode().replace(b"?", name))
+
+
+@pytest.mark.parametrize(
+    "member", ['"x": "\\ud800"', '"x": ["a\\udc00"]', '"\\ud800": 1', '"x": {"a": "\\ud83dx"}']
+)
+def test_a_lone_surrogate_is_refused_wherever_it_is(member: str) -> None:
+    """SECURITY A.3 62."""
+    refused(with_member(member))
+
+
+@pytest.mark.parametrize("depth", [32, 33, 500, 1_000, 5_000, 100_000])
+@pytest.mark.parametrize("kind", ["lists", "objects"])
+def test_deep_nesting_is_refused(kind: str, depth: int) -> None:
+    """SECURITY A.4 93: the claims themselves are the first level of 32."""
+    opening, closing = {"lists": ("[", "]"), "objects": ('{"a":', "}")}[kind]
+    inner = "" if kind == "lists" else "1"
+    refused(with_member('"x":' + opening * depth + inner + closing * depth))
+    refused(with_member('"x": "\\u00e9", "y":' + opening * depth + inner + closing * depth))
+    codec = make_codec()
+    fine = with_member('"x":' + opening * 31 + inner + closing * 31)
+    assert codec.decode(token_of(codec, fine.encode()), IAT)
+
+
+# Tokens of the two libraries that people come from.
+
+
+def extended_token(kind: str, **options: Any) -> str:
+    """A token as Flask-JWT-Extended mints it, by itself."""
+    app = Flask("extended")
+    app.config["JWT_SECRET_KEY"] = SECRET
+    flask_jwt_extended.JWTManager(app)
+    # Its functions are typed in part only.
+    library: Any = flask_jwt_extended
+    mint = {"access": library.create_access_token, "refresh": library.create_refresh_token}[kind]
+    with app.app_context():
+        token: str = mint("ann", **options)
+    return token
+
+
+def authx_token(**changes: Any) -> str:
+    """A token with the header and the claims of AuthX 1.7."""
+    claims = {
+        "sub": "ann",
+        "iat": float(IAT),
+        "nbf": float(IAT),
+        "exp": EXP + 0.5,
+        "jti": "0f8fad5b-d9cb-469f-a165-70867728950e",
+        "type": "access",
+        "fresh": False,
+        "csrf": "",
+        "scopes": ["users:read"],
+        **changes,
+    }
+    return jwt.encode(claims, SECRET, "HS256")
+
+
+def status(app: Flask, token: str) -> int:
+    return app.test_client().get("/guarded", headers=bearer(token)).status_code
+
+
+@pytest.mark.parametrize("kind", ["access", "refresh"])
+def test_tokens_of_flask_jwt_extended_are_accepted_during_a_migration(kind: str) -> None:
+    token = extended_token(kind, additional_claims={"role": "x"})
+    claims = parts(token)[1]
+    assert parts(token)[0] == {"alg": "HS256", "typ": "JWT"}
+    app, authx = make_app(clock=Clock(claims["iat"]), ACCEPT_UNTYPED=True)
+    with app.app_context():
+        found = authx.decode_token(token)
+    assert (found.sub, found.jti, found.type) == ("ann", claims["jti"], TokenType(kind))
+    # A login of its own, which began when the token was minted.
+    assert (found.sid, found.auth_time) == (claims["jti"], claims["iat"])
+    assert found.claims == claims
+    assert status(app, token) == (200 if kind == "access" else 401)
+
+
+def test_the_freshness_of_flask_jwt_extended_is_kept() -> None:
+    token = extended_token("access", fresh=True)
+    app, authx = make_app(clock=Clock(parts(token)[1]["iat"]), ACCEPT_UNTYPED=True)
+    with app.app_context():
+        assert authx.decode_token(token).fresh is True
+
+
+def test_tokens_of_authx_are_accepted_during_a_migration() -> None:
+    app, authx = make_app(ACCEPT_UNTYPED=True)
+    token = authx_token()
+    assert status(app, token) == 200
+    with app.app_context():
+        found = authx.decode_token(token)
+    assert (found.sub, found.exp, found.scopes) == ("ann", EXP, frozenset({"users:read"}))
+    assert found.csrf is None
+
+
+def test_tokens_of_both_are_refused_otherwise() -> None:
+    """SECURITY A.2 43."""
+    token = extended_token("access")
+    app, _ = make_app(clock=Clock(parts(token)[1]["iat"]))
+    assert status(app, token) == 401
+    assert status(make_app()[0], authx_token()) == 401
+
+
+@pytest.mark.parametrize("type", ["", "Access", "id", None, ["access"], True])
+def test_an_untyped_token_must_say_what_it_is(type: Any) -> None:
+    """SECURITY A.11 186, 187, 190, USERS 24."""
+    app, _ = make_app(ACCEPT_UNTYPED=True)
+    assert status(app, authx_token(type=type)) == 401
+    bare = {name: value for name, value in parts(authx_token())[1].items() if name != "type"}
+    assert status(app, jwt.encode(bare, SECRET, "HS256")) == 401
+
+
+def test_an_untyped_token_without_an_end_is_refused() -> None:
+    """SECURITY A.4 68, 77, USERS 19."""
+    token = extended_token("access", expires_delta=False)
+    endless = extended_token("access", expires_delta=timedelta(days=365))
+    app, _ = make_app(clock=Clock(parts(token)[1]["iat"]), ACCEPT_UNTYPED=True)
+    assert [status(app, token), status(app, endless)] == [401, 401]
