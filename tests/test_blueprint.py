@@ -40,7 +40,7 @@ from tests.support.browsers import (
 from tests.support.spy_store import SpyStore
 
 PAIR = {"access_token", "refresh_token", "token_type", "expires_in", "refresh_expires_in"}
-EXPIRED: Outcome = (401, "TokenExpiredError")
+EXPIRED: Outcome = Outcome(401, "TokenExpiredError")
 ALL = {ACCESS_COOKIE, ACCESS_CSRF, REFRESH_COOKIE, REFRESH_CSRF}
 
 
@@ -108,7 +108,7 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], Outcome]] =
     "nothing": (lambda tokens: {}, MISSING),
     "an access token": (
         lambda tokens: {"headers": bearer(tokens["access_token"])},
-        (401, "RefreshTokenRequiredError"),
+        Outcome(401, "RefreshTokenRequiredError"),
     ),
     "garbage": (lambda tokens: {"json": {"refresh_token": "x.y.z"}}, INVALID),
     "no text": (lambda tokens: {"json": {"refresh_token": 1}}, INVALID),

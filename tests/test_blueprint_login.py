@@ -34,8 +34,8 @@ from tests.support.browsers import (
 from tests.support.spy_store import SpyStore
 from tests.test_blueprint import PAIR, is_private
 
-FAILED: Outcome = (401, "LoginFailedError")
-CROSS: Outcome = (403, "CrossOriginError")
+FAILED: Outcome = Outcome(401, "LoginFailedError")
+CROSS: Outcome = Outcome(403, "CrossOriginError")
 FROM_HERE = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
 PASSWORDS = {"ann": "a", "bob": "b"}
 

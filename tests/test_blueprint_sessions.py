@@ -35,7 +35,7 @@ from tests.support.browsers import (
 from tests.support.spy_store import SpyStore
 from tests.test_blueprint import ALL, is_private
 
-NOT_FOUND: Outcome = (404, "SessionNotFoundError")
+NOT_FOUND: Outcome = Outcome(404, "SessionNotFoundError")
 SHOWN = {
     *("sid", "name", "created", "last_seen", "expires", "ends"),
     *("user_agent", "address", "current"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,9 @@ from flask_authx.stores.circuit_breaker import CircuitBreaker
 from tests.support import SECRET, Clock, access_token, bearer
 from tests.support.answers import FAULT, OK, ask, outcome
 from tests.support.spy_store import SpyStore, said, spied, store_app, works
-from tests.support.sql_apps import Maker
+from tests.support.sql_apps import SQLApps
 
 MEMBERS = ("per_process", "find", "add", "sweep", "prune", "count", "risks")
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
 
 
 def app_given(blocklist: Any, **config: Any) -> Flask:
@@ -234,10 +227,10 @@ def test_a_token_that_passes_after_a_refusal_is_announced_as_unchecked() -> None
 # Several apps of one Flask-SQLAlchemy
 
 
-def test_apps_that_share_a_db_do_not_slow_it_down(make: Maker, tmp_path: Path) -> None:
+def test_apps_that_share_a_db_do_not_slow_it_down(sql_app: SQLApps, tmp_path: Path) -> None:
     db = SQLAlchemy()
     sites = [
-        make(f"sqlite:///{tmp_path / str(number)}.db", db=db, JWT_AUDIT="365d")
+        sql_app(f"sqlite:///{tmp_path / str(number)}.db", db=db, JWT_AUDIT="365d")
         for number in range(5)
     ]
     calls = 0

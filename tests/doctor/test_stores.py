@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,7 @@ from tests.support import make_app
 from tests.support.databases import database_url, redis_url
 from tests.support.servers.private import redis_server
 from tests.support.spy_store import SpyStore, store_app
-from tests.support.sql_apps import Maker
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
+from tests.support.sql_apps import SQLApps
 
 
 def problems(app: Flask) -> list[str]:
@@ -51,8 +43,8 @@ def test_a_memory_of_one_s_own_is_nothing_to_work_on(command: tuple[str, ...]) -
     assert "JWT_BLOCKLIST keeps revocations in the memory of each process" in done.stderr
 
 
-def test_a_database_in_memory_is_nothing_to_work_on(make: Maker) -> None:
-    made = make("sqlite-memory")
+def test_a_database_in_memory_is_nothing_to_work_on(sql_app: SQLApps) -> None:
+    made = sql_app("sqlite-memory")
     done = run(made.app, "revoke", "--subject", "ann")
     assert (done.exit_code, done.stdout) == (1, "")
     assert "memory of each process" in done.stderr
@@ -88,8 +80,8 @@ def test_a_revocation_that_may_not_have_been_written_says_where_to_look() -> Non
 # doctor
 
 
-def test_an_sqlite_file_that_is_not_in_wal_mode_is_named(make: Maker, tmp_path: Path) -> None:
-    made = make("sqlite")
+def test_an_sqlite_file_that_is_not_in_wal_mode_is_named(sql_app: SQLApps, tmp_path: Path) -> None:
+    made = sql_app("sqlite")
     [problem] = problems(made.app)
     assert "not in WAL mode" in problem
     assert str(tmp_path / "test.db") in problem
@@ -117,12 +109,12 @@ def test_a_redis_user_who_may_not_ask_for_its_settings_is_a_hint() -> None:
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "psycopg2"])
-def test_a_database_that_takes_no_writes_is_a_risk(make: Maker, kind: str) -> None:
-    url = sa.make_url(database_url(kind, make.folder))
-    made = make(url.render_as_string(hide_password=False))
+def test_a_database_that_takes_no_writes_is_a_risk(sql_app: SQLApps, kind: str) -> None:
+    url = sa.make_url(database_url(kind, sql_app.folder))
+    made = sql_app(url.render_as_string(hide_password=False))
     assert not any("read-only" in problem for problem in problems(made.app))
     read_only = url.update_query_dict({"options": "-c default_transaction_read_only=on"})
-    other = make(read_only.render_as_string(hide_password=False), tables=False)
+    other = sql_app(read_only.render_as_string(hide_password=False), tables=False)
     [problem] = [one for one in problems(other.app) if "read-only" in one]
     assert "name the primary server" in problem
 

@@ -12,10 +12,10 @@ from flask_authx import AuthX, current_token
 from tests.support import access_token, bearer, make_app, reforge, refresh_token
 from tests.support.answers import INVALID, MISSING, OK, REVOKED, Outcome, Spy, ask, outcome
 
-NOT_ACCESS: Outcome = (401, "AccessTokenRequiredError")
-NOT_REFRESH: Outcome = (401, "RefreshTokenRequiredError")
-NOT_FRESH: Outcome = (401, "FreshTokenRequiredError")
-NO_SCOPE: Outcome = (403, "InsufficientScopeError")
+NOT_ACCESS: Outcome = Outcome(401, "AccessTokenRequiredError")
+NOT_REFRESH: Outcome = Outcome(401, "RefreshTokenRequiredError")
+NOT_FRESH: Outcome = Outcome(401, "FreshTokenRequiredError")
+NO_SCOPE: Outcome = Outcome(403, "InsufficientScopeError")
 
 
 def view() -> dict[str, str]:

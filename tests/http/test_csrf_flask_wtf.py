@@ -21,7 +21,7 @@ flask_wtf: Any = importlib.import_module("flask_wtf")
 wtforms: Any = importlib.import_module("wtforms")
 
 #: Flask-WTF's own refusal.
-THEIRS: Outcome = (400, None)
+THEIRS: Outcome = Outcome(400)
 #: Flask-WTF takes its value from a header of the very name that ours has by default, and from a
 #: field of the same name.
 APART: dict[str, Any] = {

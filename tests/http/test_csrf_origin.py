@@ -13,7 +13,7 @@ from tests.support.answers import CSRF, MISSING, NO_CSRF, OK, Outcome, ask, outc
 from tests.support.browsers import METHODS, browser, browser_app, cookies_in, csrf, plain_app
 from tests.support.spy_store import said
 
-CROSS: Outcome = (403, "CrossOriginError")
+CROSS: Outcome = Outcome(403, "CrossOriginError")
 HOST = "https://app.example"
 TRUSTED = "https://www.example"
 

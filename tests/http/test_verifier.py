@@ -34,10 +34,10 @@ from tests.support.answers import (
     outcome,
 )
 
-EXPIRED: Outcome = (401, "TokenExpiredError")
-NOT_ACCESS: Outcome = (401, "AccessTokenRequiredError")
-NOT_FRESH: Outcome = (401, "FreshTokenRequiredError")
-NO_SCOPE: Outcome = (403, "InsufficientScopeError")
+EXPIRED: Outcome = Outcome(401, "TokenExpiredError")
+NOT_ACCESS: Outcome = Outcome(401, "AccessTokenRequiredError")
+NOT_FRESH: Outcome = Outcome(401, "FreshTokenRequiredError")
+NO_SCOPE: Outcome = Outcome(403, "InsufficientScopeError")
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,16 +14,10 @@ from flask_authx import (
 from flask_authx.cli import authx as group
 from tests.support import OTHER_SECRET, SECRET, Clock
 from tests.support.spy_store import login
-from tests.support.sql_apps import KINDS, Maker, Site, records
+from tests.support.sql_apps import KINDS, Site, SQLApps, records
 
 DAY = 86400
 YEAR = 365 * DAY
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
 
 
 def run(site: Site, *args: str, **kwargs: Any) -> str:
@@ -37,9 +28,9 @@ def run(site: Site, *args: str, **kwargs: Any) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_records_are_kept_as_long_as_the_setting_says(make: Maker, kind: str) -> None:
+def test_records_are_kept_as_long_as_the_setting_says(sql_app: SQLApps, kind: str) -> None:
     clock = Clock()
-    site = make(kind, clock=clock, JWT_AUDIT="365d")
+    site = sql_app(kind, clock=clock, JWT_AUDIT="365d")
     with site.app.app_context():
         site.authx.revoke_session("old")
         clock.advance(1)
@@ -52,8 +43,8 @@ def test_records_are_kept_as_long_as_the_setting_says(make: Maker, kind: str) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_records_are_pruned_in_batches(make: Maker, kind: str) -> None:
-    site = make(kind, JWT_AUDIT="1d")
+def test_many_records_are_pruned_in_batches(sql_app: SQLApps, kind: str) -> None:
+    site = sql_app(kind, JWT_AUDIT="1d")
     table = site.db.metadata.tables["authx_audit"]
     row = {"instance": "authx", "kind": "session", "value": "s"}
     with site.app.app_context(), site.db.engine.begin() as connection:
@@ -64,9 +55,9 @@ def test_many_records_are_pruned_in_batches(make: Maker, kind: str) -> None:
     assert len(records(site)) == 1
 
 
-def test_each_name_keeps_its_records_by_its_own_setting(make: Maker) -> None:
+def test_each_name_keeps_its_records_by_its_own_setting(sql_app: SQLApps) -> None:
     clock, admin = Clock(), list[AuthX]()
-    site = make(
+    site = sql_app(
         "sqlite",
         before=lambda app, _: admin.append(AuthX(app, name="admin", clock=clock)),
         clock=clock,
@@ -84,8 +75,8 @@ def test_each_name_keeps_its_records_by_its_own_setting(make: Maker) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_token_is_ever_in_it(make: Maker, kind: str) -> None:
-    site = make(kind, JWT_AUDIT="365d")
+def test_no_token_is_ever_in_it(sql_app: SQLApps, kind: str) -> None:
+    site = sql_app(kind, JWT_AUDIT="365d")
     token, refresh, sid = login(site.app, site.authx, "ann")
     with site.app.app_context():
         for one in (token, refresh):
@@ -109,8 +100,8 @@ LONG = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_reason_comes_back_as_it_was(make: Maker, kind: str) -> None:
-    site = make(kind, JWT_AUDIT="365d")
+def test_any_reason_comes_back_as_it_was(sql_app: SQLApps, kind: str) -> None:
+    site = sql_app(kind, JWT_AUDIT="365d")
     long_id, long_uid = "s" * 255, "ü\U0001f600" * 127
     with site.app.app_context():
         for reason in LONG.values():
@@ -122,7 +113,7 @@ def test_any_reason_comes_back_as_it_was(make: Maker, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_long_name_is_recorded_or_refused(make: Maker, kind: str) -> None:
+def test_a_long_name_is_recorded_or_refused(sql_app: SQLApps, kind: str) -> None:
     name = "n" * 100
     prefix = f"{name.upper()}_JWT_"
     try:
@@ -135,7 +126,7 @@ def test_a_long_name_is_recorded_or_refused(make: Maker, kind: str) -> None:
         f"{prefix}AUDIT": 60,
         f"{prefix}STORE_TIMEOUT": 10,
     }
-    site = make(kind, authx=authx, **config)
+    site = sql_app(kind, authx=authx, **config)
     with site.app.app_context():
         site.authx.revoke_session("s")
     assert len(records(site)) == 1

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,20 +17,14 @@ from flask_authx import (
 )
 from tests.support import NOW, Clock, parts
 from tests.support.session_sites import heard
-from tests.support.sql_apps import KINDS, Maker, Site, records
+from tests.support.sql_apps import KINDS, Site, SQLApps, records
 
 AT = int(NOW)
 
 
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
-
-
-def audited(make: Maker, kind: str, **config: Any) -> tuple[Site, Clock]:
+def audited(sql_app: SQLApps, kind: str, **config: Any) -> tuple[Site, Clock]:
     clock = Clock()
-    return make(kind, clock=clock, JWT_AUDIT="365d", JWT_SESSIONS=True, **config), clock
+    return sql_app(kind, clock=clock, JWT_AUDIT="365d", JWT_SESSIONS=True, **config), clock
 
 
 def sid_of(token: str) -> str:
@@ -42,8 +33,8 @@ def sid_of(token: str) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_login_that_ends_is_on_record_with_its_reason(make: Maker, kind: str) -> None:
-    site, clock = audited(make, kind, JWT_MAX_SESSIONS=1)
+def test_each_login_that_ends_is_on_record_with_its_reason(sql_app: SQLApps, kind: str) -> None:
+    site, clock = audited(sql_app, kind, JWT_MAX_SESSIONS=1)
     # Users of this test's alone: a server's tables outlive it.
     ann, bob = uuid.uuid4().hex, uuid.uuid4().hex
 
@@ -85,15 +76,17 @@ def test_each_login_that_ends_is_on_record_with_its_reason(make: Maker, kind: st
     ]
 
 
-def test_opening_and_refreshing_is_nothing_to_record(make: Maker) -> None:
-    site, _ = audited(make, "sqlite")
+def test_opening_and_refreshing_is_nothing_to_record(sql_app: SQLApps) -> None:
+    site, _ = audited(sql_app, "sqlite")
     with site.app.app_context():
         site.authx.refresh(site.authx.login("ann").refresh_token)
     assert records(site) == []
 
 
-def test_a_reuse_that_could_not_be_recorded_has_ended_the_login_all_the_same(make: Maker) -> None:
-    site, _ = audited(make, "sqlite")
+def test_a_reuse_that_could_not_be_recorded_has_ended_the_login_all_the_same(
+    sql_app: SQLApps,
+) -> None:
+    site, _ = audited(sql_app, "sqlite")
     with site.app.app_context():
         pair = site.authx.login("ann")
         last = site.authx.refresh(site.authx.refresh(pair.refresh_token).refresh_token)
@@ -113,9 +106,11 @@ def test_a_reuse_that_could_not_be_recorded_has_ended_the_login_all_the_same(mak
     [session_revoked, refresh_reuse_detected],
     ids=lambda signal: signal.name,
 )
-def test_a_receiver_that_fails_keeps_nothing_from_being_recorded(make: Maker, signal: Any) -> None:
+def test_a_receiver_that_fails_keeps_nothing_from_being_recorded(
+    sql_app: SQLApps, signal: Any
+) -> None:
     """SECURITY A.13 250: the store first, then the trail, and then the signals."""
-    site, _ = audited(make, "sqlite")
+    site, _ = audited(sql_app, "sqlite")
 
     def receive(sender: object, **said: Any) -> None:
         raise LookupError("mail is down")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,17 +24,11 @@ from tests.support import NOW, Clock, access_token, bearer
 from tests.support.answers import FAULT, OK, ask, outcome
 from tests.support.databases import redis_url
 from tests.support.spy_store import SpyStore, login, works
-from tests.support.sql_apps import KINDS, Maker, Site, records, rows
+from tests.support.sql_apps import KINDS, Site, SQLApps, records, rows
 
 DAY = 86400
 YEAR = 365 * DAY
 AT = int(NOW)
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
 
 
 def run(site: Site, *args: str, **kwargs: Any) -> str:
@@ -47,9 +39,9 @@ def run(site: Site, *args: str, **kwargs: Any) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_record_says_who_what_when_and_why(make: Maker, kind: str) -> None:
+def test_a_record_says_who_what_when_and_why(sql_app: SQLApps, kind: str) -> None:
     clock = Clock()
-    site = make(kind, clock=clock, JWT_AUDIT="365d")
+    site = sql_app(kind, clock=clock, JWT_AUDIT="365d")
 
     @site.app.post("/revoke")
     @site.authx.token_required
@@ -78,8 +70,8 @@ def test_a_record_says_who_what_when_and_why(make: Maker, kind: str) -> None:
     ]
 
 
-def test_from_the_command_line_it_is_the_user_of_the_system(make: Maker) -> None:
-    site = make("sqlite", JWT_AUDIT="365d")
+def test_from_the_command_line_it_is_the_user_of_the_system(sql_app: SQLApps) -> None:
+    site = sql_app("sqlite", JWT_AUDIT="365d")
     token = access_token(site.app, site.authx)
     run(site, "revoke", "--session", "s", "--reason", "a ticket")
     run(site, "revoke", "--subject", "ann", "--keep", "s")
@@ -90,8 +82,8 @@ def test_from_the_command_line_it_is_the_user_of_the_system(make: Maker) -> None
     assert (found[0][6], found[1][5]) == ("a ticket", "s")
 
 
-def test_who_logs_out_is_the_actor(make: Maker) -> None:
-    site = make("sqlite", JWT_AUDIT="365d")
+def test_who_logs_out_is_the_actor(sql_app: SQLApps) -> None:
+    site = sql_app("sqlite", JWT_AUDIT="365d")
 
     @site.app.post("/logout")
     def logout() -> str:
@@ -105,10 +97,10 @@ def test_who_logs_out_is_the_actor(make: Maker) -> None:
     assert record[1:] == ("authx", "ann", "session", sid, None, "done for today")
 
 
-def test_what_was_not_revoked_is_not_recorded(make: Maker) -> None:
+def test_what_was_not_revoked_is_not_recorded(sql_app: SQLApps) -> None:
     clock, store = Clock(), SpyStore()
     authx = AuthX(blocklist=store, clock=clock)
-    site = make("sqlite", authx=authx, JWT_BLOCKLIST=None, JWT_AUDIT="365d")
+    site = sql_app("sqlite", authx=authx, JWT_BLOCKLIST=None, JWT_AUDIT="365d")
     expired = access_token(site.app, site.authx)
     clock.advance(YEAR)
     forged = expired[:-4] + "AAAA"
@@ -131,8 +123,8 @@ def test_what_was_not_revoked_is_not_recorded(make: Maker) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_record_outlasts_what_becomes_of_the_view(make: Maker, kind: str) -> None:
-    site = make(kind, JWT_AUDIT="365d")
+def test_a_record_outlasts_what_becomes_of_the_view(sql_app: SQLApps, kind: str) -> None:
+    site = sql_app(kind, JWT_AUDIT="365d")
 
     @site.app.post("/fail")
     @site.authx.token_required
@@ -151,17 +143,17 @@ def test_a_record_outlasts_what_becomes_of_the_view(make: Maker, kind: str) -> N
 @pytest.mark.parametrize("store", ["memory", "redis", "bind"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_trail_is_in_the_database_wherever_the_revocations_are(
-    make: Maker, kind: str, store: str
+    sql_app: SQLApps, kind: str, store: str
 ) -> None:
     url = {"memory": "memory://", "redis": redis_url(), "bind": "sqlalchemy://auth"}[store]
     binds = {"auth": "sqlite:///bind.db"} if store == "bind" else {}
-    site = make(kind, JWT_BLOCKLIST=url, JWT_AUDIT="365d", SQLALCHEMY_BINDS=binds)
+    site = sql_app(kind, JWT_BLOCKLIST=url, JWT_AUDIT="365d", SQLALCHEMY_BINDS=binds)
     token = access_token(site.app, site.authx)
     with site.app.app_context():
         site.authx.revoke_token(token, reason="why")
     assert not works(site.app, token)
     # Beside the revocations, if those are in a database.
-    url = f"sqlite:///{make.folder / 'bind.db'}" if store == "bind" else site.url
+    url = f"sqlite:///{sql_app.folder / 'bind.db'}" if store == "bind" else site.url
     assert [row.reason for row in rows(url, "SELECT * FROM authx_audit")] == ["why"]
     tables = sa.inspect(engine := sa.create_engine(site.url)).get_table_names()
     engine.dispose()
@@ -169,8 +161,8 @@ def test_the_trail_is_in_the_database_wherever_the_revocations_are(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_trail_that_fails_leaves_the_revocation_in_force(make: Maker, kind: str) -> None:
-    site = make(kind, JWT_AUDIT="365d")
+def test_a_trail_that_fails_leaves_the_revocation_in_force(sql_app: SQLApps, kind: str) -> None:
+    site = sql_app(kind, JWT_AUDIT="365d")
 
     @site.app.post("/revoke")
     @site.authx.token_required
@@ -208,7 +200,7 @@ def test_a_trail_that_fails_leaves_the_revocation_in_force(make: Maker, kind: st
 
 @pytest.mark.parametrize("store", ["memory", "redis", "same file", "own"])
 def test_beside_uncommitted_writes_nothing_is_done_that_could_not_be_recorded(
-    make: Maker, store: str
+    sql_app: SQLApps, store: str
 ) -> None:
     authx = AuthX(blocklist=SpyStore() if store == "own" else None)
     config: dict[str, Any] = {}
@@ -216,7 +208,7 @@ def test_beside_uncommitted_writes_nothing_is_done_that_could_not_be_recorded(
         config["JWT_BLOCKLIST"] = None
     elif store != "same file":
         config["JWT_BLOCKLIST"] = redis_url() if store == "redis" else "memory://"
-    site = make("sqlite", JWT_AUDIT="365d", authx=authx, **config)
+    site = sql_app("sqlite", JWT_AUDIT="365d", authx=authx, **config)
     token, _, sid = login(site.app, authx, "ann")
     with site.app.app_context():
         site.write("new")
@@ -235,13 +227,13 @@ def test_beside_uncommitted_writes_nothing_is_done_that_could_not_be_recorded(
     assert len(records(site)) == 1
 
 
-def test_a_trail_in_memory_is_refused(make: Maker) -> None:
+def test_a_trail_in_memory_is_refused(sql_app: SQLApps) -> None:
     with pytest.raises(BadConfigurationError, match="must last"):
-        make("sqlite://", JWT_AUDIT="365d")
+        sql_app("sqlite://", JWT_AUDIT="365d")
 
 
-def test_the_check_of_a_token_needs_no_trail(make: Maker) -> None:
-    site = make("sqlite", JWT_AUDIT="365d")
+def test_the_check_of_a_token_needs_no_trail(sql_app: SQLApps) -> None:
+    site = sql_app("sqlite", JWT_AUDIT="365d")
     token = access_token(site.app, site.authx)
     with site.app.app_context():
         site.db.metadata.tables["authx_audit"].drop(site.db.engine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,9 @@ from flask_authx import StoreUnavailableError, session_revoked
 from flask_authx.cli import authx as group
 from tests.support.databases import server_url, unavailable
 from tests.support.spy_store import login, said, works
-from tests.support.sql_apps import KINDS, Maker, Site, records
+from tests.support.sql_apps import KINDS, Site, SQLApps, records
 
 SMILE = "lost \N{GRINNING FACE}"
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
 
 
 def run(site: Site, *arguments: str) -> Result:
@@ -35,10 +29,10 @@ def run(site: Site, *arguments: str) -> Result:
 
 
 def test_a_record_that_the_caller_s_own_transaction_keeps_out_is_said_and_announced(
-    make: Maker,
+    sql_app: SQLApps,
 ) -> None:
     """Some begin each transaction with the lock, before they write."""
-    site = make("sqlite", JWT_BLOCKLIST="memory://", JWT_AUDIT="1d", JWT_STORE_TIMEOUT=0.1)
+    site = sql_app("sqlite", JWT_BLOCKLIST="memory://", JWT_AUDIT="1d", JWT_STORE_TIMEOUT=0.1)
     token, _, sid = login(site.app, site.authx)
     heard: list[str] = []
 
@@ -81,9 +75,9 @@ def encoded(kind: str, how: str) -> Generator[str]:
 def test_any_text_is_recorded_in_a_database_of_any_encoding(encoding: str, tmp_path: Path) -> None:
     with (
         encoded("mariadb", f"CHARACTER SET {encoding}") as url,
-        contextlib.closing(Maker(tmp_path)) as make,
+        contextlib.closing(SQLApps(tmp_path)) as sql_app,
     ):
-        site = make(url, JWT_AUDIT="1d")
+        site = sql_app(url, JWT_AUDIT="1d")
         with site.app.app_context():
             site.authx.revoke_subject("ann \N{GRINNING FACE}", reason=SMILE)
         [record] = records(site)
@@ -96,21 +90,21 @@ def test_a_text_that_can_not_be_recorded_keeps_no_other_record_out(
 ) -> None:
     """Else whoever may give a reason could blind the trail."""
     how = "ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
-    with encoded("postgresql", how) as url, contextlib.closing(Maker(tmp_path)) as make:
-        site = make(url.replace("+psycopg:", f"+{driver}:"), JWT_AUDIT="1d")
+    with encoded("postgresql", how) as url, contextlib.closing(SQLApps(tmp_path)) as sql_app:
+        site = sql_app(url.replace("+psycopg:", f"+{driver}:"), JWT_AUDIT="1d")
         with site.app.app_context():
             for number in range(3):
                 with pytest.raises(StoreUnavailableError, match="in force and could not"):
                     site.authx.revoke_session(f"bad-{number}", reason=SMILE)
                 site.authx.revoke_session(f"good-{number}", reason="lost")
         assert [record[4] for record in records(site)] == ["good-0", "good-1", "good-2"]
-        make.close()
+        sql_app.close()
     assert SMILE not in "".join(said(caplog))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_prune_says_what_it_has_done_before_the_trail_failed(make: Maker, kind: str) -> None:
-    site = make(kind, JWT_AUDIT="1d")
+def test_prune_says_what_it_has_done_before_the_trail_failed(sql_app: SQLApps, kind: str) -> None:
+    site = sql_app(kind, JWT_AUDIT="1d")
     with site.app.app_context(), site.db.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE authx_audit")
     done = run(site, "prune")

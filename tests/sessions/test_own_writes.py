@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from flask_authx import AuthXException, TokenPair
 from tests.support import Clock, parts
-from tests.support.sql_apps import KINDS, Maker
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
+from tests.support.sql_apps import KINDS, SQLApps
 
 
 @pytest.fixture
@@ -33,10 +24,10 @@ def generation(pair: TokenPair) -> int:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_becomes_of_the_apps_transaction_is_nothing_to_a_login(
-    make: Maker, kind: str, uid: str
+    sql_app: SQLApps, kind: str, uid: str
 ) -> None:
     """USERS 48"""
-    site = make(kind, clock=Clock(), JWT_SESSIONS=True)
+    site = sql_app(kind, clock=Clock(), JWT_SESSIONS=True)
     with site.app.app_context():
         # One that has begun and has only read.
         assert site.db.session.query(site.Note).count() == 0
@@ -55,9 +46,9 @@ def test_what_becomes_of_the_apps_transaction_is_nothing_to_a_login(
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 def test_uncommitted_writes_are_neither_committed_nor_in_the_way(
-    make: Maker, kind: str, uid: str
+    sql_app: SQLApps, kind: str, uid: str
 ) -> None:
-    site = make(kind, clock=Clock(), JWT_SESSIONS=True)
+    site = sql_app(kind, clock=Clock(), JWT_SESSIONS=True)
     with site.app.app_context():
         site.write("not yet")
         pair = site.authx.refresh(site.authx.login(uid).refresh_token)
@@ -68,10 +59,10 @@ def test_uncommitted_writes_are_neither_committed_nor_in_the_way(
 
 
 def test_in_an_sqlite_file_they_are_and_that_is_said_before_anything_is_consumed(
-    make: Maker, uid: str
+    sql_app: SQLApps, uid: str
 ) -> None:
     """It has one lock for writing, and the app itself holds it."""
-    site = make("sqlite", clock=Clock(), JWT_SESSIONS=True)
+    site = sql_app("sqlite", clock=Clock(), JWT_SESSIONS=True)
     with site.app.app_context():
         pair = site.authx.login(uid)
         sid = parts(pair.access_token)[1]["sid"]

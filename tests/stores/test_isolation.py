@@ -6,7 +6,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,16 +17,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from tests.support import access_token, bearer
 from tests.support.answers import REVOKED, ask, outcome
 from tests.support.spy_store import login, works
-from tests.support.sql_apps import KINDS, Maker, Site
+from tests.support.sql_apps import KINDS, Site, SQLApps
 
 SERVERS = ("postgresql", "mariadb")
 LEVELS = ("REPEATABLE READ", "SERIALIZABLE")
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
 
 
 def all_ways(site: Site, prefix: str) -> Iterator[tuple[str, Callable[[], None]]]:
@@ -42,9 +35,9 @@ def all_ways(site: Site, prefix: str) -> Iterator[tuple[str, Callable[[], None]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_view_that_raises_after_revoking_has_revoked(make: Maker, kind: str) -> None:
+def test_a_view_that_raises_after_revoking_has_revoked(sql_app: SQLApps, kind: str) -> None:
     """SECURITY A.12 215"""
-    site = make(kind)
+    site = sql_app(kind)
 
     @site.app.post("/fail/<way>")
     @site.authx.token_required
@@ -66,10 +59,10 @@ def test_a_view_that_raises_after_revoking_has_revoked(make: Maker, kind: str) -
 @pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 def test_written_but_uncommitted_work_is_neither_committed_nor_rolled_back(
-    make: Maker, kind: str, end: str
+    sql_app: SQLApps, kind: str, end: str
 ) -> None:
     """USERS 48"""
-    site = make(kind)
+    site = sql_app(kind)
     session = site.db.session
     for number, (token, revoke) in enumerate(all_ways(site, "ann")):
         kept = site.committed()
@@ -87,9 +80,9 @@ def test_written_but_uncommitted_work_is_neither_committed_nor_rolled_back(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("end", ["commit", "rollback"])
-def test_unwritten_work_stays_unwritten(make: Maker, kind: str, end: str) -> None:
+def test_unwritten_work_stays_unwritten(sql_app: SQLApps, kind: str, end: str) -> None:
     """USERS 48"""
-    site = make(kind)
+    site = sql_app(kind)
     session = site.db.session
     statements: list[str] = []
     with site.app.app_context():
@@ -115,11 +108,11 @@ def test_unwritten_work_stays_unwritten(make: Maker, kind: str, end: str) -> Non
 @pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_transaction_that_began_before_a_revocation_elsewhere_doesn_t_hide_it(
-    make: Maker, kind: str, level: str
+    sql_app: SQLApps, kind: str, level: str
 ) -> None:
     """SECURITY A.12 217"""
-    site = make(kind)
-    elsewhere = make(kind, tables=False)
+    site = sql_app(kind)
+    elsewhere = sql_app(kind, tables=False)
     table = site.db.metadata.tables["authx_blocklist"]
     # Under SERIALIZABLE, MariaDB locks what has been read, so the app reads another table there.
     seen = sa.select(sa.func.count()).select_from(
@@ -143,12 +136,12 @@ def test_a_transaction_that_began_before_a_revocation_elsewhere_doesn_t_hide_it(
 
 
 def test_an_sqlite_snapshot_from_before_a_revocation_elsewhere_doesn_t_hide_it(
-    make: Maker,
+    sql_app: SQLApps,
 ) -> None:
     """SECURITY A.12 217"""
-    site = make("sqlite")
+    site = sql_app("sqlite")
     site.outside("PRAGMA journal_mode = WAL")
-    elsewhere = make(site.url, tables=False)
+    elsewhere = sql_app(site.url, tables=False)
     tokens = [*all_ways(elsewhere, "ann")]
     count = sa.text("SELECT count(*) FROM authx_blocklist")
     with site.app.app_context():
@@ -162,8 +155,8 @@ def test_an_sqlite_snapshot_from_before_a_revocation_elsewhere_doesn_t_hide_it(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_failed_transaction_is_no_hindrance(make: Maker, kind: str) -> None:
-    site = make(kind)
+def test_a_failed_transaction_is_no_hindrance(sql_app: SQLApps, kind: str) -> None:
+    site = sql_app(kind)
     session = site.db.session
     with site.app.app_context():
         site.write("taken")
@@ -185,8 +178,8 @@ def test_a_failed_transaction_is_no_hindrance(make: Maker, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_failed_statement_is_no_hindrance(make: Maker, kind: str) -> None:
-    site = make(kind)
+def test_a_failed_statement_is_no_hindrance(sql_app: SQLApps, kind: str) -> None:
+    site = sql_app(kind)
     with site.app.app_context():
         site.write("lost")
         with pytest.raises(DBAPIError):
@@ -197,8 +190,8 @@ def test_a_failed_statement_is_no_hindrance(make: Maker, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_revoking_inside_of_a_savepoint(make: Maker, kind: str) -> None:
-    site = make(kind)
+def test_revoking_inside_of_a_savepoint(sql_app: SQLApps, kind: str) -> None:
+    site = sql_app(kind)
     session = site.db.session
     for token, revoke in all_ways(site, "ann"):
         with site.app.app_context():
@@ -213,9 +206,9 @@ def test_revoking_inside_of_a_savepoint(make: Maker, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_the_app_s_pool_is_not_waited_for(make: Maker, kind: str) -> None:
+def test_the_app_s_pool_is_not_waited_for(sql_app: SQLApps, kind: str) -> None:
     options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.01}
-    site = make(kind, SQLALCHEMY_ENGINE_OPTIONS=options)
+    site = sql_app(kind, SQLALCHEMY_ENGINE_OPTIONS=options)
     tokens = [*all_ways(site, "ann")]
     with site.app.app_context():
         with site.db.engine.connect(), pytest.raises(PoolTimeoutError):
@@ -247,11 +240,11 @@ STRICT = {
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "postgresql strict", "mariadb strict"])
-def test_revoking_at_the_same_moment_revokes_once(make: Maker, kind: str) -> None:
+def test_revoking_at_the_same_moment_revokes_once(sql_app: SQLApps, kind: str) -> None:
     """SECURITY A.12 216"""
     kind, _, strict = kind.partition(" ")
     options = {"connect_args": STRICT[kind]} if strict else {}
-    site = make(kind, SQLALCHEMY_ENGINE_OPTIONS=options)
+    site = sql_app(kind, SQLALCHEMY_ENGINE_OPTIONS=options)
     for round_ in range(3):
         for token, revoke in all_ways(site, f"ann{round_}"):
 

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, Self
 
 from flask import Blueprint, Flask
 from werkzeug.test import TestResponse
+from werkzeug.wrappers import Request
 
 from flask_authx import AuthX, current_token
 
-Outcome: TypeAlias = tuple[int, str | None]
 
-OK: Outcome = (200, None)
-MISSING: Outcome = (401, "MissingTokenError")
-INVALID: Outcome = (401, "JWTDecodeError")
-REVOKED: Outcome = (401, "RevokedTokenError")
-MALFORMED: Outcome = (400, "MalformedRequestError")
-CSRF: Outcome = (403, "CSRFError")
-NO_CSRF: Outcome = (403, "MissingCSRFTokenError")
-FAULT: Outcome = (503, "StoreUnavailableError")
+class Outcome(tuple[int, str | None]):
+    """A status and an ``error_type``; of an answer also which request it is the answer to.
+
+    When two of them differ, the failing assertion says what was sent, what came and what should
+    have come: see ``tests/conftest.py``.
+    """
+
+    sent: str = ""
+
+    def __new__(cls, status: int, error_type: str | None = None) -> Self:
+        return super().__new__(cls, (status, error_type))
+
+    def __repr__(self) -> str:
+        status, error_type = self
+        said = f"{status} {error_type}" if error_type else str(status)
+        return f"<{said} to {self.sent}>" if self.sent else f"<{said}>"
+
+
+#: Headers that the test client always sends.
+_OF_EVERY_REQUEST = {"Host", "User-Agent", "Content-Length", "Content-Type"}
+
+OK = Outcome(200)
+MISSING = Outcome(401, "MissingTokenError")
+INVALID = Outcome(401, "JWTDecodeError")
+REVOKED = Outcome(401, "RevokedTokenError")
+MALFORMED = Outcome(400, "MalformedRequestError")
+CSRF = Outcome(403, "CSRFError")
+NO_CSRF = Outcome(403, "MissingCSRFTokenError")
+FAULT = Outcome(503, "StoreUnavailableError")
 
 ACCESS_COOKIE = "__Host-access_token"
 REFRESH_COOKIE = "__Secure-refresh_token"
@@ -41,8 +62,19 @@ class Spy:
 
 def outcome(response: TestResponse) -> Outcome:
     """The status and, if the body is one of our errors, its ``error_type``."""
-    body = cast("dict[str, Any] | None", response.get_json(silent=True))
-    return response.status_code, body.get("error_type") if body else None
+    body: Any = response.get_json(silent=True)
+    error_type = body.get("error_type") if isinstance(body, dict) else None
+    found = Outcome(response.status_code, error_type)
+    found.sent = _line(response.request)
+    return found
+
+
+def _line(request: Request) -> str:
+    """A request in one line: what it asks for, and the headers that may hold a token."""
+    said = f"{request.method} {request.full_path.rstrip('?')}"
+    named = {name: value for name, value in request.headers if name not in _OF_EVERY_REQUEST}
+    headers = ", ".join(f"{name}: {value[:200]}" for name, value in named.items())
+    return f"{said} with {headers}" if headers else said
 
 
 def ask(app: Flask, method: str = "GET", path: str = "/guarded", **kwargs: Any) -> TestResponse:

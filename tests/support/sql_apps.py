@@ -69,7 +69,7 @@ def records(site: Site) -> list[tuple[Any, ...]]:
     return [tuple(getattr(row, column) for column in columns) for row in found]
 
 
-class Maker:
+class SQLApps:
     """Makes apps, and closes what they have opened.
 
     :param folder: for SQLite's files.
@@ -162,15 +162,17 @@ def revokes(site: Site) -> bool:
 
 
 @contextlib.contextmanager
-def new_schema(make: Maker) -> Generator[str]:
+def new_schema(sql_app: SQLApps) -> Generator[str]:
     """A new schema in PostgreSQL, removed when the apps are closed."""
     name = f"tests_{uuid.uuid4().hex[:8]}"
-    engine = sa.create_engine(database_url("postgresql", make.folder), isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(
+        database_url("postgresql", sql_app.folder), isolation_level="AUTOCOMMIT"
+    )
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE SCHEMA {name}")
         try:
             yield name
         finally:
-            make.close()
+            sql_app.close()
             connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
     engine.dispose()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,15 +13,9 @@ from flask_authx import AuthX, BadConfigurationError
 from tests.support import OTHER_SECRET, SECRET, access_token
 from tests.support.databases import database_url
 from tests.support.spy_store import works
-from tests.support.sql_apps import KINDS, Maker, revokes
+from tests.support.sql_apps import KINDS, SQLApps, revokes
 
 OURS = {"authx_blocklist", "authx_audit"}
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
 
 
 def ours_in(db: SQLAlchemy, bind_key: str | None) -> set[str]:
@@ -34,10 +25,10 @@ def ours_in(db: SQLAlchemy, bind_key: str | None) -> set[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("key", ["auth", "Auth_DB", "a.b-c"])
-def test_the_tables_are_in_that_bind_only(make: Maker, kind: str, key: str) -> None:
-    bind = "sqlite:///bind.db" if kind == "sqlite" else database_url(kind, make.folder)
-    site = make(
-        f"sqlite:///{make.folder / 'main.db'}",
+def test_the_tables_are_in_that_bind_only(sql_app: SQLApps, kind: str, key: str) -> None:
+    bind = "sqlite:///bind.db" if kind == "sqlite" else database_url(kind, sql_app.folder)
+    site = sql_app(
+        f"sqlite:///{sql_app.folder / 'main.db'}",
         SQLALCHEMY_BINDS={key: bind, "third": "sqlite:///third.db"},
         JWT_BLOCKLIST=f"sqlalchemy://{key}",
         JWT_AUDIT="365d",
@@ -56,9 +47,9 @@ def test_the_tables_are_in_that_bind_only(make: Maker, kind: str, key: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
-def test_a_bind_on_a_server_takes_no_notice_of_an_sqlite_file(make: Maker, kind: str) -> None:
-    url = database_url(kind, make.folder)
-    site = make("sqlite", SQLALCHEMY_BINDS={"auth": url}, JWT_BLOCKLIST="sqlalchemy://auth")
+def test_a_bind_on_a_server_takes_no_notice_of_an_sqlite_file(sql_app: SQLApps, kind: str) -> None:
+    url = database_url(kind, sql_app.folder)
+    site = sql_app("sqlite", SQLALCHEMY_BINDS={"auth": url}, JWT_BLOCKLIST="sqlalchemy://auth")
     with site.app.app_context():
         site.write("kept")
         site.authx.revoke_session("s")
@@ -67,12 +58,12 @@ def test_a_bind_on_a_server_takes_no_notice_of_an_sqlite_file(make: Maker, kind:
     assert site.committed() == ["kept"]
 
 
-def test_a_default_database_is_not_needed(make: Maker) -> None:
+def test_a_default_database_is_not_needed(sql_app: SQLApps) -> None:
     config: dict[str, Any] = {
         "SQLALCHEMY_DATABASE_URI": None,
         "SQLALCHEMY_BINDS": {"auth": "sqlite:///bind.db"},
     }
-    site = make("sqlite", tables=False, JWT_BLOCKLIST="sqlalchemy://auth", **config)
+    site = sql_app("sqlite", tables=False, JWT_BLOCKLIST="sqlalchemy://auth", **config)
     with site.app.app_context():
         site.db.create_all("auth")
     assert revokes(site)
@@ -82,17 +73,17 @@ def test_a_default_database_is_not_needed(make: Maker) -> None:
     ]
     for more, setting in cases:
         with pytest.raises(BadConfigurationError) as caught:
-            make("sqlite", tables=False, **config, **more)
+            sql_app("sqlite", tables=False, **config, **more)
         (problem,) = caught.value.problems
         assert problem.startswith(setting)
         assert "SQLALCHEMY_DATABASE_URI" in problem
 
 
-def test_an_unknown_bind_is_found_at_the_start(make: Maker) -> None:
+def test_an_unknown_bind_is_found_at_the_start(sql_app: SQLApps) -> None:
     binds = {"auth": "sqlite:///bind.db"}
     for key in ("atuh", "AUTH"):
         with pytest.raises(BadConfigurationError) as caught:
-            make("sqlite", SQLALCHEMY_BINDS=binds, JWT_BLOCKLIST=f"sqlalchemy://{key}")
+            sql_app("sqlite", SQLALCHEMY_BINDS=binds, JWT_BLOCKLIST=f"sqlalchemy://{key}")
         (problem,) = caught.value.problems
         assert problem.startswith("JWT_BLOCKLIST")
         assert repr(key) in problem
@@ -120,9 +111,9 @@ def test_what_needs_flask_sqlalchemy_says_that_it_comes_first(setting: str) -> N
             assert authx.is_revoked(token)
 
 
-def test_two_names_have_binds_of_their_own(make: Maker) -> None:
+def test_two_names_have_binds_of_their_own(sql_app: SQLApps) -> None:
     admin: list[AuthX] = []
-    site = make(
+    site = sql_app(
         "sqlite",
         before=lambda app, _: admin.append(AuthX(app, name="admin")),
         SQLALCHEMY_BINDS={"auth": "sqlite:///bind.db"},
@@ -138,11 +129,11 @@ def test_two_names_have_binds_of_their_own(make: Maker) -> None:
             site.authx.revoke_session("s")
 
 
-def test_one_object_serves_apps_with_different_binds(make: Maker) -> None:
+def test_one_object_serves_apps_with_different_binds(sql_app: SQLApps) -> None:
     db, authx = SQLAlchemy(), AuthX()
-    main = make("sqlite", db=db, authx=authx)
-    url = f"sqlite:///{make.folder / 'other.db'}"
-    bind = make(
+    main = sql_app("sqlite", db=db, authx=authx)
+    url = f"sqlite:///{sql_app.folder / 'other.db'}"
+    bind = sql_app(
         url,
         db=db,
         authx=authx,

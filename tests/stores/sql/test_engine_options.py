@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,20 +15,14 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
 
 from tests.support.databases import database_url
-from tests.support.sql_apps import KINDS, Maker, Site, new_schema, revokes
+from tests.support.sql_apps import KINDS, Site, SQLApps, new_schema, revokes
 
 SERVERS = ("postgresql", "mariadb")
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
-
-
-@pytest.fixture
-def schema(make: Maker) -> Iterator[str]:
-    with new_schema(make) as name:
+def schema(sql_app: SQLApps) -> Iterator[str]:
+    with new_schema(sql_app) as name:
         yield name
 
 
@@ -52,38 +44,38 @@ def connects(site: Site) -> None:
         site.authx.revoke_session("s")
 
 
-def test_connect_arguments_are_the_app_s(make: Maker) -> None:
+def test_connect_arguments_are_the_app_s(sql_app: SQLApps) -> None:
     class Mine(Line):
         opened = 0
 
     options = {"connect_args": {"factory": Mine}}
-    site = make("sqlite", SQLALCHEMY_ENGINE_OPTIONS=options)
+    site = sql_app("sqlite", SQLALCHEMY_ENGINE_OPTIONS=options)
     before = Mine.opened
     connects(site)
     assert Mine.opened > before
 
 
-def test_options_given_to_flask_sqlalchemy_are_the_app_s(make: Maker) -> None:
+def test_options_given_to_flask_sqlalchemy_are_the_app_s(sql_app: SQLApps) -> None:
     class Mine(Line):
         opened = 0
 
     db = SQLAlchemy(engine_options={"connect_args": {"factory": Mine}})
-    site = make("sqlite", db=db)
+    site = sql_app("sqlite", db=db)
     before = Mine.opened
     connects(site)
     assert Mine.opened > before
 
 
 @pytest.mark.parametrize("options", [{}, {"poolclass": sa.NullPool}])
-def test_a_creator_is_the_app_s(make: Maker, options: dict[str, Any]) -> None:
+def test_a_creator_is_the_app_s(sql_app: SQLApps, options: dict[str, Any]) -> None:
     """A creator of SQLite's has connections that only their own thread may use, as by default."""
 
     class Mine(Line):
         opened = 0
 
-    path = make.folder / "test.db"
+    path = sql_app.folder / "test.db"
     options = {**options, "creator": lambda: sqlite3.connect(path, factory=Mine)}
-    site = make("sqlite", SQLALCHEMY_ENGINE_OPTIONS=options)
+    site = sql_app("sqlite", SQLALCHEMY_ENGINE_OPTIONS=options)
     before = Mine.opened
     connects(site)
     assert Mine.opened > before
@@ -92,15 +84,15 @@ def test_a_creator_is_the_app_s(make: Maker, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_creator_alone_knows_the_server(make: Maker, kind: str) -> None:
-    url = sa.make_url(database_url(kind, make.folder))
+def test_a_creator_alone_knows_the_server(sql_app: SQLApps, kind: str) -> None:
+    url = sa.make_url(database_url(kind, sql_app.folder))
     engine = sa.create_engine(url)
     arguments = engine.dialect.create_connect_args(url)[1]
     assert engine.dialect.dbapi is not None
     connect: Callable[..., Any] = engine.dialect.dbapi.connect
     options = {"creator": lambda: connect(**arguments)}
     nowhere = url.set(host="nowhere.invalid").render_as_string(hide_password=False)
-    site = make(nowhere, SQLALCHEMY_ENGINE_OPTIONS=options)
+    site = sql_app(nowhere, SQLALCHEMY_ENGINE_OPTIONS=options)
     assert revokes(site)
     engine.dispose()
 
@@ -117,12 +109,12 @@ def enter(app: Flask, db: SQLAlchemy) -> None:
 
 @pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("late", [False, True], ids=["before", "late"])
-def test_a_do_connect_listener_is_heard(make: Maker, kind: str, late: bool) -> None:
-    url = sa.make_url(database_url(kind, make.folder))
+def test_a_do_connect_listener_is_heard(sql_app: SQLApps, kind: str, late: bool) -> None:
+    url = sa.make_url(database_url(kind, sql_app.folder))
     if url.username != "root" or url.password:
         pytest.skip("this server's user is another, or has a password")
     nobody = url.set(username="nobody_at_all").render_as_string(hide_password=False)
-    site = make(nobody, before=None if late else enter, tables=not late)
+    site = sql_app(nobody, before=None if late else enter, tables=not late)
     if late:
         enter(site.app, site.db)
         with site.app.app_context():
@@ -131,7 +123,7 @@ def test_a_do_connect_listener_is_heard(make: Maker, kind: str, late: bool) -> N
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "late"])
-def test_a_connect_listener_is_heard(make: Maker, schema: str, late: bool) -> None:
+def test_a_connect_listener_is_heard(sql_app: SQLApps, schema: str, late: bool) -> None:
     def listen(app: Flask, db: SQLAlchemy) -> None:
         with app.app_context():
 
@@ -140,7 +132,7 @@ def test_a_connect_listener_is_heard(make: Maker, schema: str, late: bool) -> No
                 line.execute(f"SET search_path TO {schema}")
                 line.commit()
 
-    site = make("postgresql", before=None if late else listen, tables=not late)
+    site = sql_app("postgresql", before=None if late else listen, tables=not late)
     if late:
         listen(site.app, site.db)
         with site.app.app_context():
@@ -151,16 +143,16 @@ def test_a_connect_listener_is_heard(make: Maker, schema: str, late: bool) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pool", [sa.NullPool, sa.QueuePool, sa.StaticPool])
-def test_any_pool_will_do(make: Maker, kind: str, pool: type[sa.Pool]) -> None:
-    site = make(kind, SQLALCHEMY_ENGINE_OPTIONS={"poolclass": pool})
+def test_any_pool_will_do(sql_app: SQLApps, kind: str, pool: type[sa.Pool]) -> None:
+    site = sql_app(kind, SQLALCHEMY_ENGINE_OPTIONS={"poolclass": pool})
     assert revokes(site)
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(revokes, [site] * 8))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_disposing_of_the_app_s_engine_is_no_hindrance(make: Maker, kind: str) -> None:
-    site = make(kind)
+def test_disposing_of_the_app_s_engine_is_no_hindrance(sql_app: SQLApps, kind: str) -> None:
+    site = sql_app(kind)
     for _ in range(2):
         assert revokes(site)
         with site.app.app_context():

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from tests.support import SECRET
 from tests.support.databases import database_url
-from tests.support.sql_apps import KINDS, NAMED, Maker
+from tests.support.sql_apps import KINDS, NAMED, SQLApps
 
 APP = """
 import os
@@ -41,17 +39,11 @@ class Note(db.Model):
 """
 
 
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("named", [False, True])
-def test_the_types_that_are_made_compare_equal(make: Maker, kind: str, named: bool) -> None:
+def test_the_types_that_are_made_compare_equal(sql_app: SQLApps, kind: str, named: bool) -> None:
     metadata = sa.MetaData(naming_convention=NAMED) if named else sa.MetaData()
-    site = make(kind, db=SQLAlchemy(metadata=metadata), JWT_AUDIT="365d")
+    site = sql_app(kind, db=SQLAlchemy(metadata=metadata), JWT_AUDIT="365d")
     with site.app.app_context(), site.db.engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": True}
         context = MigrationContext.configure(connection, opts=options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,23 +15,17 @@ from flask_authx import AuthX, BadConfigurationError, SQLAlchemyBlocklist
 from tests.support import OTHER_SECRET, SECRET, access_token, make_app
 from tests.support.databases import database_url
 from tests.support.spy_store import login, works
-from tests.support.sql_apps import KINDS, NAMED, Maker, new_schema, revokes, rows
+from tests.support.sql_apps import KINDS, NAMED, SQLApps, new_schema, revokes, rows
 
 SERVERS = ("postgresql", "mariadb")
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
 
 
 # The table
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_table_is_a_model_table(make: Maker, kind: str) -> None:
-    site = make(kind)
+def test_the_table_is_a_model_table(sql_app: SQLApps, kind: str) -> None:
+    site = sql_app(kind)
     with site.app.app_context():
         assert "authx_blocklist" in site.db.metadata.tables
         inspector = sa.inspect(site.db.engine)
@@ -49,9 +42,9 @@ def test_the_table_is_a_model_table(make: Maker, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_row_holds_what_was_revoked(make: Maker, kind: str) -> None:
+def test_no_row_holds_what_was_revoked(sql_app: SQLApps, kind: str) -> None:
     """SECURITY A.12 227"""
-    site = make(kind)
+    site = sql_app(kind)
     token, refresh, sid = login(site.app, site.authx, "ann")
     with site.app.app_context():
         jti = site.authx.decode_token(token).jti
@@ -64,17 +57,17 @@ def test_no_row_holds_what_was_revoked(make: Maker, kind: str) -> None:
         assert secret not in stored
 
 
-def test_the_mysql_dialect_talks_to_mariadb_too(make: Maker) -> None:
-    url = database_url("mariadb", make.folder).replace("mariadb+", "mysql+")
-    site = make(url)
+def test_the_mysql_dialect_talks_to_mariadb_too(sql_app: SQLApps) -> None:
+    url = database_url("mariadb", sql_app.folder).replace("mariadb+", "mysql+")
+    site = sql_app(url)
     assert revokes(site)
     assert revokes(site)
 
 
-def test_two_apps_share_one_flask_sqlalchemy(make: Maker) -> None:
+def test_two_apps_share_one_flask_sqlalchemy(sql_app: SQLApps) -> None:
     db, authx = SQLAlchemy(), AuthX()
-    one, same = (make("sqlite", db=db, authx=authx, tables=first) for first in (True, False))
-    other = make(f"sqlite:///{make.folder / 'other.db'}", db=db, authx=authx)
+    one, same = (sql_app("sqlite", db=db, authx=authx, tables=first) for first in (True, False))
+    other = sql_app(f"sqlite:///{sql_app.folder / 'other.db'}", db=db, authx=authx)
     token = access_token(one.app, authx)
     assert [works(site.app, token) for site in (one, same, other)] == [True] * 3
     with one.app.app_context():
@@ -92,13 +85,13 @@ def test_two_apps_share_one_flask_sqlalchemy(make: Maker) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_names_share_the_table_and_no_entry(make: Maker, kind: str) -> None:
+def test_two_names_share_the_table_and_no_entry(sql_app: SQLApps, kind: str) -> None:
     admin: list[AuthX] = []
 
     def add_admin(app: Flask, db: SQLAlchemy) -> None:
         admin.append(AuthX(app, name="admin", ids=lambda: "the-same"))
 
-    site = make(
+    site = sql_app(
         kind,
         before=add_admin,
         authx=AuthX(ids=lambda: "the-same"),
@@ -118,8 +111,8 @@ def test_two_names_share_the_table_and_no_entry(make: Maker, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_naming_convention_is_kept_to(make: Maker, kind: str) -> None:
-    site = make(
+def test_a_naming_convention_is_kept_to(sql_app: SQLApps, kind: str) -> None:
+    site = sql_app(
         kind, db=SQLAlchemy(metadata=sa.MetaData(naming_convention=NAMED)), JWT_AUDIT="365d"
     )
     assert revokes(site)
@@ -133,13 +126,13 @@ def test_a_naming_convention_is_kept_to(make: Maker, kind: str) -> None:
 
 
 @pytest.fixture
-def schema(make: Maker) -> Iterator[str]:
-    with new_schema(make) as name:
+def schema(sql_app: SQLApps) -> Iterator[str]:
+    with new_schema(sql_app) as name:
         yield name
 
 
 @pytest.mark.parametrize("how", ["metadata", "translated"])
-def test_the_app_s_schema_is_the_table_s(make: Maker, schema: str, how: str) -> None:
+def test_the_app_s_schema_is_the_table_s(sql_app: SQLApps, schema: str, how: str) -> None:
     metadata, options = sa.MetaData(), {}
     if how == "metadata":
         metadata = sa.MetaData(schema=schema)
@@ -148,7 +141,7 @@ def test_the_app_s_schema_is_the_table_s(make: Maker, schema: str, how: str) -> 
     # The second app of the same metadata finds the table in it.
     db = SQLAlchemy(metadata=metadata)
     site, again = (
-        make("postgresql", db=db, JWT_AUDIT="365d", SQLALCHEMY_ENGINE_OPTIONS=options)
+        sql_app("postgresql", db=db, JWT_AUDIT="365d", SQLALCHEMY_ENGINE_OPTIONS=options)
         for _ in range(2)
     )
     assert revokes(site)
@@ -186,7 +179,7 @@ def test_a_database_that_is_none_of_ours_is_refused_at_once() -> None:
         SQLAlchemyBlocklist(engine)
 
 
-def test_a_store_and_a_setting_are_one_too_many(make: Maker) -> None:
+def test_a_store_and_a_setting_are_one_too_many(sql_app: SQLApps) -> None:
     app, _ = make_app()
     store = SQLAlchemyBlocklist(sa.create_engine("sqlite://"))
     app.config["MORE_JWT_SECRET_KEY"] = OTHER_SECRET

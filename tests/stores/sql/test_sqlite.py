@@ -6,9 +6,8 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,20 +18,14 @@ from flask_authx import StoreUnavailableError
 from tests.support import access_token, bearer
 from tests.support.answers import FAULT, OK, ask, outcome
 from tests.support.spy_store import works
-from tests.support.sql_apps import Maker, Site
+from tests.support.sql_apps import Site, SQLApps
 
 MODES = ("wal", "delete")
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
-
-
-@pytest.fixture
-def site(make: Maker) -> Site:
-    return make("sqlite")
+def site(sql_app: SQLApps) -> Site:
+    return sql_app("sqlite")
 
 
 # What others are writing
@@ -53,8 +46,8 @@ def locked(site: Site, how: str = "IMMEDIATE") -> Generator[sqlite3.Connection]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_lock_of_another_costs_that_revocation_only(make: Maker, mode: str) -> None:
-    site = make("sqlite", JWT_STORE_TIMEOUT=0.25)
+def test_a_lock_of_another_costs_that_revocation_only(sql_app: SQLApps, mode: str) -> None:
+    site = sql_app("sqlite", JWT_STORE_TIMEOUT=0.25)
     site.outside(f"PRAGMA journal_mode = {mode}")
     token = access_token(site.app, site.authx)
     with site.app.app_context():
@@ -72,8 +65,8 @@ def test_a_lock_of_another_costs_that_revocation_only(make: Maker, mode: str) ->
     assert site.committed() == []
 
 
-def test_a_locked_out_reader_is_one_answer(make: Maker) -> None:
-    site = make("sqlite", JWT_STORE_TIMEOUT=0.05)
+def test_a_locked_out_reader_is_one_answer(sql_app: SQLApps) -> None:
+    site = sql_app("sqlite", JWT_STORE_TIMEOUT=0.05)
     site.outside("PRAGMA journal_mode = DELETE")
     token = access_token(site.app, site.authx)
     with locked(site, "EXCLUSIVE"):
@@ -95,8 +88,10 @@ def test_a_lock_that_is_given_up_in_time_is_waited_for(site: Site, mode: str) ->
 
 
 @pytest.mark.parametrize("patience", [10, 0.05])
-def test_writes_of_another_thread_s_session_are_waited_for(make: Maker, patience: float) -> None:
-    site = make("sqlite", JWT_STORE_TIMEOUT=patience)
+def test_writes_of_another_thread_s_session_are_waited_for(
+    sql_app: SQLApps, patience: float
+) -> None:
+    site = sql_app("sqlite", JWT_STORE_TIMEOUT=patience)
     wrote, go_on = threading.Event(), threading.Event()
 
     def write() -> None:
@@ -158,9 +153,9 @@ IN_MEMORY = (
 
 
 @pytest.mark.parametrize("url", IN_MEMORY)
-def test_in_memory_the_store_is_a_database_of_its_own(make: Maker, url: str) -> None:
+def test_in_memory_the_store_is_a_database_of_its_own(sql_app: SQLApps, url: str) -> None:
     options = {"poolclass": sa.StaticPool, "connect_args": {"check_same_thread": False}}
-    site = make(url, SQLALCHEMY_ENGINE_OPTIONS=options)
+    site = sql_app(url, SQLALCHEMY_ENGINE_OPTIONS=options)
     session = site.db.session
     first, second = (access_token(site.app, site.authx, uid) for uid in ("ann", "bob"))
     with site.app.app_context():
@@ -180,8 +175,8 @@ def test_in_memory_the_store_is_a_database_of_its_own(make: Maker, url: str) -> 
     assert not works(site.app, second)
 
 
-def test_in_memory_all_threads_see_a_revocation(make: Maker) -> None:
-    site = make("sqlite://")
+def test_in_memory_all_threads_see_a_revocation(sql_app: SQLApps) -> None:
+    site = sql_app("sqlite://")
     tokens = [access_token(site.app, site.authx, f"ann{number}") for number in range(24)]
 
     def revoke(token: str) -> bool:

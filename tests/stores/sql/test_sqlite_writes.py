@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,15 @@ from flask_authx import session_revoked, subject_revoked, token_revoked
 from tests.support import access_token, bearer
 from tests.support.answers import ask
 from tests.support.spy_store import login, works
-from tests.support.sql_apps import Maker, Site
+from tests.support.sql_apps import Site, SQLApps
 
 FIX = r"db\.session\.commit\(\) before .* SQLALCHEMY_BINDS.*sqlalchemy://its_bind_key"
 MODES = ("wal", "delete")
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    with contextlib.closing(Maker(tmp_path)) as maker:
-        yield maker
-
-
-@pytest.fixture
-def site(make: Maker) -> Site:
-    return make("sqlite")
+def site(sql_app: SQLApps) -> Site:
+    return sql_app("sqlite")
 
 
 # What is uncommitted in the session
@@ -98,8 +92,10 @@ def test_revoking_beside_uncommitted_writes_is_an_error_at_once(
 @pytest.mark.parametrize(
     "statement", ["UPDATE note SET text = 'new' WHERE id = 99", "BEGIN IMMEDIATE"]
 )
-def test_a_lock_without_changes_is_the_same_error(make: Maker, statement: str, mode: str) -> None:
-    site = make("sqlite", JWT_STORE_TIMEOUT=0.05)
+def test_a_lock_without_changes_is_the_same_error(
+    sql_app: SQLApps, statement: str, mode: str
+) -> None:
+    site = sql_app("sqlite", JWT_STORE_TIMEOUT=0.05)
     site.outside(f"PRAGMA journal_mode = {mode}")
     token = access_token(site.app, site.authx)
     with site.app.app_context():
@@ -192,14 +188,14 @@ def begin(line: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("prepare", HARMLESS)
-def test_with_explicit_transactions_too(make: Maker, prepare: Callable[[Site], None]) -> None:
+def test_with_explicit_transactions_too(sql_app: SQLApps, prepare: Callable[[Site], None]) -> None:
     def begin_explicitly(app: Any, db: Any) -> None:
         # SQLAlchemy's recipe for savepoints that work with pysqlite.
         with app.app_context():
             event.listen(db.engine, "connect", begin_nothing)
             event.listen(db.engine, "begin", begin)
 
-    site = make("sqlite", before=begin_explicitly)
+    site = sql_app("sqlite", before=begin_explicitly)
     test_without_uncommitted_writes_revoking_works(site, prepare)
     with site.app.app_context():
         site.db.session.begin_nested()
@@ -249,10 +245,10 @@ SAME = ("relative", "absolute", "upwards", "relative, upwards", "a link", "a URI
 
 @pytest.mark.parametrize("turned", [False, True], ids=["bind", "turned"])
 @pytest.mark.parametrize("how", SAME)
-def test_the_file_is_known_by_any_of_its_names(make: Maker, how: str, turned: bool) -> None:
-    urls = [f"sqlite:///{make.folder / 'test.db'}", spelled(make.folder, how)]
+def test_the_file_is_known_by_any_of_its_names(sql_app: SQLApps, how: str, turned: bool) -> None:
+    urls = [f"sqlite:///{sql_app.folder / 'test.db'}", spelled(sql_app.folder, how)]
     main, bind = reversed(urls) if turned else urls
-    site = make(main, SQLALCHEMY_BINDS={"auth": bind}, JWT_BLOCKLIST="sqlalchemy://auth")
+    site = sql_app(main, SQLALCHEMY_BINDS={"auth": bind}, JWT_BLOCKLIST="sqlalchemy://auth")
     with site.app.app_context():
         site.write("new")
         with pytest.raises(RuntimeError, match=FIX):
@@ -262,9 +258,9 @@ def test_the_file_is_known_by_any_of_its_names(make: Maker, how: str, turned: bo
 
 
 @pytest.mark.parametrize("how", ["another", "another of that name"])
-def test_writes_to_another_file_are_no_hindrance(make: Maker, how: str) -> None:
-    bind = spelled(make.folder, how)
-    site = make("sqlite", SQLALCHEMY_BINDS={"auth": bind}, JWT_BLOCKLIST="sqlalchemy://auth")
+def test_writes_to_another_file_are_no_hindrance(sql_app: SQLApps, how: str) -> None:
+    bind = spelled(sql_app.folder, how)
+    site = sql_app("sqlite", SQLALCHEMY_BINDS={"auth": bind}, JWT_BLOCKLIST="sqlalchemy://auth")
     with site.app.app_context():
         site.write("new")
         site.authx.revoke_session("s")
@@ -273,9 +269,9 @@ def test_writes_to_another_file_are_no_hindrance(make: Maker, how: str) -> None:
     assert site.committed() == ["new"]
 
 
-def test_a_second_engine_of_the_file_hides_nothing(make: Maker) -> None:
-    url = f"sqlite:///{make.folder / 'test.db'}"
-    site = make(url, SQLALCHEMY_BINDS={"again": url})
+def test_a_second_engine_of_the_file_hides_nothing(sql_app: SQLApps) -> None:
+    url = f"sqlite:///{sql_app.folder / 'test.db'}"
+    site = sql_app(url, SQLALCHEMY_BINDS={"again": url})
     with site.app.app_context():
         site.write("new")
         again = {"bind": site.db.engines["again"]}
