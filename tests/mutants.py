@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,6 +41,9 @@ CRITICAL = (
 )
 #: The tests tried first, those that touch least of the package. Most mutants go no further.
 FIRST = 40
+#: At most so many of the fast tests are run on a mutant, and of the slow ones: those most about its
+#: module. What is read at start-up is touched by nearly every test.
+MOST = (300, 15)
 #: A mutant may loop for ever; no test takes as many seconds.
 TIMEOUT = 180
 
@@ -276,10 +279,11 @@ def draw(seed: int, number: int) -> list[Mutant]:
 class Contexts:
     """Which tests touch which lines, by coverage's dynamic contexts.
 
-    :param files: what ``pytest --cov --cov-context=test`` has written.
+    :param files: what ``pytest --cov --cov-context=test`` has written, for the fast tests and for
+        the slow ones.
     """
 
-    def __init__(self, files: list[str]) -> None:
+    def __init__(self, files: Sequence[str]) -> None:
         self._lines: dict[str, dict[int, set[str]]] = {}
         #: How many lines of the package each test touches, and in which of the files it was found.
         self._size: collections.Counter[str] = collections.Counter()
@@ -308,7 +312,12 @@ class Contexts:
         for number in range(mutant.line, mutant.last + 1):
             found |= lines.get(number, set())
         share = {test: inside[test] ** 2 / self._size[test] for test in found}
-        return sorted(found, key=lambda test: (self._found_in[test], -share[test], test))
+        ordered = sorted(found, key=lambda test: (-share[test], test))
+        return [
+            test
+            for position, most in enumerate(MOST)
+            for test in [one for one in ordered if self._found_in[one] == position][:most]
+        ]
 
 
 class Workplace:
@@ -434,7 +443,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--number", type=int, default=200)
-    parser.add_argument("--contexts", nargs="+", required=True, help="coverage's data files")
+    parser.add_argument("--contexts", nargs=2, required=True, metavar=("FAST", "SLOW"))
     parser.add_argument("--out", type=pathlib.Path, required=True, help="is added to, and resumed")
     parser.add_argument("--against", type=pathlib.Path, help="an earlier list of the same seed")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)

@@ -63,7 +63,7 @@ class Spy:
 def outcome(response: TestResponse) -> Outcome:
     """The status and, if the body is one of our errors, its ``error_type``."""
     body: Any = response.get_json(silent=True)
-    error_type = body.get("error_type") if isinstance(body, dict) else None
+    error_type: str | None = body.get("error_type") if type(body) is dict else None
     found = Outcome(response.status_code, error_type)
     found.sent = _line(response.request)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -17,7 +17,8 @@ def check_all(
 
     :param cases: by id. What the id does not say of a failure, ``check`` says in its assertion.
     """
-    pairs = [*(cases.items() if isinstance(cases, Mapping) else cases)]
+    given: Any = cases
+    pairs: list[tuple[str, T]] = [*(given.items() if hasattr(given, "items") else given)]
     assert pairs, "the corpus is empty"
     assert len({name for name, _ in pairs}) == len(pairs), "two cases have one id"
     failures: list[str] = []
