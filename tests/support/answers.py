@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from flask import Blueprint, Flask
 from werkzeug.test import TestResponse
@@ -62,9 +62,9 @@ class Spy:
 
 def outcome(response: TestResponse) -> Outcome:
     """The status and, if the body is one of our errors, its ``error_type``."""
-    body: Any = response.get_json(silent=True)
-    error_type: str | None = body.get("error_type") if type(body) is dict else None
-    found = Outcome(response.status_code, error_type)
+    body = response.get_json(silent=True)
+    members = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    found = Outcome(response.status_code, members.get("error_type"))
     found.sent = _line(response.request)
     return found
 
