@@ -5,8 +5,8 @@ ANOTHER := name another Python with make PYTHON=python3.12
 PIP_MINIMUM := .venv-minimum/bin/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-stores demo-web demo-mobile test test-slow test-minimum check docs \
-    bench bench-stores bench-sessions format dist clean
+.PHONY: help install demo demo-stores demo-web demo-mobile test test-coverage test-slow \
+    test-minimum mutants check docs bench bench-stores bench-sessions format dist clean
 
 help:
 	@echo "make install       create .venv with everything that development needs"
@@ -14,9 +14,11 @@ help:
 	@echo "make demo-stores   serve the second; STORE=redis://... or another URL says on which store"
 	@echo "make demo-web      serve the third, for browsers, on http://localhost:5000"
 	@echo "make demo-mobile   serve the fourth, for clients without cookies, on 127.0.0.1:5000"
-	@echo "make test          the tests, with coverage"
-	@echo "make test-slow     what takes long: outages of private servers, packages built and installed"
+	@echo "make test          the tests"
+	@echo "make test-coverage  the same, and how much of the package they run"
+	@echo "make test-slow     those that start processes, browsers or servers of their own"
 	@echo "make test-minimum  the tests on the oldest supported dependencies"
+	@echo "make mutants       whether tests notice changes of the package; SEED= says which changes"
 	@echo "make check         lint, format, types, architecture, documentation"
 	@echo "make format        format the code and apply safe fixes"
 	@echo "make docs          build the documentation into docs/_build/html"
@@ -71,14 +73,29 @@ demo-mobile: .venv/.demo
 	@$(BIN)/python -m examples.mobile_api
 
 test: .venv/.installed
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-coverage: .venv/.installed
 	@$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
 
+# Many of them wait for a server; more than two at a time would keep each other from the processor.
 test-slow: .venv/.installed
-	@$(BIN)/python -m pytest -n 0 -m slow
+	@$(BIN)/python -m pytest -n 2 -m slow
 
 # Flask 3.0 leaves the type of View.decorators open, which no strict type checker accepts.
 test-minimum: .venv-minimum/.installed
 	@.venv-minimum/bin/python -m pytest -m "not slow" -k "not keeps_its_signature"
+
+# Which test runs which line, and then the mutants. A list of the same seed is added to, not begun
+# anew: remove build/mutants-SEED.jsonl for that.
+mutants: SEED ?= 1
+mutants: CONTEXTS := --cov --cov-context=test --cov-report= --cov-fail-under=0
+mutants: .venv/.installed
+	@mkdir -p build
+	COVERAGE_FILE=build/contexts.fast $(BIN)/python -m pytest -q -m "not slow" $(CONTEXTS)
+	COVERAGE_FILE=build/contexts.slow $(BIN)/python -m pytest -q -n 2 -m slow $(CONTEXTS)
+	$(BIN)/python -m tests.mutants --seed $(SEED) --out build/mutants-$(SEED).jsonl \
+	    --contexts build/contexts.fast build/contexts.slow
 
 # --verifytypes looks the package up with the first python of the PATH, whatever its options say.
 check: .venv/.installed

@@ -41,9 +41,11 @@ CRITICAL = (
 )
 #: The tests tried first, those that touch least of the package. Most mutants go no further.
 FIRST = 40
-#: At most so many of the fast tests are run on a mutant, and of the slow ones: those most about its
-#: module. What is read at start-up is touched by nearly every test.
-MOST = (300, 15)
+#: At most so many tests are run on a mutant: those most about its module. What is read at start-up
+#: is touched by nearly every test.
+MOST = 300
+#: Slow tests are run where fewer fast ones than this touch a mutant's lines; at most so many.
+FEW = 20
 #: A mutant may loop for ever; no test takes as many seconds.
 TIMEOUT = 180
 
@@ -313,11 +315,8 @@ class Contexts:
             found |= lines.get(number, set())
         share = {test: inside[test] ** 2 / self._size[test] for test in found}
         ordered = sorted(found, key=lambda test: (-share[test], test))
-        return [
-            test
-            for position, most in enumerate(MOST)
-            for test in [one for one in ordered if self._found_in[one] == position][:most]
-        ]
+        fast, slow = ([one for one in ordered if self._found_in[one] == n] for n in (0, 1))
+        return fast[:MOST] + (slow[:FEW] if len(fast) < FEW else [])
 
 
 class Workplace:
