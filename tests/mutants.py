@@ -239,22 +239,12 @@ def mutants_of(file: str, source: bytes) -> Iterator[Mutant]:
                     new = ast.unparse(ast.fix_missing_locations(changed))
                     if isinstance(node, ast.expr) and not isinstance(changed, ast.Constant):
                         new = f"({new})"
-                mutant = Mutant(file, first, max(first, last), start, stop, old, new)
-                if _compiles(mutant, source):
-                    yield mutant
+                yield Mutant(file, first, max(first, last), start, stop, old, new)
 
 
 def mutated(mutant: Mutant, source: bytes) -> bytes:
     """The module with the change in it."""
     return source[: mutant.start] + mutant.new.encode() + source[mutant.stop :]
-
-
-def _compiles(mutant: Mutant, source: bytes) -> bool:
-    try:
-        ast.parse(mutated(mutant, source))
-    except SyntaxError:
-        return False
-    return True
 
 
 def draw(seed: int, number: int) -> list[Mutant]:
@@ -336,9 +326,12 @@ class Workplace:
         """Run the tests on the mutant; the first that fails has noticed it."""
         path = self.folder / PACKAGE / mutant.file
         source = path.read_bytes()
+        changed = mutated(mutant, source)
+        # What is no Python would be noticed by every test.
+        ast.parse(changed)
         started = time.monotonic()
         by = ""
-        self._write(path, mutated(mutant, source))
+        self._write(path, changed)
         try:
             for part in (tests[:FIRST], _by_file(tests[FIRST:])):
                 by = by or self._first_failure(part)
