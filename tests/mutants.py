@@ -46,8 +46,8 @@ FIRST = 40
 MOST = 300
 #: Slow tests are run where fewer fast ones than this touch a mutant's lines; at most so many.
 FEW = 20
-#: A mutant may loop for ever; no test takes as many seconds.
-TIMEOUT = 180
+#: A mutant may loop for ever; no fast test takes as many seconds.
+TIMEOUT = 60
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
