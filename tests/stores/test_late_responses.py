@@ -10,9 +10,9 @@ from redis.cluster import LoadBalancingStrategy, RedisCluster
 from flask_authx import BadConfigurationError, RedisBlocklist
 from flask_authx.stores.base import CONNECT_TIMEOUT
 from flask_authx.stores.redis.urls import client_for
+from tests.stores.contract import new_key
 from tests.stores.test_failures import deaf
 from tests.stores.test_failures_common import KINDS, note, private, site, timed
-from tests.stores.test_store_contract import new_key
 from tests.support.answers import FAULT, OK, REVOKED
 from tests.support.servers.private import redis_cluster
 

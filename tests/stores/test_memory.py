@@ -1,14 +1,13 @@
-"""The store in memory: what it forgets, and when."""
+"""The stores in memory: expired rows are removed as others are added, and leave nothing."""
 
 from __future__ import annotations
 
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from flask_authx import Blocklist, Cutoff, Entry, Kind, MemoryBlocklist
-from tests.stores.test_store_contract import new_key
+from flask_authx.stores.memory import MemorySessions
+from tests.stores.contract import new_key, new_session, visit
 from tests.support import NOW, Clock, access_token
 from tests.support.databases import app_on
 
@@ -52,7 +51,7 @@ def test_entries_of_the_same_key_do_not_pile_up() -> None:
     assert grown < 50_000
 
 
-def test_an_entry_outlives_what_was_first_said_of_it() -> None:
+def test_an_entry_is_kept_until_the_latest_expiry_it_was_added_with() -> None:
     clock = Clock()
     store = MemoryBlocklist(clock)
     key = new_key()
@@ -76,11 +75,11 @@ def test_an_entry_that_has_expired_is_not_kept_for_long() -> None:
     assert size(store) == 0
 
 
-@pytest.mark.parametrize("expires", [T - 1, T])
-def test_a_prune_goes_by_the_moment_it_is_told(expires: int) -> None:
-    store = MemoryBlocklist(lambda: 0.0)
-    store.add(Entry(new_key(), Kind.TOKEN, expires))
-    assert [(batch.removed, batch.share) for batch in store.prune(T)] == [(int(expires < T), 1.0)]
+def test_a_prune_goes_by_the_moment_it_is_told() -> None:
+    for expires, removed in ((T - 1, 1), (T, 0)):
+        store = MemoryBlocklist(lambda: 0.0)
+        store.add(Entry(new_key(), Kind.TOKEN, expires))
+        assert [(one.removed, one.share) for one in store.prune(T)] == [(removed, 1.0)]
 
 
 def test_an_app_removes_what_has_expired_by_its_own_clock() -> None:
@@ -119,3 +118,66 @@ def test_threads_count_and_find_while_others_add() -> None:
             job.result(60)
     assert sum(batch.removed for batch in store.prune(T + 99)) >= 0
     assert size(store) == 0
+
+
+def open_until(store: MemorySessions, expires: int) -> bytes:
+    """Open a session that expires then unless it is refreshed; return its key and its subject's."""
+    key = new_key()
+    store.open(key, key, new_session(visit=visit(0, expires)))
+    return key
+
+
+def test_expired_sessions_are_removed_as_others_are_opened() -> None:
+    now = float(T)
+    store = MemorySessions(lambda: now)
+    old = [open_until(store, T + 10) for _ in range(10)]
+    assert all(store.get(key) for key in old)
+    now = T + 11.5
+    new = [open_until(store, T + 60) for _ in range(5)]
+    assert not any(store.get(key) for key in old)
+    assert not any(store.of(key) for key in old)
+    assert all(store.get(key) for key in new)
+
+
+def test_a_refreshed_session_stays_until_its_new_expiry() -> None:
+    now = float(T)
+    store = MemorySessions(lambda: now)
+    later, sooner = open_until(store, T + 10), open_until(store, T + 99)
+    assert store.move(later, 0, visit(1, T + 99))
+    assert store.move(sooner, 0, visit(1, T + 10))
+    now = T + 11.5
+    open_until(store, T + 60)
+    assert store.get(later)
+    assert not store.get(sooner)
+    now = T + 100.5
+    for _ in range(3):
+        open_until(store, T + 200)
+    assert not store.get(later)
+
+
+def test_a_session_that_expires_now_has_not_expired() -> None:
+    now = float(T)
+    store = MemorySessions(lambda: now)
+    key = open_until(store, T + 10)
+    now = T + 10.9
+    open_until(store, T + 60)
+    assert store.get(key)
+
+
+def test_sessions_that_were_ended_take_no_memory() -> None:
+    store = MemorySessions(lambda: T)
+    stay = [open_until(store, T + 99) for _ in range(20)]
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(5000):
+            assert store.end(open_until(store, T + 99))
+        for generation in range(5000):
+            # Each time earlier than before.
+            assert store.move(stay[0], generation, visit(generation + 1, T + 9999 - generation))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # An entry for each would be more than a megabyte.
+    assert after - before < 100_000
+    assert sum(batch.removed for batch in store.prune(T + 9999)) == 20

@@ -13,8 +13,8 @@ import redis
 
 from flask_authx import Cutoff, Entry, Kind, RedisBlocklist
 from flask_authx.stores.redis.urls import client_for
+from tests.stores.contract import found, later, new_key
 from tests.stores.test_failures_common import private
-from tests.stores.test_store_contract import found, later, new_key
 from tests.support import ROOT, access_token
 from tests.support.databases import app_on
 from tests.support.servers.private import redis_cluster, redis_sentinel

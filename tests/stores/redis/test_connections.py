@@ -18,8 +18,8 @@ from redis.cache import CacheConfig
 from flask_authx import BadConfigurationError, Entry, Kind, RedisBlocklist, StoreBusyError
 from flask_authx.stores.circuit_breaker import CircuitBreaker
 from flask_authx.stores.redis import server as module
+from tests.stores.contract import found, later, new_key, plain
 from tests.stores.test_failures_common import port_of
-from tests.stores.test_store_contract import found, later, new_key, plain
 from tests.support.databases import redis_url
 from tests.support.servers.private import Server, redis_server
 

@@ -14,8 +14,10 @@ from redis.exceptions import RedisClusterException
 
 from flask_authx import AuthX, BadConfigurationError, Cutoff, Entry, Kind, RedisBlocklist
 from flask_authx.stores.redis.urls import client_for
-from tests.stores.test_store_contract import found, later, new_key, plain
-from tests.stores.test_store_contract_requests import add_views, answer, login
+from tests.stores.contract import found, later, new_key, plain
+from tests.stores.sites import add_views
+from tests.stores.sites import log_in as login
+from tests.stores.sites import outcome_of as answer
 from tests.support import access_token
 from tests.support.answers import OK, REVOKED
 from tests.support.databases import app_on, redis_url

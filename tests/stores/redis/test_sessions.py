@@ -11,8 +11,8 @@ import redis
 
 from flask_authx import BadConfigurationError, Entry, Kind, RedisBlocklist
 from flask_authx.stores.redis.sessions import RedisSessions
-from tests.stores.test_session_store_contract import by_sid, login, visit
-from tests.stores.test_store_contract import found, later, new_key, plain
+from tests.stores.contract import by_sid, found, later, new_key, plain, visit
+from tests.stores.contract import new_session as login
 from tests.support.databases import redis_url
 from tests.support.servers.private import redis_server
 

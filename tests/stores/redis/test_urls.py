@@ -12,7 +12,7 @@ import redis
 
 from flask_authx import AuthX, BadConfigurationError, Entry, Kind, RedisBlocklist
 from flask_authx.stores.redis.urls import client_for
-from tests.stores.test_store_contract import found, later, new_key
+from tests.stores.contract import found, later, new_key
 from tests.support import make_app
 from tests.support.databases import app_on
 from tests.support.servers.private import free_port, redis_sentinel, redis_server

@@ -20,8 +20,8 @@ from sqlalchemy.exc import DBAPIError
 from flask_authx import Entry, Kind
 from flask_authx.stores.sql import connections as module
 from flask_authx.stores.sql.connections import Connections, StoreConnection
+from tests.stores.contract import found, later, new_key, plain, sql_store
 from tests.stores.sql.test_connections import number
-from tests.stores.test_store_contract import found, later, new_key, plain, sql_store
 from tests.support.databases import database_url
 
 DRIVERS = ("postgresql", "psycopg2")

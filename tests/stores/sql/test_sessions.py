@@ -23,8 +23,9 @@ from flask_authx.stores.sql.revocations import SQLAlchemyBlocklist
 from flask_authx.stores.sql.sessions import SQLAlchemySessions
 from flask_authx.stores.sql.tables import sessions_table
 from flask_authx.stores.sql.uncommitted_writes import Transaction
-from tests.stores.test_session_store_contract import login, sql_store, visit
-from tests.stores.test_store_contract import SQL, new_key
+from tests.stores.contract import SQL, new_key, visit
+from tests.stores.contract import new_session as login
+from tests.stores.contract import sql_sessions as sql_store
 from tests.support.databases import database_url
 
 SERVERS = ("postgresql", "psycopg2", "mariadb")

@@ -15,8 +15,10 @@ from sqlalchemy.schema import CreateTable
 
 from flask_authx import AuthX
 from flask_authx.stores.sql.tables import audit_table, blocklist_table
-from tests.stores.test_store_contract import SQL, new_key
-from tests.stores.test_store_contract_requests import add_views, answer, login, site
+from tests.stores.contract import SQL, new_key
+from tests.stores.sites import add_views, site
+from tests.stores.sites import log_in as login
+from tests.stores.sites import outcome_of as answer
 from tests.support import SECRET, access_token
 from tests.support.answers import OK, REVOKED
 from tests.support.databases import database_url
