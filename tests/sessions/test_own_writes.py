@@ -1,4 +1,4 @@
-"""Logins beside the app's own transactions: each is committed by itself, DESIGN 5.3."""
+"""Sessions beside the app's own transactions: each is committed by itself, DESIGN 5.3."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def generation(pair: TokenPair) -> int:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_becomes_of_the_apps_transaction_is_nothing_to_a_login(
+def test_a_session_is_committed_whether_the_app_s_transaction_is_or_not(
     sql_app: SQLApps, kind: str, uid: str
 ) -> None:
     """USERS 48"""
     site = sql_app(kind, clock=Clock(), JWT_SESSIONS=True)
     with site.app.app_context():
-        # One that has begun and has only read.
+        # The app's transaction has begun and has only read.
         assert site.db.session.query(site.Note).count() == 0
         pair = site.authx.login(uid, name="phone")
         renewed = site.authx.refresh(pair.refresh_token)
@@ -38,14 +38,14 @@ def test_what_becomes_of_the_apps_transaction_is_nothing_to_a_login(
         [session] = site.authx.sessions(uid)
         assert (session.generation, session.name) == (1, "phone")
         assert generation(site.authx.refresh(renewed.refresh_token)) == 2
-        # Nor is it the other way round.
+        # The app's is committed whatever the session's was.
         site.write("kept")
         site.db.session.commit()
     assert site.committed() == ["kept"]
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
-def test_uncommitted_writes_are_neither_committed_nor_in_the_way(
+def test_uncommitted_writes_are_not_committed_and_block_nothing(
     sql_app: SQLApps, kind: str, uid: str
 ) -> None:
     site = sql_app(kind, clock=Clock(), JWT_SESSIONS=True)
@@ -58,10 +58,10 @@ def test_uncommitted_writes_are_neither_committed_nor_in_the_way(
     assert site.committed() == []
 
 
-def test_in_an_sqlite_file_they_are_and_that_is_said_before_anything_is_consumed(
+def test_uncommitted_writes_in_an_sqlite_file_are_an_error_before_any_change(
     sql_app: SQLApps, uid: str
 ) -> None:
-    """It has one lock for writing, and the app itself holds it."""
+    """The file has one lock for writing, and the app itself holds it."""
     site = sql_app("sqlite", clock=Clock(), JWT_SESSIONS=True)
     with site.app.app_context():
         pair = site.authx.login(uid)
@@ -75,7 +75,7 @@ def test_in_an_sqlite_file_they_are_and_that_is_said_before_anything_is_consumed
         ):
             with pytest.raises(RuntimeError, match="uncommitted") as caught:
                 call()
-            # That is for the programmer to see: no 503, which would be tried again.
+            # A programming error: no 503, which the client would repeat.
             assert not isinstance(caught.value, AuthXException)
         assert site.committed() == []
         site.db.session.commit()

@@ -1,4 +1,4 @@
-"""Rows of logins that are over, and stores of two kinds beside each other."""
+"""Rows of revoked sessions, and stores of two kinds beside each other."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.session_sites import site
 from tests.support.spy_store import SpyStore
 
 
-def test_a_revocation_of_all_logins_removes_the_rows_of_those_that_are_over() -> None:
-    """What is kept of a device is its owner's, and nobody needs it any more."""
+def test_a_revocation_of_all_sessions_removes_the_rows_of_the_revoked_ones() -> None:
+    """A row describes its user's device, and is not needed any more."""
     here = site()
     pairs = [here.log_in() for _ in range(3)]
     others = here.log_in("bob")
@@ -28,7 +28,7 @@ def test_a_revocation_of_all_logins_removes_the_rows_of_those_that_are_over() ->
 
 
 @pytest.mark.parametrize("failing", ["of", "end"])
-def test_where_a_row_can_not_be_removed_its_login_is_over_all_the_same(failing: str) -> None:
+def test_a_session_is_revoked_though_its_row_cannot_be_removed(failing: str) -> None:
     here = site()
     pair = here.log_in()
     here.logins.fail(failing, error=StoreBusyError("busy"))
@@ -47,20 +47,20 @@ def app_with(blocklist: Any, sessions: Any) -> tuple[Flask, AuthX]:
 
 
 @pytest.mark.parametrize("arguments", [["sessions", "ann"], ["sessions", "revoke", "a"], ["prune"]])
-def test_a_command_refuses_logins_that_no_server_shares(arguments: list[str]) -> None:
+def test_a_command_refuses_sessions_in_the_memory_of_each_process(arguments: list[str]) -> None:
     app, _ = app_with(SpyStore(), MemorySessions())
     done = app.test_cli_runner().invoke(group, arguments)
-    assert done.exit_code == 1
+    assert done.exit_code == 1, done.output
     assert "JWT_SESSIONS keeps sessions in the memory of each process" in done.stderr
 
 
-def test_several_processes_with_logins_of_their_own_are_warned() -> None:
+def test_several_processes_with_sessions_of_their_own_are_warned() -> None:
     app, _ = app_with(SpyStore(), MemorySessions())
     with pytest.warns(RuntimeWarning, match="JWT_SESSIONS keeps sessions in the memory of each"):
         app.test_client().get("/", environ_overrides={"wsgi.multiprocess": True})
 
 
-def test_each_store_is_pruned_by_its_own_kind() -> None:
+def test_each_store_is_pruned_with_a_line_of_its_own() -> None:
     clock = Clock()
     app, authx = app_with(SpyStore(), FrailSessions(clock))
     with app.app_context():

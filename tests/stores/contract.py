@@ -42,6 +42,8 @@ EVERY = [
 PRUNED = ("memory", *SQL)
 #: A moment for those: they go by what they are told.
 MOMENT = 1_000_000
+#: The sessions of a user of whom one may be kept: few enough that they meet again.
+SIDS = [bytes([number]) * 16 for number in range(3)]
 #: Keys that would be cut, padded, folded or read as a pattern if they were handled as texts.
 KEYS = [
     *(bytes([byte]) * 16 for byte in (0, 1, 0x20, 0x2A, 0x5C, 0x7F, 0x80, 0xFF)),
@@ -144,6 +146,13 @@ def plain(cutoff: Cutoff) -> tuple[int, bytes | None, int | None]:
 def found(store: Blocklist, *keys: bytes) -> list[tuple[int, bytes | None, int | None]]:
     """The values that a store finds, sorted."""
     return sorted(map(plain, store.find(keys)), key=repr)
+
+
+def refused(cutoff: Cutoff) -> set[tuple[int, bytes]]:
+    """Every revoked session, as its start and its key, among all that could matter to a test."""
+    return {
+        (auth_time, sid) for auth_time in range(60) for sid in SIDS if cutoff.covers(auth_time, sid)
+    }
 
 
 def visit(generation: int = 0, expires: int | None = None, **changes: Any) -> Visit:

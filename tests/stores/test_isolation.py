@@ -1,11 +1,9 @@
-"""A revocation lasts whatever becomes of the app's own transaction, and leaves that alone."""
+"""A revocation is committed by itself, whether the app's own transaction is or not."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,9 +12,10 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from tests.stores.contract import race
 from tests.support import access_token, bearer
-from tests.support.answers import REVOKED, ask, outcome
-from tests.support.spy_store import login, works
+from tests.support.answers import REVOKED, Outcome, ask, outcome
+from tests.support.spy_store import login
 from tests.support.sql_apps import KINDS, Site, SQLApps
 
 SERVERS = ("postgresql", "mariadb")
@@ -34,6 +33,10 @@ def all_ways(site: Site, prefix: str) -> Iterator[tuple[str, Callable[[], None]]
     yield three, lambda: authx.revoke_subject(f"{prefix}3")
 
 
+def outcome_of(site: Site, token: str, method: str = "GET", path: str = "/guarded") -> Outcome:
+    return outcome(ask(site.app, method, path, headers=bearer(token)))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_view_that_raises_after_revoking_has_revoked(sql_app: SQLApps, kind: str) -> None:
     """SECURITY A.12 215"""
@@ -43,7 +46,7 @@ def test_a_view_that_raises_after_revoking_has_revoked(sql_app: SQLApps, kind: s
     @site.authx.token_required
     def fail(way: str) -> str:
         if way == "token":
-            site.authx.revoke_token(reason="and then it goes wrong")
+            site.authx.revoke_token(reason="before an error")
         else:
             site.authx.logout()
         site.write("lost")
@@ -51,14 +54,14 @@ def test_a_view_that_raises_after_revoking_has_revoked(sql_app: SQLApps, kind: s
 
     for way in ("token", "logout"):
         token = access_token(site.app, site.authx)
-        assert ask(site.app, "POST", f"/fail/{way}", headers=bearer(token)).status_code == 500
-        assert not works(site.app, token)
+        assert outcome_of(site, token, "POST", f"/fail/{way}") == Outcome(500)
+        assert outcome_of(site, token) == REVOKED
     assert site.committed() == []
 
 
 @pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("end", ["commit", "rollback"])
-def test_written_but_uncommitted_work_is_neither_committed_nor_rolled_back(
+def test_uncommitted_writes_are_neither_committed_nor_rolled_back(
     sql_app: SQLApps, kind: str, end: str
 ) -> None:
     """USERS 48"""
@@ -75,7 +78,7 @@ def test_written_but_uncommitted_work_is_neither_committed_nor_rolled_back(
             getattr(session, end)()
         added = [f"{number} after", f"{number} before"] if end == "commit" else []
         assert site.committed() == kept + added
-        assert not works(site.app, token)
+        assert outcome_of(site, token) == REVOKED
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,12 +105,12 @@ def test_unwritten_work_stays_unwritten(sql_app: SQLApps, kind: str, end: str) -
             getattr(session, end)()
         statements.clear()
         assert site.committed() == kept + ([f"{number}"] if end == "commit" else [])
-        assert not works(site.app, token)
+        assert outcome_of(site, token) == REVOKED
 
 
 @pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_transaction_that_began_before_a_revocation_elsewhere_doesn_t_hide_it(
+def test_an_older_transaction_sees_a_revocation_of_another_app(
     sql_app: SQLApps, kind: str, level: str
 ) -> None:
     """SECURITY A.12 217"""
@@ -129,13 +132,13 @@ def test_a_transaction_that_began_before_a_revocation_elsewhere_doesn_t_hide_it(
                 revoke()
             assert site.authx.is_revoked(token)
             # A request within this context has the very session.
-            assert outcome(ask(site.app, headers=bearer(token))) == REVOKED
+            assert outcome_of(site, token) == REVOKED
         assert session.scalar(seen) == 0
         session.rollback()
         assert site.entries() == 3
 
 
-def test_an_sqlite_snapshot_from_before_a_revocation_elsewhere_doesn_t_hide_it(
+def test_an_older_sqlite_snapshot_sees_a_revocation_of_another_app(
     sql_app: SQLApps,
 ) -> None:
     """SECURITY A.12 217"""
@@ -155,7 +158,7 @@ def test_an_sqlite_snapshot_from_before_a_revocation_elsewhere_doesn_t_hide_it(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_failed_transaction_is_no_hindrance(sql_app: SQLApps, kind: str) -> None:
+def test_a_revocation_beside_a_failed_transaction(sql_app: SQLApps, kind: str) -> None:
     site = sql_app(kind)
     session = site.db.session
     with site.app.app_context():
@@ -167,18 +170,18 @@ def test_a_failed_transaction_is_no_hindrance(sql_app: SQLApps, kind: str) -> No
             with pytest.raises(IntegrityError):
                 session.flush()
             revoke()
-            # It is as failed as it was, and ends as it would have.
+            # It has failed as before, and is rolled back as it would have been.
             with pytest.raises(PendingRollbackError):
                 session.execute(sa.text("SELECT 1"))
             session.rollback()
             site.write(f"{number}")
             session.commit()
-        assert not works(site.app, token)
+        assert outcome_of(site, token) == REVOKED
     assert site.committed() == ["0", "1", "2", "taken"]
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_failed_statement_is_no_hindrance(sql_app: SQLApps, kind: str) -> None:
+def test_a_revocation_after_a_failed_statement(sql_app: SQLApps, kind: str) -> None:
     site = sql_app(kind)
     with site.app.app_context():
         site.write("lost")
@@ -190,7 +193,7 @@ def test_a_failed_statement_is_no_hindrance(sql_app: SQLApps, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_revoking_inside_of_a_savepoint(sql_app: SQLApps, kind: str) -> None:
+def test_a_revocation_inside_a_savepoint(sql_app: SQLApps, kind: str) -> None:
     site = sql_app(kind)
     session = site.db.session
     for token, revoke in all_ways(site, "ann"):
@@ -201,7 +204,7 @@ def test_revoking_inside_of_a_savepoint(sql_app: SQLApps, kind: str) -> None:
                 revoke()
                 raise ZeroDivisionError
             session.commit()
-        assert not works(site.app, token)
+        assert outcome_of(site, token) == REVOKED
     assert [text[:5] for text in site.committed()] == ["outer"] * 3
 
 
@@ -217,19 +220,6 @@ def test_the_app_s_pool_is_not_waited_for(sql_app: SQLApps, kind: str) -> None:
             for token, revoke in tokens:
                 revoke()
                 assert site.authx.is_revoked(token)
-
-
-def at_once(number: int, work: Callable[[], None]) -> None:
-    """Do it in many threads, each of which begins when all are there."""
-    barrier = threading.Barrier(number)
-
-    def one(_: int) -> None:
-        barrier.wait(60)
-        work()
-
-    with ThreadPoolExecutor(number) as pool:
-        # An exception of any of them is raised here.
-        list(pool.map(one, range(number)))
 
 
 #: How a server may have been told to isolate by default.
@@ -248,11 +238,11 @@ def test_revoking_at_the_same_moment_revokes_once(sql_app: SQLApps, kind: str) -
     for round_ in range(3):
         for token, revoke in all_ways(site, f"ann{round_}"):
 
-            def work(revoke: Callable[[], None] = revoke) -> None:
+            def work(_: int, revoke: Callable[[], None] = revoke) -> None:
                 with site.app.app_context():
                     revoke()
                     revoke()
 
-            at_once(8, work)
-            assert not works(site.app, token)
+            race(work, 8)
+            assert outcome_of(site, token) == REVOKED
     assert site.entries() == 9

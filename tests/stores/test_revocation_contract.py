@@ -24,12 +24,14 @@ from tests.stores.contract import (
     EVERY,
     MOMENT,
     PRUNED,
+    SIDS,
     found,
     later,
     new_key,
     opened,
     plain,
     race,
+    refused,
 )
 from tests.support.corpus import check_all
 from tests.support.properties import fixed
@@ -37,7 +39,6 @@ from tests.support.properties import fixed
 in_every_backend = pytest.mark.parametrize("backend", EVERY)
 
 HOUR = 3600
-SIDS = [bytes([number]) * 16 for number in range(3)]
 moments = st.integers(0, 8)
 #: To which of two users, what, and in which of three hours it expires.
 adds = st.lists(
@@ -55,13 +56,6 @@ adds = st.lists(
 def store(backend: str, tmp_path: Path) -> Iterator[Blocklist]:
     with opened(backend, tmp_path) as made:
         yield made
-
-
-def refused(cutoff: Cutoff) -> set[tuple[int, bytes]]:
-    """Every revoked session, as its start and its key, among all that could matter here."""
-    return {
-        (auth_time, sid) for auth_time in range(60) for sid in SIDS if cutoff.covers(auth_time, sid)
-    }
 
 
 #: One of each that a revocation may add.
