@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import pytest
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ from tests.support.databases import STORES, database_url, redis_url
 from tests.support.servers.private import redis_cluster
 
 S = TypeVar("S", bound=SQLAlchemyBlocklist | SQLAlchemySessions)
+Store = TypeVar("Store", bound=Blocklist | SessionStore)
 T = TypeVar("T")
 
 ALL = Cutoff()
@@ -200,12 +201,14 @@ def removed_by_prune(store: Blocklist | SessionStore, before: int) -> int:
     return sum(batch.removed for batch in batches)
 
 
-class Rows(ABC):
+class BaseRows(ABC, Generic[Store]):
     """A store of either kind, as what both are: rows that have a key and expire."""
 
     #: Moments to which one row's expiry is set in turn, of which T + 50 is the one that counts.
     histories: ClassVar[Sequence[Sequence[int]]]
-    store: Blocklist | SessionStore
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
 
     @abstractmethod
     def add(self, key: bytes, expires: int, number: int | None = None) -> None:
@@ -235,7 +238,7 @@ class Rows(ABC):
         return sorted(expires for key, expires in made.items() if self.held(key))
 
 
-class RevocationRows(Rows):
+class RevocationRows(BaseRows[Blocklist]):
     """Rows of revocations."""
 
     #: The latest expiry counts.
@@ -245,9 +248,6 @@ class RevocationRows(Rows):
         [MOMENT, MOMENT + 50, MOMENT],
         [MOMENT, MOMENT, MOMENT + 50],
     )
-
-    def __init__(self, store: Blocklist) -> None:
-        self.store: Blocklist = store
 
     def add(self, key: bytes, expires: int, number: int | None = None) -> None:
         if number is None:
@@ -277,7 +277,7 @@ class RevocationRows(Rows):
         return there
 
 
-class SessionRows(Rows):
+class SessionRows(BaseRows[SessionStore]):
     """Rows of sessions. Each has a subject of its own, under the same key."""
 
     #: The expiry of the last refresh counts, whether it is later or, after the settings have
@@ -289,7 +289,7 @@ class SessionRows(Rows):
     )
 
     def __init__(self, store: SessionStore) -> None:
-        self.store: SessionStore = store
+        super().__init__(store)
         self._generations: dict[bytes, int] = {}
 
     def add(self, key: bytes, expires: int, number: int | None = None) -> None:
@@ -319,6 +319,7 @@ class SessionRows(Rows):
         return super().left(made)
 
 
+Rows: TypeAlias = RevocationRows | SessionRows
 KINDS = ("revocations", "sessions")
 
 
