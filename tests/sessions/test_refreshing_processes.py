@@ -1,101 +1,94 @@
-"""Many who refresh one token at once leave one good generation; whoever ends the login wins."""
+"""Concurrent refreshes with one token leave one valid generation; a revocation wins over them."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Generator
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
 
 from tests.support import parts
 from tests.support.answers import OK
-from tests.support.sessions_process import STORES, Answer, Fleet, Job, fleet, settings_on
+from tests.support.sessions_process import LASTING, Fleet, Job, Reply, fleet, settings_on
 
 pytestmark = pytest.mark.slow
 
+#: A store in memory is seen by one process, with as many threads as the others have together.
 PROCESSES, THREADS = 4, 13
-ROUNDS = 200
-#: Logins, and how often each is refreshed by everybody.
-LOGINS, LIFE = 20, 10
-#: Those who refresh in each process while the login is being ended.
+#: Sessions, and how often each is refreshed by all.
+SESSIONS, LIFE = 4, 6
+#: How often a session is revoked while it is refreshed: twice in each way by each process.
+REVOCATIONS = 32
+#: The refreshes of each process meanwhile.
 FEW = 3
 
 
-@pytest.fixture(scope="module", params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    """A kind of store."""
-    kind: str = request.param
-    return kind
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Processes, and how many threads each of them has."""
+
+    fleet: Fleet
+    processes: int
+    threads: int
+
+    def refresh(self, token: str) -> list[Reply]:
+        """The replies to all threads of all processes, which refresh one token at once."""
+        jobs = [
+            [
+                Job("POST", "/refresh", token, f"{process}-{thread}")
+                for thread in range(self.threads)
+            ]
+            for process in range(self.processes)
+        ]
+        return [reply for replies in self.fleet.send(jobs) for reply in replies]
 
 
-@pytest.fixture(scope="module")
-def settings(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[dict[str, Any]]:
-    """An app's settings."""
-    folder: Path = tmp_path_factory.mktemp("store")
-    with settings_on(kind, folder) as made:
-        yield made
+@pytest.fixture(scope="module", params=["memory", *LASTING])
+def crowd(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Crowd]:
+    """Processes with an app each, on one store."""
+    settings = settings_on(request.param, tmp_path_factory.mktemp("store"))
+    processes, threads = (1, 50) if request.param == "memory" else (PROCESSES, THREADS)
+    with fleet(settings, processes, threads) as started:
+        yield Crowd(started, processes, threads)
 
 
-@pytest.fixture(scope="module")
-def processes(kind: str, settings: dict[str, Any]) -> Generator[list[Fleet]]:
-    """Processes with an app each: a single one, if it alone sees the store."""
-    number, threads = (1, 50) if kind == "memory" else (PROCESSES, THREADS)
-    with fleet(settings, number, threads) as started:
-        yield [started]
-
-
-def width_of(kind: str) -> list[int]:
-    """How many threads each process has for those who refresh at once."""
-    return [50] if kind == "memory" else [THREADS] * PROCESSES
-
-
-def raced(crowd: Fleet, width: list[int], token: str) -> list[Answer]:
-    """What all threads of all processes get who refresh one token at once."""
-    jobs = [
-        [Job("POST", "/refresh", token, f"{process}-{thread}") for thread in range(threads)]
-        for process, threads in enumerate(width)
-    ]
-    return [answer for answers in crowd.send(jobs) for answer in answers]
-
-
-def test_of_all_who_refresh_one_token_at_once_one_moves_the_login_on(
-    kind: str, processes: list[Fleet]
-) -> None:
+def test_of_concurrent_refreshes_with_one_token_one_moves_the_session_on(crowd: Crowd) -> None:
     """Issue 4: 50 threads and 4 processes leave one live generation
 
-    The client that the row names is the one that moved it on. Each answer says what the row was
+    The client that the row names is the one that moved it on. Each reply says what the row was
     right after it: had another moved the row as well, some of them would name that one.
     """
-    (crowd,), width = processes, width_of(kind)
     seed = random.randrange(2**32)
     rng = random.Random(seed)
-    for number in range(LOGINS):
+    for number in range(SESSIONS):
         sub = f"user-{number}"
-        token: str = crowd.one(Job("POST", f"/login/{sub}")).body["refresh"]
+        token: str = crowd.fleet.one(Job("POST", f"/login/{sub}")).body["refresh"]
         for generation in range(1, LIFE + 1):
-            answers = raced(crowd, width, token)
+            replies = crowd.refresh(token)
             where = f"seed {seed}, {sub}, generation {generation}"
-            assert Counter(answer.outcome for answer in answers) == {OK: sum(width)}, where
-            assert {answer.generation for answer in answers} == {generation}, where
-            (row,) = answers[0].body["rows"]
-            assert row[0] == generation, where
-            assert all(answer.body["rows"] == [row] for answer in answers), where
-            # Later, and wherever it is looked at.
-            listed = crowd.every(Job("GET", f"/rows/{sub}"))
-            assert [one.body for one in listed] == [{"rows": [row]}] * len(width), where
-            chosen = rng.choice(answers).body
-            assert all(
-                one.accepted for one in crowd.every(Job("GET", "/guarded", chosen["access"]))
-            )
-            # Whichever of them is used next is the good one.
+            outcomes = Counter(reply.outcome for reply in replies)
+            assert outcomes == {OK: crowd.processes * crowd.threads}, f"{where}: {outcomes}"
+            generations = {reply.generation for reply in replies}
+            assert generations == {generation}, f"{where}: tokens of generations {generations}"
+            rows = {str(reply.body["rows"]) for reply in replies}
+            (row,) = replies[0].body["rows"]
+            assert (rows, row[0]) == ({str([row])}, generation), f"{where}: rows {rows}"
+            # Later, and in whichever process.
+            listed = crowd.fleet.every(Job("GET", f"/rows/{sub}"))
+            assert [one.body for one in listed] == [{"rows": [row]}] * crowd.processes, where
+            chosen = rng.choice(replies).body
+            for reply in crowd.fleet.every(Job("GET", "/guarded", chosen["access"])):
+                assert reply.outcome == OK, where
+            # Whichever of them is used next is the valid one.
             token = chosen["refresh"]
 
 
-def ending(number: int, sub: str, login: dict[str, str]) -> Job:
-    """A way to end a login: each in its turn."""
+def revocation(number: int, sub: str, login: dict[str, str]) -> Job:
+    """Four ways to revoke a session, in turn."""
     sid = parts(login["access"])[1]["sid"]
     return (
         Job("POST", "/logout", login["access"]),
@@ -105,36 +98,33 @@ def ending(number: int, sub: str, login: dict[str, str]) -> Job:
     )[number % 4]
 
 
-def test_whatever_ends_a_login_wins_over_all_who_refresh_it(
-    kind: str, processes: list[Fleet]
-) -> None:
+def test_a_revocation_wins_over_concurrent_refreshes(crowd: Crowd) -> None:
     """Issue 4: a logout or revoke-all that races a refresh always wins"""
-    (crowd,) = processes
-    number_of_processes = len(width_of(kind))
-    few = FEW * PROCESSES // number_of_processes
+    few = FEW * PROCESSES // crowd.processes
     outcomes: Counter[bool] = Counter()
-    for number in range(ROUNDS):
-        sub, place = f"leaver-{number}", number // 4
-        login = crowd.one(Job("POST", f"/login/{sub}"), place % number_of_processes).body
-        jobs = [[Job("POST", "/refresh", login["refresh"])] * few for _ in width_of(kind)]
-        # Not always the last of its process to be started.
-        own = jobs[place % number_of_processes]
-        index = number % (few + 1)
-        own.insert(index, ending(number, sub, login))
-        answers = crowd.send(jobs)
-        assert answers[place % number_of_processes].pop(index).outcome == OK
-        refreshed = [answer for each in answers for answer in each]
-        outcomes.update(answer.accepted for answer in refreshed)
-        minted = [login, *(answer.body for answer in refreshed if answer.accepted)]
-        check_dead(crowd, sub, minted)
-    # Had one always been first, it would say nothing.
+    for number in range(REVOCATIONS):
+        sub = f"leaver-{number}"
+        # Each way and each process has it in all places among the refreshes.
+        process, index = number // 4 % crowd.processes, (number + number // 4) % (few + 1)
+        login = crowd.fleet.one(Job("POST", f"/login/{sub}"), process).body
+        jobs = [[Job("POST", "/refresh", login["refresh"])] * few for _ in range(crowd.processes)]
+        jobs[process].insert(index, revocation(number, sub, login))
+        replies = crowd.fleet.send(jobs)
+        assert replies[process].pop(index).outcome == OK
+        refreshed = [reply for each in replies for reply in each]
+        outcomes.update(reply.accepted for reply in refreshed)
+        created = [login, *(reply.body for reply in refreshed if reply.accepted)]
+        check_revoked(crowd.fleet, sub, created)
+    # A race that always ends the same way would prove nothing.
     print(dict(outcomes))
-    assert len(outcomes) == 2
+    assert outcomes.keys() == {True, False}, f"refreshes accepted: {dict(outcomes)}"
 
 
-def check_dead(crowd: Fleet, sub: str, minted: list[dict[str, str]]) -> None:
-    """No process accepts one of these tokens, whichever way, or lists the login."""
-    uses = [Job("GET", "/guarded", pair["access"]) for pair in minted]
-    uses += [Job("POST", "/refresh", pair["refresh"]) for pair in minted]
-    assert not any(answer.accepted for answer in crowd.every(*uses))
-    assert all(one.body == {"rows": []} for one in crowd.every(Job("GET", f"/rows/{sub}")))
+def check_revoked(processes: Fleet, sub: str, created: list[dict[str, str]]) -> None:
+    """No process accepts one of these tokens for anything, or lists the session."""
+    uses = [Job("GET", "/guarded", pair["access"]) for pair in created]
+    uses += [Job("POST", "/refresh", pair["refresh"]) for pair in created]
+    for reply in processes.every(*uses):
+        assert not reply.accepted, f"{sub} is revoked, and {reply.outcome}"
+    for listed in processes.every(Job("GET", f"/rows/{sub}")):
+        assert listed.body == {"rows": []}, f"the session of {sub} is revoked"

@@ -24,6 +24,10 @@ class Outcome(tuple[int, str | None]):
     def __new__(cls, status: int, error_type: str | None = None) -> Self:
         return super().__new__(cls, (status, error_type))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A tuple's own would hand both to the constructor as one.
+        return Outcome, (*self,), {"sent": self.sent}
+
     def __repr__(self) -> str:
         status, error_type = self
         said = f"{status} {error_type}" if error_type else str(status)

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import os
 import uuid
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ from sqlalchemy.exc import OperationalError
 
 from flask_authx import AuthX
 from tests.support import SECRET
-from tests.support.servers.private import program, redis_server
+from tests.support.servers.private import Server, mariadb, postgresql, program, redis_server
 from tests.support.servers.reserved import reserve
 
 #: The variable that names each server, and where it is looked for without.
@@ -49,6 +50,17 @@ def unavailable(kind: str, error: Exception) -> NoReturn:
     if os.environ.get("AUTHX_REQUIRE_SERVERS"):
         pytest.fail(what)
     pytest.skip(what)
+
+
+@contextlib.contextmanager
+def private_server(kind: str, *options: str) -> Generator[Server]:
+    """A server of a test's own; skips, or fails where it must be there, if it isn't installed."""
+    needed = {"postgresql": "postgres", "mariadb": "mariadbd", "redis": "redis-server"}[kind]
+    if program(needed) is None:
+        unavailable(kind, FileNotFoundError(needed))
+    start = {"postgresql": postgresql, "mariadb": mariadb, "redis": redis_server}[kind]
+    with start(*options) as server:
+        yield server
 
 
 def server_url(kind: str) -> str:

@@ -2,59 +2,111 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import json
 import multiprocessing
+import os
+import subprocess
+import sys
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Barrier as ProcessBarrier
 from pathlib import Path
+from socket import create_server
 from threading import Barrier
 from typing import Any
 
+import pytest
+import redis
 from flask import Flask
 from sqlalchemy.pool import NullPool
 
-from tests.stores.test_failures_common import private
-from tests.support import SECRET, bearer, parts
+from tests.support import ROOT, SECRET, bearer, parts
 from tests.support.answers import OK, REVOKED, Outcome, ask, outcome
-from tests.support.databases import app_on
-from tests.support.servers.session_site import create_app
+from tests.support.databases import app_on, private_server
+from tests.support.servers.session_site import SETTINGS, create_app
 
 #: Seconds that a busy machine may take.
 PATIENCE = 60
-#: The stores that outlast a process.
-LASTING = ("sqlite", "postgresql", "mariadb", "redis")
-STORES = ("memory", *LASTING)
+#: The stores that outlast a process. The tests of one kind share a server, so they share a worker.
+LASTING = [
+    pytest.param(kind, marks=pytest.mark.xdist_group(f"sessions in {kind}"))
+    for kind in ("sqlite", "postgresql", "mariadb", "redis")
+]
 
 
-@contextlib.contextmanager
-def settings_on(kind: str, folder: Path) -> Generator[dict[str, Any]]:
-    """The settings of an app whose logins are in such a store, on a server of the test's own."""
-    settings = {
+@functools.cache
+def _server(kind: str) -> str:
+    """The URL of a private server that the tests of sessions share until this process ends."""
+    running = contextlib.ExitStack()
+    atexit.register(running.close)
+    return running.enter_context(private_server(kind)).url
+
+
+def settings_on(kind: str, folder: Path) -> dict[str, Any]:
+    """The settings of an app whose sessions are in such a store, which is empty.
+
+    SQL and Redis servers are private: they take more connections than a shared one has left.
+    """
+    settings: dict[str, Any] = {
         "JWT_SECRET_KEY": SECRET,
         "JWT_SESSIONS": True,
         "JWT_SESSION_DETAILS": ["user_agent"],
-        # On a slow machine an answer may be late, and a round long: that is no fault.
-        "JWT_STORE_TIMEOUT": 10,
+        # A process that gets no CPU for some seconds is no fault of the store.
+        "JWT_STORE_TIMEOUT": PATIENCE,
         "JWT_REFRESH_GRACE": 600,
     }
-    with contextlib.ExitStack() as stack:
-        if kind == "sqlite":
-            settings["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{folder / 'test.db'}"
-        elif kind in ("postgresql", "mariadb"):
-            settings["SQLALCHEMY_DATABASE_URI"] = stack.enter_context(private(kind)).url
-        if "SQLALCHEMY_DATABASE_URI" in settings:
-            settings["JWT_BLOCKLIST"] = "sqlalchemy://"
-            # For its tables. No connection is left open.
-            app_on({**settings, "SQLALCHEMY_ENGINE_OPTIONS": {"poolclass": NullPool}})
-        elif kind == "redis":
-            settings["JWT_BLOCKLIST"] = stack.enter_context(private(kind)).url
-        else:
-            settings["JWT_BLOCKLIST"] = "memory://"
-        yield settings
+    if kind == "memory":
+        return {**settings, "JWT_BLOCKLIST": "memory://"}
+    if kind == "redis":
+        url = _server(kind)
+        # Many of its commands have no types.
+        untyped: Any = redis.Redis
+        with untyped.from_url(url, socket_timeout=PATIENCE) as client:
+            client.flushdb()
+        return {**settings, "JWT_BLOCKLIST": url}
+    settings["SQLALCHEMY_DATABASE_URI"] = (
+        f"sqlite:///{folder / 'test.db'}" if kind == "sqlite" else _server(kind)
+    )
+    settings["JWT_BLOCKLIST"] = "sqlalchemy://"
+    # For its tables. No connection is left open.
+    app_on({**settings, "SQLALCHEMY_ENGINE_OPTIONS": {"poolclass": NullPool}})
+    return settings
+
+
+@contextlib.contextmanager
+def gunicorn(module: str, settings: dict[str, Any], log: Path, *options: str) -> Generator[int]:
+    """Gunicorn with an app of these settings in each of its workers; gives the port.
+
+    :param module: of ``tests.support.servers``.
+    """
+    with create_server(("127.0.0.1", 0), backlog=128) as listener, log.open("w") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gunicorn", "--no-control-socket", *options),
+                *("--bind", f"fd://{listener.fileno()}"),
+                f"tests.support.servers.{module}:application()",
+            ],
+            cwd=ROOT,
+            env={**os.environ, SETTINGS: json.dumps(settings)},
+            stdout=output,
+            stderr=output,
+            pass_fds=[listener.fileno()],
+        )
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +121,26 @@ class Job:
     token: str | None = None
     agent: str = "test"
 
-    def send(self, app: Flask) -> Answer:
-        """What the app answers."""
+    def send(self, app: Flask) -> Reply:
+        """The app's response."""
         headers = {"User-Agent": self.agent}
         if self.token is not None:
             headers |= bearer(self.token)
         response = ask(app, self.method, self.path, headers=headers)
-        return Answer(outcome(response), response.get_json(silent=True))
+        return Reply(outcome(response), response.get_json(silent=True))
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer to a request."""
+class Reply:
+    """A response, as another process can be told it."""
 
     outcome: Outcome
     body: Any
 
     @property
     def accepted(self) -> bool:
-        """Whether a token was; if not, because it is revoked and for no other reason."""
-        assert self.outcome in (OK, REVOKED), self
+        """Whether a token was accepted; if not, it must be for being revoked."""
+        assert self.outcome in (OK, REVOKED), f"{self.outcome}: {self.body}"
         return self.outcome == OK
 
     @property
@@ -104,38 +156,40 @@ class Fleet:
     def __init__(self, lines: Sequence[Connection]) -> None:
         self._lines = lines
 
-    def send(self, jobs: Sequence[Sequence[Job]]) -> list[list[Answer]]:
-        """What each process answers to its jobs; all are begun at the same moment."""
+    def send(self, jobs: Sequence[Sequence[Job]]) -> list[list[Reply]]:
+        """The replies of each process to its jobs; all processes start at the same moment."""
         for line, own in zip(self._lines, jobs, strict=True):
             line.send([*own])
-        answers: list[list[Answer]] = []
+        replies: list[list[Reply]] = []
         for line in self._lines:
-            assert line.poll(PATIENCE), "a process doesn't answer"
-            answers.append(line.recv())
-        return answers
+            assert line.poll(PATIENCE), f"a process has not replied for {PATIENCE} s"
+            replies.append(line.recv())
+        return replies
 
-    def one(self, job: Job, process: int = 0) -> Answer:
-        """What one of the processes answers."""
+    def one(self, job: Job, process: int = 0) -> Reply:
+        """The reply of one of the processes."""
         jobs: list[list[Job]] = [[] for _ in self._lines]
         jobs[process].append(job)
         return self.send(jobs)[process][0]
 
-    def every(self, *jobs: Job) -> list[Answer]:
-        """What all of the processes answer to the same jobs."""
-        return [answer for answers in self.send([jobs] * len(self._lines)) for answer in answers]
+    def every(self, *jobs: Job) -> list[Reply]:
+        """The replies of all processes to the same jobs."""
+        return [reply for replies in self.send([jobs] * len(self._lines)) for reply in replies]
 
 
 @contextlib.contextmanager
 def fleet(settings: dict[str, Any], processes: int, threads: int) -> Generator[Fleet]:
     """Start processes that can each send as many requests at once as they have threads."""
-    spawn = multiprocessing.get_context("spawn")
-    together = spawn.Barrier(processes)
+    # One process imports all that they need, before it has any thread, and then forks.
+    fork = multiprocessing.get_context("forkserver")
+    fork.set_forkserver_preload([__name__])
+    together = fork.Barrier(processes)
     lines: list[Connection] = []
-    started: list[SpawnProcess] = []
+    started: list[ForkServerProcess] = []
     try:
         for _ in range(processes):
-            here, there = spawn.Pipe()
-            process = spawn.Process(target=_serve, args=(settings, threads, there, together))
+            here, there = fork.Pipe()
+            process = fork.Process(target=_serve, args=(settings, threads, there, together))
             lines.append(here)
             process.start()
             started.append(process)
@@ -162,12 +216,12 @@ def _serve(
             line.send(_at_once(app, pool, jobs, threads))
 
 
-def _at_once(app: Flask, pool: ThreadPoolExecutor, jobs: list[Job], threads: int) -> list[Answer]:
-    """The answers to some jobs, as many of them at the same moment as there are threads."""
+def _at_once(app: Flask, pool: ThreadPoolExecutor, jobs: list[Job], threads: int) -> list[Reply]:
+    """The replies to some jobs, as many of them at the same moment as there are threads."""
     start = Barrier(max(1, min(len(jobs), threads)))
     first = start.parties
 
-    def run(number: int, job: Job) -> Answer:
+    def run(number: int, job: Job) -> Reply:
         if number < first:
             start.wait(PATIENCE)
         return job.send(app)
