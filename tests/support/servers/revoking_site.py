@@ -11,14 +11,13 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flask_authx import AuthX, current_token
 
-#: The variable that holds the app's settings as JSON.
-SETTINGS = "AUTHX_TEST_SETTINGS"
+from .session_site import SETTINGS
 
 
 def create_app(settings: dict[str, Any]) -> Flask:
-    """The app. Every answer says which process gave it, in ``X-Worker``.
+    """The app. Every response names the process that sent it, in ``X-Worker``.
 
-    Whoever may send a request may do anything: who is allowed to revoke is not what is tested.
+    Any client may revoke anything: authorization is not what is tested.
     """
     app = Flask("tests")
     app.config.from_mapping(settings)
@@ -50,7 +49,7 @@ def create_app(settings: dict[str, Any]) -> Flask:
     def guarded() -> str:
         return current_token.sub
 
-    # Each answers only after the revocation has returned.
+    # The response to each comes after the revocation has returned.
 
     @app.post("/revoke/token")
     def revoke_token() -> str:

@@ -1,4 +1,4 @@
-"""An app whose logins are kept in rows, for the tests of several processes."""
+"""An app whose sessions are kept in rows, for the tests of several processes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ KILL = "X-Kill"
 
 
 def create_app(settings: dict[str, Any]) -> Flask:
-    """The app. Every answer says which process gave it, in ``X-Worker``.
+    """The app. Every response names the process that sent it, in ``X-Worker``.
 
-    Whoever may send a request may do anything: who is allowed to is not what is tested.
+    Any client may revoke anything: authorization is not what is tested.
     """
     app = Flask("tests")
     app.config.from_mapping(settings)
@@ -52,7 +52,7 @@ def create_app(settings: dict[str, Any]) -> Flask:
     def rows(sub: str) -> dict[str, Any]:
         return {"rows": rows_of(authx, sub)}
 
-    # Each answers only after the login is over.
+    # The response to each comes after the session is revoked.
 
     @app.post("/logout")
     def logout() -> str:
@@ -101,7 +101,7 @@ def shown(authx: AuthX, sub: str, pair: TokenPair) -> dict[str, Any]:
 
 
 def rows_of(authx: AuthX, sub: str) -> list[Any]:
-    """The generation and the last client of each of a user's logins."""
+    """The generation and the last client of each of a user's sessions."""
     return [[row.generation, row.user_agent] for row in authx.sessions(sub)]
 
 
