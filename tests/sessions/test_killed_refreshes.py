@@ -57,7 +57,7 @@ class Client:
             content = response.read()
             is_json = response.headers.get_content_type() == "application/json"
             body = json.loads(content) if is_json else None
-            error_type = body.get("error_type") if isinstance(body, dict) else None
+            error_type = body["error_type"] if is_json and response.status >= 400 else None
             found = Outcome(response.status, error_type)
             found.sent = f"{method} {path} with {headers}"
             return Reply(found, int(response.headers["X-Worker"]), body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,52 +9,19 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_authx import (
-    AuthX,
-    AuthXException,
-    MemoryBlocklist,
-    revoked_token_used,
-    session_revoked,
-    subject_revoked,
-    token_accepted,
-    token_refused,
-    token_revoked,
-    token_unchecked,
-)
+from flask_authx import AuthX, AuthXException, MemoryBlocklist
 from flask_authx.cli import authx as group
-from tests.settings.test_effects_stores import sql_app
 from tests.support import OTHER_SECRET, SECRET, Clock, bearer, forge, parts
 from tests.support.answers import ACCESS_COOKIE, ask, cookie
 from tests.support.spy_store import SpyStore, decoded, login, store_app
-from tests.test_no_secrets import Listener, Watch
-
-SIGNALS = (
-    *(token_accepted, token_refused, token_unchecked),
-    *(token_revoked, session_revoked, subject_revoked, revoked_token_used),
-)
+from tests.support.sql_apps import SQLApps
+from tests.support.watch import Watch, watching
 
 
 @pytest.fixture
 def watch() -> Iterator[Watch]:
-    """Hears every log record from DEBUG on, and every signal."""
-    heard = Watch()
-    listener = Listener(heard)
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(listener)
-    root.setLevel(logging.DEBUG)
-
-    def receive(sender: Flask, **said: Any) -> None:
-        heard.hear(said)
-        heard.hear_error(said.get("error"))
-
-    for signal in SIGNALS:
-        signal.connect(receive)
-    yield heard
-    for signal in SIGNALS:
-        signal.disconnect(receive)
-    root.removeHandler(listener)
-    root.setLevel(level)
+    with watching() as heard:
+        yield heard
 
 
 def use(app: Flask, authx: AuthX, watch: Watch, begin: Callable[[], None]) -> list[str]:
@@ -136,10 +102,12 @@ def test_the_error_of_a_store_hangs_on_nothing_that_is_raised(watch: Watch) -> N
     watch.check(secret)
 
 
-def test_a_database_holds_no_token_and_its_blocklist_no_id(tmp_path: Path, watch: Watch) -> None:
-    """SECURITY A.12 227: somebody gets hold of the file."""
-    clock = Clock()
-    app, authx = sql_app(tmp_path, clock)
+def test_a_database_holds_no_token_and_its_blocklist_no_id(
+    sql_app: SQLApps, tmp_path: Path, watch: Watch
+) -> None:
+    """SECURITY A.12 227: an attacker reads the file."""
+    made = sql_app("sqlite", clock=Clock())
+    app, authx = made.app, made.authx
     access, refresh, sid = login(app, authx, "ann@example.org")
     with app.app_context():
         authx.revoke_token(access, reason="reason")
@@ -154,8 +122,9 @@ def test_a_database_holds_no_token_and_its_blocklist_no_id(tmp_path: Path, watch
     watch.check(access, refresh, SECRET)
 
 
-def test_an_audit_trail_holds_ids_and_no_token(tmp_path: Path) -> None:
-    app, authx = sql_app(tmp_path, AUDIT="1d")
+def test_an_audit_trail_holds_ids_and_no_token(sql_app: SQLApps, tmp_path: Path) -> None:
+    made = sql_app("sqlite", clock=Clock(), JWT_AUDIT="1d")
+    app, authx = made.app, made.authx
     access, refresh, _ = login(app, authx)
     with app.app_context():
         authx.revoke_token(access)
