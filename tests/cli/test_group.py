@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import stat
 import subprocess
@@ -10,38 +9,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from flask import Flask
 
 from flask_authx import AuthX
-from flask_authx.cli import authx
 from flask_authx.enums import Algorithm
 from tests.support import SECRET, access_token
+from tests.support.cli import Result, flask, run
 
 SYMMETRIC = [algorithm for algorithm in Algorithm if algorithm.symmetric]
 ASYMMETRIC = [algorithm for algorithm in Algorithm if not algorithm.symmetric]
 
 
-def flask(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``flask`` as a user would, in this folder and with no app but what is said or found."""
-    environment = {name: value for name, value in os.environ.items() if "FLASK" not in name}
-    return subprocess.run(
-        [sys.executable, "-m", "flask", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def generate(*arguments: str) -> Result:
-    return CliRunner().invoke(authx, ["generate-key", *arguments])
+    return run(Flask("tests"), "generate-key", *arguments)
 
 
-def mints(**config: object) -> bool:
-    """Whether an app of these settings starts, mints a token and accepts it."""
+def creates(**config: object) -> bool:
+    """Whether an app of these settings starts, creates a token and accepts it."""
     app = Flask("tests")
     app.config.from_mapping({f"JWT_{name}": value for name, value in config.items()})
     instance = AuthX(app)
@@ -50,23 +34,26 @@ def mints(**config: object) -> bool:
         return instance.verify_token(token).sub == "ann"
 
 
+@pytest.mark.slow
 def test_generate_key_needs_no_app_and_prints_the_secret_alone(tmp_path: Path) -> None:
     """So that it can be piped: ``flask authx generate-key > secret``."""
     done = flask(tmp_path, "authx", "generate-key")
-    assert done.returncode == 0
-    assert mints(SECRET_KEY=done.stdout.removesuffix("\n"))
+    assert done.code == 0
+    assert creates(SECRET_KEY=done.stdout.removesuffix("\n"))
     assert "\n" not in done.stdout.removesuffix("\n")
     assert "FLASK_JWT_SECRET_KEY" in done.stderr
     assert "from_prefixed_env" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_group_says_what_it_has(tmp_path: Path) -> None:
     done = flask(tmp_path, "authx", "--help")
-    assert done.returncode == 0
+    assert done.code == 0
     for command in ("generate-key", "routes", "doctor"):
         assert command in done.stdout
 
 
+@pytest.mark.slow
 def test_the_package_does_not_import_the_commands() -> None:
     """DESIGN 3: the core never imports what is built on top."""
     code = (
@@ -83,8 +70,8 @@ def test_the_package_does_not_import_the_commands() -> None:
 @pytest.mark.parametrize("algorithm", SYMMETRIC)
 def test_a_secret_is_accepted_for_its_algorithm(algorithm: Algorithm) -> None:
     done = generate("--algorithm", algorithm.value)
-    assert done.exit_code == 0
-    assert mints(SECRET_KEY=done.stdout.strip(), ALGORITHM=algorithm)
+    assert done.code == 0
+    assert creates(SECRET_KEY=done.stdout.strip(), ALGORITHM=algorithm)
 
 
 def test_secrets_are_new_each_time() -> None:
@@ -112,15 +99,15 @@ def test_the_hint_for_the_environment_works(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
 def test_a_private_key_is_accepted_for_its_algorithm(algorithm: Algorithm) -> None:
     done = generate("--algorithm", algorithm.value)
-    assert done.exit_code == 0
+    assert done.code == 0
     assert done.stdout.startswith("-----BEGIN PRIVATE KEY-----\n")
     assert done.stdout.endswith("\n-----END PRIVATE KEY-----\n")
-    assert mints(PRIVATE_KEY=done.stdout, ALGORITHM=algorithm)
+    assert creates(PRIVATE_KEY=done.stdout, ALGORITHM=algorithm)
 
 
 def test_an_unknown_algorithm_is_refused_with_the_choices() -> None:
     done = generate("--algorithm", "none")
-    assert done.exit_code == 2
+    assert done.code == 2
     assert "'HS256'" in done.stderr
     assert done.stdout == ""
 
@@ -131,29 +118,29 @@ def test_out_writes_a_pair_of_files_and_no_key_to_the_terminal(
 ) -> None:
     out = tmp_path / "key.pem"
     done = generate("--algorithm", algorithm, "--out", str(out))
-    assert done.exit_code == 0
+    assert done.code == 0
     assert done.stdout == ""
     assert "KEY-----" not in done.stderr
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     public = tmp_path / "key.pem.pub"
     assert "PRIVATE" not in public.read_text()
     # The public file is the other half: a mismatch is refused by init_app.
-    assert mints(PRIVATE_KEY=out, PUBLIC_KEY=public, ALGORITHM=algorithm)
+    assert creates(PRIVATE_KEY=out, PUBLIC_KEY=public, ALGORITHM=algorithm)
 
 
 def test_out_writes_a_secret_without_a_public_half(tmp_path: Path) -> None:
     out = tmp_path / "secret"
-    assert generate("--out", str(out)).exit_code == 0
+    assert generate("--out", str(out)).code == 0
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
-    assert mints(SECRET_KEY=out)
+    assert creates(SECRET_KEY=out)
 
 
 @pytest.mark.parametrize("there", ["key.pem", "key.pem.pub"])
 def test_a_file_that_exists_is_never_overwritten(tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("precious")
     done = generate("--algorithm", "EdDSA", "--out", str(tmp_path / "key.pem"))
-    assert done.exit_code == 1
+    assert done.code == 1
     assert there in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [there]
     assert (tmp_path / there).read_text() == "precious"
@@ -161,13 +148,13 @@ def test_a_file_that_exists_is_never_overwritten(tmp_path: Path, there: str) -> 
 
 def test_a_link_to_nowhere_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "key").symlink_to(tmp_path / "elsewhere")
-    assert generate("--out", str(tmp_path / "key")).exit_code == 1
+    assert generate("--out", str(tmp_path / "key")).code == 1
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_folder_that_is_not_there_is_told_without_a_traceback(tmp_path: Path) -> None:
     done = generate("--out", str(tmp_path / "nowhere" / "key"))
-    assert done.exit_code == 1
+    assert done.code == 1
     assert "No such file or directory" in done.stderr
     assert done.stdout == ""
 
@@ -175,6 +162,6 @@ def test_a_folder_that_is_not_there_is_told_without_a_traceback(tmp_path: Path) 
 def test_without_cryptography_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
     done = generate("--algorithm", "RS256")
-    assert done.exit_code == 1
+    assert done.code == 1
     assert "pip install flask-authx[crypto]" in done.stderr
-    assert generate("--algorithm", "HS512").exit_code == 0
+    assert generate("--algorithm", "HS512").code == 0

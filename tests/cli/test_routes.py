@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from flask import Blueprint, Flask
 from flask.views import MethodView
 from werkzeug.routing import Rule
 
 from flask_authx import AuthX
-from flask_authx.cli import authx as group
-from tests.cli.test_group import flask
 from tests.support import OTHER_SECRET, SECRET
+from tests.support.cli import flask, run
 
 
 def new_app(**config: Any) -> tuple[Flask, AuthX]:
@@ -30,13 +28,9 @@ def view() -> Callable[[], str]:
     return lambda: ""
 
 
-def run(app: Flask, *arguments: str) -> Result:
-    return app.test_cli_runner().invoke(group, ["routes", *arguments])
-
-
 def listed(app: Flask, *arguments: str) -> list[tuple[str, str, str]]:
     """Rule, methods and guards of each line of the table."""
-    lines = run(app, *arguments).stdout.splitlines()
+    lines = run(app, "routes", *arguments).stdout.splitlines()
     at = lines[0].index("Methods"), lines[0].index("Guarded by")
     return [
         (line[: at[0]].strip(), line[at[0] : at[1]].strip(), line[at[1] :].strip())
@@ -190,14 +184,14 @@ def test_all_objects_count_and_one_can_be_chosen() -> None:
         ("/y", "GET", "view: access token [authx]"),
         ("/z", "GET", "public (view) [authx]"),
     ]
-    assert run(app, "--unguarded").exit_code == 0
+    assert run(app, "routes", "--unguarded").code == 0
     assert [rule for rule, _, _ in listed(app, "--unguarded", "--name", "admin")] == ["/y", "/z"]
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     app, _ = new_app()
-    done = run(app, "--name", "admin")
-    assert done.exit_code == 2
+    done = run(app, "routes", "--name", "admin")
+    assert done.code == 2
     assert "it has authx" in done.stderr
 
 
@@ -206,17 +200,17 @@ def test_unguarded_lists_what_nobody_speaks_of_and_fails() -> None:
     app.add_url_rule("/forgotten", "forgotten", view())
     app.add_url_rule("/guarded", "guarded", authx.optional_token(view()))
     app.add_url_rule("/open", "open", authx.public(view()))
-    done = run(app, "--unguarded")
-    assert done.exit_code == 1
+    done = run(app, "routes", "--unguarded")
+    assert done.code == 1
     assert [rule for rule, _, _ in listed(app, "--unguarded")] == ["/forgotten"]
-    assert run(app).exit_code == 0
+    assert run(app, "routes").code == 0
 
 
 def test_unguarded_is_content_when_everything_is_spoken_of() -> None:
     app, authx = new_app()
     app.add_url_rule("/x", "x", authx.token_required(view()))
-    done = run(app, "--unguarded")
-    assert (done.exit_code, listed(app, "--unguarded")) == (0, [])
+    done = run(app, "routes", "--unguarded")
+    assert (done.code, listed(app, "--unguarded")) == (0, [])
 
 
 def test_json_holds_the_demand_in_full() -> None:
@@ -237,7 +231,7 @@ def test_json_holds_the_demand_in_full() -> None:
         "check_revocation": True,
     }
     nobody = {"instance": "authx", "by": "no guard"}
-    assert json.loads(run(app, "--json").stdout) == {
+    assert json.loads(run(app, "routes", "--json").stdout) == {
         "problems": [],
         "routes": [
             {
@@ -258,7 +252,7 @@ def test_the_table_fits_80_columns(rules: list[str]) -> None:
     guarded = authx.scopes_required("users:read", "users:write", "admin:users", locations="json")
     for rule in rules:
         app.add_url_rule(rule, rule, guarded(view()), methods=["GET", "POST", "PUT", "DELETE"])
-    lines = run(app).stdout.splitlines()
+    lines = run(app, "routes").stdout.splitlines()
     assert max(map(len, lines)) <= 80
     for word in (*rules, "DELETE GET POST PUT", "users:write", "admin:users,"):
         assert any(word in line for line in lines)
@@ -274,15 +268,15 @@ def test_a_misplaced_guard_is_an_error_in_each_form(arguments: tuple[str, ...]) 
     unguarded = view()
     app.add_url_rule("/x", "x", unguarded)
     authx.token_required(unguarded)
-    done = run(app, *arguments)
-    assert done.exit_code == 1
+    done = run(app, "routes", *arguments)
+    assert done.code == 1
     assert done.output.count("protects nothing") == 1
     assert ("protects nothing" in done.stdout) is ("--json" in arguments)
 
 
 def test_an_app_without_authx_is_told_of_init_app() -> None:
-    done = run(Flask("tests"))
-    assert done.exit_code == 1
+    done = run(Flask("tests"), "routes")
+    assert done.code == 1
     assert "init_app" in done.stderr
     assert "Traceback" not in done.output
 
@@ -305,16 +299,18 @@ def create_app():
 """
 
 
+@pytest.mark.slow
 def test_routes_as_a_user_types_it(tmp_path: Path) -> None:
     (tmp_path / "service.py").write_text(APP.format(secret=SECRET))
     done = flask(tmp_path, "--app", "service", "authx", "routes")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert done.stdout.split("\n")[1].split() == ["/profile", "GET", "view:", "access", "token"]
 
 
+@pytest.mark.slow
 def test_an_app_that_can_not_be_set_up_says_why_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "service.py").write_text(APP.format(secret="short"))
     done = flask(tmp_path, "--app", "service", "authx", "routes")
-    assert done.returncode == 1
+    assert done.code == 1
     assert "Error: JWT_SECRET_KEY" in done.stderr
     assert "Traceback" not in done.stderr

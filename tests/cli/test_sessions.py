@@ -6,27 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from click.testing import Result
 from flask import Flask
 
 from flask_authx import AuthX, session_revoked, subject_revoked
-from flask_authx.cli import authx as group
 from tests.support import NOW, SECRET, Clock, bearer, make_app
 from tests.support.answers import OK, REVOKED, ask, outcome
 from tests.support.browsers import FrailSessions
+from tests.support.cli import DONE, LATER, NOT_SO, USAGE, run
 from tests.support.spy_store import SpyStore, store_app
-
-DONE, NOT_SO, USAGE, LATER = 0, 1, 2, 3
-
-
-def run(app: Flask, *arguments: str) -> Result:
-    return app.test_cli_runner().invoke(group, ["sessions", *arguments])
-
-
-def said(result: Result) -> tuple[int, str, str]:
-    """The exit code and the two outputs, without a traceback among them."""
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result.exit_code, result.stdout, result.stderr
 
 
 class Setup:
@@ -68,7 +55,7 @@ def test_the_table_shows_the_latest_first_with_times_in_utc(setup: Setup) -> Non
     setup.login("bob")
     setup.clock.advance(3600)
     _, second = setup.login()
-    code, out, err = said(run(setup.app, "ann"))
+    code, out, err = run(setup.app, "sessions", "ann")
     assert (code, err) == (DONE, "")
     head, *rows = out.splitlines()
     assert head.split("  ")[0] == "sid"
@@ -87,14 +74,14 @@ def test_what_the_app_keeps_of_a_client_is_shown() -> None:
     setup = Setup(JWT_SESSION_DETAILS=["user_agent", "address"])
     with setup.app.test_request_context(headers={"User-Agent": "a browser"}):
         setup.authx.login("ann")
-    _, out, _ = said(run(setup.app, "ann"))
+    _, out, _ = run(setup.app, "sessions", "ann")
     assert "a browser" in out
     assert "-" in out
 
 
 def test_json_is_a_list_for_scripts(setup: Setup) -> None:
     _, sid = setup.login(name="phone")
-    code, out, err = said(run(setup.app, "ann", "--json"))
+    code, out, err = run(setup.app, "sessions", "ann", "--json")
     assert (code, err) == (DONE, "")
     assert json.loads(out) == [
         {
@@ -108,13 +95,13 @@ def test_json_is_a_list_for_scripts(setup: Setup) -> None:
             "address": None,
         }
     ]
-    assert said(run(setup.app, "--json", "ann"))[1] == out
+    assert run(setup.app, "sessions", "--json", "ann")[1] == out
 
 
 def test_a_user_without_logins_is_no_error(setup: Setup) -> None:
     setup.login("bob")
-    assert said(run(setup.app, "ann")) == (DONE, "", "ann has no active sessions.\n")
-    code, out, _ = said(run(setup.app, "ann", "--json"))
+    assert run(setup.app, "sessions", "ann") == (DONE, "", "ann has no active sessions.\n")
+    code, out, _ = run(setup.app, "sessions", "ann", "--json")
     assert (code, json.loads(out)) == (DONE, [])
 
 
@@ -127,13 +114,13 @@ def test_logins_that_are_over_are_not_listed(setup: Setup) -> None:
     setup.login("bob")
     setup.clock.advance(20 * 86400)
     for uid in ("ann", "bob"):
-        assert said(run(setup.app, uid)) == (DONE, "", f"{uid} has no active sessions.\n")
+        assert run(setup.app, "sessions", uid) == (DONE, "", f"{uid} has no active sessions.\n")
 
 
 def test_a_user_may_be_called_like_a_command(setup: Setup) -> None:
     for uid in ("revoke", "list"):
         _, sid = setup.login(uid)
-        code, out, _ = said(run(setup.app, "list", uid))
+        code, out, _ = run(setup.app, "sessions", "list", uid)
         assert code == DONE
         assert sid in out
 
@@ -144,7 +131,7 @@ def test_a_user_may_be_called_like_a_command(setup: Setup) -> None:
 def test_logins_are_ended_by_name(setup: Setup) -> None:
     (one, first), (two, second), (three, _) = (setup.login() for _ in range(3))
     what = f"Revoked the session {first}.\nRevoked the session {second}.\n"
-    assert said(run(setup.app, "revoke", first, second)) == (DONE, what, "")
+    assert run(setup.app, "sessions", "revoke", first, second) == (DONE, what, "")
     assert [setup.works(token) for token in (one, two, three)] == [False, False, True]
     with setup.app.app_context():
         assert len(setup.authx.sessions("ann")) == 1
@@ -153,18 +140,22 @@ def test_logins_are_ended_by_name(setup: Setup) -> None:
 def test_all_of_a_user_are_ended(setup: Setup) -> None:
     (one, _), (two, kept), (other, _) = setup.login(), setup.login(), setup.login("bob")
     what = f"Revoked all sessions of ann that have begun so far, except the session {kept}.\n"
-    assert said(run(setup.app, "revoke", "--subject", "ann", "--keep", kept)) == (DONE, what, "")
+    assert run(setup.app, "sessions", "revoke", "--subject", "ann", "--keep", kept) == (
+        DONE,
+        what,
+        "",
+    )
     assert [setup.works(token) for token in (one, two, other)] == [False, True, True]
     what = "Revoked all sessions of ann that have begun so far.\n"
-    assert said(run(setup.app, "revoke", "--subject", "ann")) == (DONE, what, "")
+    assert run(setup.app, "sessions", "revoke", "--subject", "ann") == (DONE, what, "")
     assert [setup.works(token) for token in (two, other)] == [False, True]
 
 
 def test_twice_is_fine_and_so_is_one_that_is_not_known(setup: Setup) -> None:
     _, sid = setup.login()
     for _ in range(2):
-        assert run(setup.app, "revoke", sid).exit_code == DONE
-    assert run(setup.app, "revoke", "never-heard-of").exit_code == DONE
+        assert run(setup.app, "sessions", "revoke", sid).code == DONE
+    assert run(setup.app, "sessions", "revoke", "never-heard-of").code == DONE
 
 
 def test_the_signals_say_who_and_why(setup: Setup) -> None:
@@ -175,8 +166,8 @@ def test_the_signals_say_who_and_why(setup: Setup) -> None:
 
     for signal in (session_revoked, subject_revoked):
         signal.connect(receiver, setup.app)
-    run(setup.app, "revoke", setup.login()[1], "--reason", "lost phone")
-    run(setup.app, "revoke", "--subject", "ann")
+    run(setup.app, "sessions", "revoke", setup.login()[1], "--reason", "lost phone")
+    run(setup.app, "sessions", "revoke", "--subject", "ann")
     assert [one["reason"] for one in heard] == ["lost phone", None]
     assert all(one["actor"].startswith("cli:") for one in heard)
 
@@ -201,7 +192,7 @@ def test_the_signals_say_who_and_why(setup: Setup) -> None:
     ],
 )
 def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...], setup: Setup) -> None:
-    code, out, err = said(run(setup.app, *arguments))
+    code, out, err = run(setup.app, "sessions", *arguments)
     assert (code, out) == (USAGE, "")
     assert "Error: " in err
     assert setup.blocklist.calls == []
@@ -225,7 +216,7 @@ def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...], setup: Set
 def test_what_can_not_be_meant_ends_with_1_and_nothing_is_done(
     arguments: tuple[str, ...], setup: Setup
 ) -> None:
-    code, out, err = said(run(setup.app, *arguments))
+    code, out, err = run(setup.app, "sessions", *arguments)
     assert (code, out) == (NOT_SO, "")
     assert err.startswith("Error: ")
     assert len(err.splitlines()) == 1
@@ -241,7 +232,7 @@ def test_what_the_app_lacks_ends_with_1_and_says_what_to_set(arguments: tuple[st
         (make_app(BLOCKLIST="memory://", SESSIONS=True)[0], "JWT_BLOCKLIST keeps revocations in"),
         (Flask("tests"), "authx.init_app(app)"),
     ):
-        code, out, err = said(run(app, *arguments))
+        code, out, err = run(app, "sessions", *arguments)
         assert (code, out) == (NOT_SO, "")
         assert named in err
     assert store.calls == []
@@ -250,7 +241,7 @@ def test_what_the_app_lacks_ends_with_1_and_says_what_to_set(arguments: tuple[st
 @pytest.mark.parametrize("arguments", [("ann",), ("revoke", "x"), ("revoke", "--subject", "ann")])
 def test_a_store_that_fails_ends_with_3(arguments: tuple[str, ...], setup: Setup) -> None:
     setup.blocklist.error = ConnectionError("down")
-    code, out, err = said(run(setup.app, *arguments))
+    code, out, err = run(setup.app, "sessions", *arguments)
     assert (code, out) == (LATER, "")
     assert err.startswith("Error: ")
 
@@ -258,8 +249,8 @@ def test_a_store_that_fails_ends_with_3(arguments: tuple[str, ...], setup: Setup
 def test_a_store_of_logins_that_fails_ends_with_3(setup: Setup) -> None:
     token, sid = setup.login()
     setup.sessions.frail.error = ConnectionError("down")
-    assert said(run(setup.app, "ann"))[0] == LATER
-    code, _, err = said(run(setup.app, "revoke", sid))
+    assert run(setup.app, "sessions", "ann")[0] == LATER
+    code, _, err = run(setup.app, "sessions", "revoke", sid)
     assert code == LATER
     assert "is in force" in err
     assert not setup.works(token)

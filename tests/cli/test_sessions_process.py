@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from flask import Flask
 
 from flask_authx import AuthX
-from tests.cli.test_group import flask
-from tests.cli.test_sessions import DONE, USAGE, run, said
 from tests.support import OTHER_SECRET, SECRET, Clock
 from tests.support.browsers import FrailSessions
+from tests.support.cli import DONE, USAGE, Result, flask, run
 from tests.support.databases import app_on, settings_for
 from tests.support.spy_store import SpyStore
 
@@ -30,7 +30,8 @@ def create_app():
 """
 
 
-def test_logins_of_a_server_as_a_user_lists_and_ends_them(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_sessions_as_a_user_lists_and_revokes_them(tmp_path: Path) -> None:
     config = {
         "JWT_SECRET_KEY": SECRET,
         "JWT_SESSIONS": True,
@@ -41,16 +42,15 @@ def test_logins_of_a_server_as_a_user_lists_and_ends_them(tmp_path: Path) -> Non
     with app.app_context():
         sids = [authx.decode_token(authx.login("ann").access_token).sid for _ in range(2)]
 
-    def authx_sessions(*arguments: str) -> tuple[int, str, str]:
-        done = flask(tmp_path, "--app", "service", "authx", "sessions", *arguments)
-        return done.returncode, done.stdout, done.stderr
+    def authx_sessions(*arguments: str) -> Result:
+        return flask(tmp_path, "--app", "service", "authx", "sessions", *arguments)
 
     code, out, err = authx_sessions("ann")
     assert (code, err) == (0, "")
     assert {line.split()[0] for line in out.splitlines()[1:]} == set(sids)
     assert authx_sessions("revoke", sids[0]) == (0, f"Revoked the session {sids[0]}.\n", "")
     with app.app_context():
-        assert [login.sid for login in authx.sessions("ann")] == sids[1:]
+        assert [session.sid for session in authx.sessions("ann")] == sids[1:]
     code, out, err = authx_sessions()
     assert code in {0, 2}
     assert "UID" in out + err
@@ -70,12 +70,16 @@ def test_with_several_objects_one_must_be_named() -> None:
     )
     with app.app_context():
         sid = admin.decode_token(admin.login("ann").access_token).sid
-    code, _, err = said(run(app, "ann"))
+    code, _, err = run(app, "sessions", "ann")
     assert code == USAGE
     assert "authx, admin" in err
-    assert said(run(app, "ann", "--name", "authx")) == (DONE, "", "ann has no active sessions.\n")
-    assert sid in said(run(app, "ann", "--name", "admin"))[1]
-    assert said(run(app, "revoke", sid))[0] == USAGE
-    assert said(run(app, "revoke", sid, "--name", "admin"))[0] == DONE
+    assert run(app, "sessions", "ann", "--name", "authx") == (
+        DONE,
+        "",
+        "ann has no active sessions.\n",
+    )
+    assert sid in run(app, "sessions", "ann", "--name", "admin")[1]
+    assert run(app, "sessions", "revoke", sid)[0] == USAGE
+    assert run(app, "sessions", "revoke", sid, "--name", "admin")[0] == DONE
     with app.app_context():
         assert admin.sessions("ann") == []

@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from click.testing import Result
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_authx import AuthX, Entry, Kind, Pruned, Risk
-from flask_authx.cli import authx as group
-from tests.doctor.test_doctor import PROXY, entries, found
-from tests.doctor.test_doctor import run as doctor
+from tests.doctor.support import PROXY, entries, found
 from tests.support import NOW, OTHER_SECRET, SECRET, Clock, make_app
+from tests.support.cli import run
 from tests.support.spy_store import SpyStore, spied, store_app
 
 T = int(NOW)
@@ -24,12 +22,6 @@ SPANS = ["expired", "in 1 hour", "in 1 day", "in 7 days", "later"]
 
 #: The app has a view for refresh tokens, and keeps no logins.
 ROTATION = ("hint", "JWT_SESSIONS")
-
-
-def run(app: Flask, *arguments: str) -> Result:
-    result = app.test_cli_runner().invoke(group, [*arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result
 
 
 def key(number: int) -> bytes:
@@ -63,7 +55,7 @@ COUNTS = {"token": [1, 2, 1, 0, 0], "session": [0, 0, 0, 2, 0], "subject": [0, 0
 def test_a_table_counts_by_kind_and_by_expiry() -> None:
     app, _ = store_app(filled(*MIXED))
     done = run(app, "blocklist")
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
     head, *rows = done.stdout.splitlines()
     assert [one.strip() for one in head.split("  ") if one] == [*SPANS, "all"]
     assert [row.split() for row in rows] == [
@@ -77,7 +69,7 @@ def test_a_table_counts_by_kind_and_by_expiry() -> None:
 def test_json_says_the_same_and_when() -> None:
     app, _ = store_app(filled(*MIXED))
     done = run(app, "blocklist", "--json")
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
     assert json.loads(done.stdout) == {
         "at": T,
         "counts": {kind: dict(zip(SPANS, row, strict=True)) for kind, row in COUNTS.items()},
@@ -106,9 +98,9 @@ def test_thousands_are_readable_and_stay_in_their_column() -> None:
 def test_prune_removes_what_has_expired_and_says_how_much() -> None:
     app, _ = store_app(filled(*MIXED, *[(Kind.TOKEN, -100)] * 1500))
     done = run(app, "prune")
-    assert (done.exit_code, done.stdout) == (0, "Removed 1,501 expired revocations.\n")
+    assert (done.code, done.stdout) == (0, "Removed 1,501 expired revocations.\n")
     done = run(app, "prune")
-    assert (done.exit_code, done.stdout) == (0, "Removed 0 expired revocations.\n")
+    assert (done.code, done.stdout) == (0, "Removed 0 expired revocations.\n")
 
 
 def test_prune_keeps_all_that_has_not_expired() -> None:
@@ -130,7 +122,7 @@ def test_prune_sums_up_batches_and_is_quiet_where_nobody_looks() -> None:
 
     app, _ = store_app(Batches())
     done = run(app, "prune")
-    assert (done.exit_code, done.stdout) == (0, "Removed 40 expired revocations.\n")
+    assert (done.code, done.stdout) == (0, "Removed 40 expired revocations.\n")
     assert done.stderr == ""
 
 
@@ -142,25 +134,25 @@ def test_a_prune_that_breaks_off_ends_with_3() -> None:
 
     app, _ = store_app(Breaking())
     done = run(app, "prune")
-    assert (done.exit_code, done.stdout) == (3, "")
+    assert (done.code, done.stdout) == (3, "")
     assert "Error: The store of revocations failed to remove" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["blocklist", "prune"])
-def test_exit_codes(command: str) -> None:
+def test_codes(command: str) -> None:
     app, _, store = spied()
-    assert run(app, command).exit_code == 0
-    assert run(app, command, "--nonsense").exit_code == 2
-    assert run(app, command, "--name", "other").exit_code == 2
+    assert run(app, command).code == 0
+    assert run(app, command, "--nonsense").code == 2
+    assert run(app, command, "--name", "other").code == 2
     store.error = ConnectionError("down")
     failed = run(app, command)
-    assert (failed.exit_code, failed.stdout) == (3, "")
+    assert (failed.code, failed.stdout) == (3, "")
     assert "See the line above, and try again." in failed.stderr
     without, _ = make_app()
     refused = run(without, command)
-    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert (refused.code, refused.stdout) == (1, "")
     assert "JWT_BLOCKLIST" in refused.stderr
-    assert run(Flask("tests"), command).exit_code == 1
+    assert run(Flask("tests"), command).code == 1
 
 
 @pytest.mark.parametrize("command", ["blocklist", "prune"])
@@ -169,8 +161,8 @@ def test_with_several_objects_one_must_be_named(command: str) -> None:
     app, _ = store_app(stores[0])
     app.config["ADMIN_JWT_SECRET_KEY"] = OTHER_SECRET
     AuthX(app, name="admin", blocklist=stores[1], clock=Clock())
-    assert run(app, command).exit_code == 2
-    assert run(app, command, "--name", "admin").exit_code == 0
+    assert run(app, command).code == 2
+    assert run(app, command, "--name", "admin").code == 0
     assert "count" not in stores[0].calls
     assert "prune" not in stores[0].calls
 
@@ -200,14 +192,14 @@ def test_doctor_tells_each_risk_with_its_fix(debug: bool, testing: bool, level: 
         (level, "JWT_BLOCKLIST", "it may forget.", "remind it."),
         (level, "JWT_BLOCKLIST", "it may leak.", "seal it."),
     ]
-    assert doctor(app).exit_code == 0
+    assert run(app, "doctor").code == 0
 
 
 def test_doctor_calls_a_store_that_can_not_be_reached_an_error() -> None:
     app, _ = store_app(SpyStore(error=ConnectionError("hunter2 is down")))
     assert found(app) == {PROXY, ROTATION, ("error", "JWT_BLOCKLIST")}
-    assert doctor(app).exit_code == 1
-    assert "hunter2" not in doctor(app).output + doctor(app, "--json").output
+    assert run(app, "doctor").code == 1
+    assert "hunter2" not in run(app, "doctor").output + run(app, "doctor", "--json").output
 
 
 def test_doctor_warns_of_accept_mode() -> None:
@@ -218,7 +210,7 @@ def test_doctor_warns_of_accept_mode() -> None:
 def test_doctor_warns_of_stores_in_memory() -> None:
     app, _ = make_app(BLOCKLIST="memory://")
     assert found(app) == {PROXY, ("warning", "JWT_BLOCKLIST")}
-    assert "restart loses them" in " ".join(doctor(app).stdout.split())
+    assert "restart loses them" in " ".join(run(app, "doctor").stdout.split())
     assert found(app, debug=True) == {PROXY, ("hint", "JWT_BLOCKLIST")}
     app = Flask("tests", static_folder=None)
     app.config.from_mapping(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.doctor.test_doctor import PROXY, app_with, by_claims, by_token, entries, found, run
+from tests.doctor.support import PROXY, app_with, by_claims, by_token, entries, found
 from tests.support import (
     OTHER_SECRET,
     SECRET,
@@ -18,6 +18,7 @@ from tests.support import (
     private_key_for,
     private_pem,
 )
+from tests.support.cli import run
 
 PEM = {name: private_pem(private_key_for(name)) for name in ("RS256", "ES256", "ES384", "EdDSA")}
 ISSUER = {"ENCODE_ISSUER": "https://id.example"}
@@ -50,7 +51,7 @@ def test_a_setting_is_found(config: dict[str, Any], expected: tuple[str, str]) -
     config = {"SECRET_KEY": SECRET, **config} if "PRIVATE_KEY" not in config else config
     app = app_with(**config)
     assert found(app) - {PROXY} == {expected}
-    assert run(app).exit_code == (1 if expected[0] == "error" else 0)
+    assert run(app, "doctor").code == (1 if expected[0] == "error" else 0)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +74,13 @@ def test_a_missing_callback_is_a_warning() -> None:
     """USERS 50: an app without a registered callback."""
     app = app_with(None)
     assert found(app) == {PROXY, ("warning", "JWT_REVOCATION_REQUIRED")}
-    assert run(app).exit_code == 0
+    assert run(app, "doctor").code == 0
 
 
 def test_a_missing_callback_is_an_error_where_one_is_required() -> None:
     app = app_with(None, REVOCATION_REQUIRED=True)
     assert found(app) == {PROXY, ("error", "JWT_REVOCATION_REQUIRED")}
-    assert run(app).exit_code == 1
+    assert run(app, "doctor").code == 1
 
 
 def test_a_long_lifetime_is_a_warning_if_nothing_can_be_taken_back() -> None:
@@ -154,8 +155,8 @@ def test_views_that_change_something_and_that_nobody_guards_are_counted() -> Non
     app = app_with()
     app.add_url_rule("/x", "x", lambda: "", methods=["GET", "POST", "PURGE"])
     assert found(app) == {PROXY, ("hint", "routes")}
-    assert "2 views" in run(app).stdout
-    assert "flask authx routes --unguarded" in run(app).stdout.replace("\n         ", " ")
+    assert "2 views" in run(app, "doctor").stdout
+    assert "flask authx routes --unguarded" in run(app, "doctor").stdout.replace("\n         ", " ")
 
 
 def test_public_and_reading_views_are_not_counted() -> None:

@@ -9,9 +9,10 @@ import pytest
 from flask import Flask
 
 from flask_authx import AuthX, Risk
-from tests.doctor.test_doctor import PROXY, app_with, by_claims, entries, found, run
+from tests.doctor.support import PROXY, app_with, by_claims, entries, found
 from tests.support import SECRET, Clock, make_app
 from tests.support.browsers import FrailSessions
+from tests.support.cli import run
 from tests.support.spy_store import SpyStore
 
 COOKIES: dict[str, Any] = {"TOKEN_LOCATION": "cookies"}
@@ -64,7 +65,7 @@ def test_cookies_over_plain_http_are_an_error_in_production() -> None:
     app = app_with(**COOKIES, COOKIE_SECURE=False)
     names: Found = {("hint", "JWT_ACCESS_COOKIE_NAME"), ("hint", "JWT_REFRESH_COOKIE_NAME")}
     assert found(app) == {("error", "JWT_COOKIE_SECURE"), *names}
-    assert run(app).exit_code == 1
+    assert run(app, "doctor").code == 1
     assert found(app, debug=True) == {("hint", "JWT_COOKIE_SECURE"), *names}
     app.testing = True
     assert found(app) == {("hint", "JWT_COOKIE_SECURE"), *names}
@@ -95,7 +96,7 @@ def test_the_blueprint_that_lacks_its_rows_is_an_error() -> None:
     problems = [entry["problem"] or "" for entry in entries(app) if entry["level"] == "error"]
     assert len(problems) == 1
     assert "JWT_SESSIONS" in problems[0]
-    assert run(app).exit_code == 1
+    assert run(app, "doctor").code == 1
 
 
 def test_a_path_of_the_refresh_cookie_that_is_not_one_is_an_error() -> None:
@@ -168,4 +169,4 @@ def test_a_store_that_can_not_say_is_a_hint_and_no_traceback() -> None:
     app = kept(sessions)
     sessions.frail.error = ConnectionError("down")
     assert found(app) == {PROXY, ("hint", "JWT_SESSIONS")}
-    assert run(app).exit_code == 0
+    assert run(app, "doctor").code == 0

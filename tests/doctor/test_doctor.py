@@ -3,66 +3,23 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from flask import Flask
-from flask.cli import ScriptInfo
 
 from flask_authx import AuthX
-from flask_authx.cli import authx as group
-from tests.cli.test_group import flask
+from tests.doctor.support import PROXY, app_with, by_token, entries, found
 from tests.support import OTHER_SECRET, SECRET, make_app, private_key_for, private_pem
-
-#: What is said of any app that looks at a header: nothing about it can be known from inside.
-PROXY = ("hint", "JWT_HEADER_NAME")
-
-
-def by_claims(token: str, *, claims: dict[str, Any]) -> bool:
-    return False
-
-
-def by_token(token: str) -> bool:
-    return False
-
-
-def app_with(callback: Callable[..., bool] | None = by_claims, **config: Any) -> Flask:
-    app, authx = make_app(**config)
-    if callback is not None:
-        authx.set_callback_token_blocklist(callback)
-    return app
-
-
-def run(app: Flask, *arguments: str, debug: bool = False) -> Result:
-    # Flask sets the app's debug flag from the command line, unless told not to.
-    app.debug = debug
-    info = ScriptInfo(create_app=lambda: app, set_debug_flag=False)
-    return app.test_cli_runner().invoke(group, ["doctor", *arguments], obj=info)
-
-
-def entries(app: Flask, **options: bool) -> list[dict[str, str | None]]:
-    found: list[dict[str, str | None]] = json.loads(run(app, "--json", **options).stdout)
-    return found
-
-
-def found(app: Flask, **options: bool) -> set[tuple[str | None, str | None]]:
-    """Level and setting of all that is found."""
-    return {
-        (entry["level"], entry["setting"])
-        for entry in entries(app, **options)
-        if entry["level"] != "ok"
-    }
+from tests.support.cli import Result, flask, run
 
 
 def test_nothing_but_the_proxy_is_said_of_a_well_set_up_app() -> None:
     app = app_with()
-    done = run(app)
+    done = run(app, "doctor")
     assert found(app) == {PROXY}
-    assert done.exit_code == 0
+    assert done.code == 0
     assert done.stdout.endswith("errors: 0, warnings: 0, hints: 1\n")
 
 
@@ -84,7 +41,7 @@ def test_a_changed_setting_is_an_error() -> None:
     app = app_with()
     app.config["JWT_REALM"] = "late"
     assert found(app) == {PROXY, ("error", "JWT_REALM")}
-    assert run(app).exit_code == 1
+    assert run(app, "doctor").code == 1
 
 
 def test_a_misplaced_guard_is_one_error_however_many_objects_there_are() -> None:
@@ -101,7 +58,7 @@ def test_a_misplaced_guard_is_one_error_however_many_objects_there_are() -> None
     problems = [entry["problem"] or "" for entry in entries(app) if entry["level"] == "error"]
     assert len(problems) == 1
     assert "protects nothing" in problems[0]
-    assert run(app).exit_code == 1
+    assert run(app, "doctor").code == 1
 
 
 def test_all_objects_are_looked_at_each_under_its_own_prefix() -> None:
@@ -118,12 +75,12 @@ def test_all_objects_are_looked_at_each_under_its_own_prefix() -> None:
     }
     assert {entry["instance"] for entry in entries(app)} == {None, "authx", "admin"}
     # The leeway of one is fine and the other's isn't: the check is not content.
-    assert "leeway" not in run(app).stdout.split("ok  ")[1]
+    assert "leeway" not in run(app, "doctor").stdout.split("ok  ")[1]
 
 
 def test_an_app_without_authx_is_told_of_init_app() -> None:
-    done = run(Flask("tests"))
-    assert done.exit_code == 1
+    done = run(Flask("tests"), "doctor")
+    assert done.code == 1
     assert "init_app" in done.stdout
 
 
@@ -138,7 +95,7 @@ def test_an_app_without_authx_is_told_of_init_app() -> None:
 def test_no_secret_is_ever_shown(config: dict[str, Any]) -> None:
     app = app_with(by_token, **config)
     app.config["SECRET_KEY"] = SECRET
-    shown = run(app).output + run(app, "--json").output
+    shown = run(app, "doctor").output + run(app, "doctor", "--json").output
     material = [SECRET, OTHER_SECRET, *(config.get("PRIVATE_KEY", "").splitlines()[1:-1])]
     for secret in material:
         assert secret[:12] not in shown
@@ -156,18 +113,20 @@ def create_app():
 """
 
 
-def doctor(folder: Path, *arguments: str, **config: Any) -> subprocess.CompletedProcess[str]:
+def doctor(folder: Path, *arguments: str, **config: Any) -> Result:
     (folder / "service.py").write_text(APP.format(config=config))
     return flask(folder, "--app", "service", "authx", "doctor", *arguments)
 
 
+@pytest.mark.slow
 def test_doctor_as_a_user_types_it(tmp_path: Path) -> None:
     done = doctor(tmp_path, JWT_SECRET_KEY=SECRET)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert "warning  JWT_REVOCATION_REQUIRED\n" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
 def test_an_app_that_can_not_be_set_up_gets_a_list_and_no_traceback(
     tmp_path: Path, arguments: tuple[str, ...]
@@ -176,7 +135,7 @@ def test_an_app_that_can_not_be_set_up_gets_a_list_and_no_traceback(
     done = doctor(
         tmp_path, *arguments, JWT_SECRET_KEY="a-short-one", JWT_HEADR_NAME="X", JWT_REALM='"'
     )
-    assert done.returncode == 1
+    assert done.code == 1
     assert done.stderr == ""
     assert "a-short-one" not in done.stdout
     settings = ["JWT_HEADR_NAME", "JWT_REALM", "JWT_SECRET_KEY"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,10 @@ import redis
 import sqlalchemy as sa
 from flask import Flask
 
-from tests.cli.test_store import run
-from tests.doctor.test_doctor import entries, found
-from tests.stores.test_failures_common import private, site
+from tests.doctor.support import entries, found
 from tests.support import make_app
-from tests.support.databases import database_url, redis_url
-from tests.support.servers.private import redis_server
+from tests.support.cli import run
+from tests.support.databases import database_url, private_server, redis_url
 from tests.support.spy_store import SpyStore, store_app
 from tests.support.sql_apps import SQLApps
 
@@ -39,14 +38,14 @@ def problems(app: Flask) -> list[str]:
 def test_a_memory_of_one_s_own_is_nothing_to_work_on(command: tuple[str, ...]) -> None:
     app, _ = make_app(BLOCKLIST="memory://")
     done = run(app, *command)
-    assert (done.exit_code, done.stdout) == (1, "")
+    assert (done.code, done.stdout) == (1, "")
     assert "JWT_BLOCKLIST keeps revocations in the memory of each process" in done.stderr
 
 
 def test_a_database_in_memory_is_nothing_to_work_on(sql_app: SQLApps) -> None:
     made = sql_app("sqlite-memory")
     done = run(made.app, "revoke", "--subject", "ann")
-    assert (done.exit_code, done.stdout) == (1, "")
+    assert (done.code, done.stdout) == (1, "")
     assert "memory of each process" in done.stderr
 
 
@@ -57,7 +56,7 @@ def test_prune_says_that_redis_prunes_itself() -> None:
     app, _ = make_app(BLOCKLIST=redis_url())
     done = run(app, "prune")
     assert done.stdout == "Redis removes expired revocations by itself.\n"
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
 
 
 def test_prune_says_nothing_where_nobody_looks() -> None:
@@ -72,7 +71,7 @@ def test_prune_says_nothing_where_nobody_looks() -> None:
 def test_a_revocation_that_may_not_have_been_written_says_where_to_look() -> None:
     app, _ = store_app(SpyStore(error=OSError("down")))
     done = run(app, "revoke", "--session", "s")
-    assert done.exit_code == 3
+    assert done.code == 3
     said = "Error: The revocation may not have been written. See the line above, and try again."
     assert done.stderr.splitlines()[-1] == said
 
@@ -97,8 +96,9 @@ def test_a_store_that_works_and_does_not_say_how_it_is_set_up_is_a_hint() -> Non
     assert "its configuration could not be checked" in problem
 
 
+@pytest.mark.slow
 def test_a_redis_user_who_may_not_ask_for_its_settings_is_a_hint() -> None:
-    with redis_server() as server:
+    with private_server("redis") as server:
         untyped: Any = redis.Redis
         with untyped.from_url(server.url, socket_timeout=10) as client:
             commands = [f"+{one}" for one in ("mget", "set", "get", "eval", "time", "select")]
@@ -120,8 +120,9 @@ def test_a_database_that_takes_no_writes_is_a_risk(sql_app: SQLApps, kind: str) 
 
 
 @pytest.mark.slow
-def test_a_mariadb_that_takes_no_writes_is_a_risk() -> None:
-    with private("mariadb") as server, site(server.url) as made:
+def test_a_mariadb_that_takes_no_writes_is_a_risk(tmp_path: Path) -> None:
+    with private_server("mariadb") as server, closing(SQLApps(tmp_path)) as apps:
+        made = apps(server.url)
         assert not any("read-only" in problem for problem in problems(made.app))
         engine = sa.create_engine(server.url, poolclass=sa.NullPool)
         with engine.connect() as connection:

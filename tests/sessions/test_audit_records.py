@@ -11,20 +11,13 @@ from flask_authx import (
     AuthX,
     BadConfigurationError,
 )
-from flask_authx.cli import authx as group
 from tests.support import OTHER_SECRET, SECRET, Clock
+from tests.support.cli import printed
 from tests.support.spy_store import login
-from tests.support.sql_apps import KINDS, Site, SQLApps, records
+from tests.support.sql_apps import KINDS, SQLApps, records
 
 DAY = 86400
 YEAR = 365 * DAY
-
-
-def run(site: Site, *args: str, **kwargs: Any) -> str:
-    """What a command prints that ends well."""
-    done = site.app.test_cli_runner().invoke(group, args, **kwargs)
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -36,9 +29,9 @@ def test_records_are_kept_as_long_as_the_setting_says(sql_app: SQLApps, kind: st
         clock.advance(1)
         site.authx.revoke_session("new")
     clock.advance(YEAR - 1)
-    assert "Removed 0 old audit records." in run(site, "prune")
+    assert "Removed 0 old audit records." in printed(site.app, "prune")
     clock.advance(1)
-    assert "Removed 1 old audit records." in run(site, "prune")
+    assert "Removed 1 old audit records." in printed(site.app, "prune")
     assert [record[4] for record in records(site)] == ["new"]
 
 
@@ -51,7 +44,7 @@ def test_many_records_are_pruned_in_batches(sql_app: SQLApps, kind: str) -> None
         # Batches of 5000 that aren't whole, among records that stay.
         old = [{**row, "at": number} for number in range(10_001)]
         connection.execute(sa.insert(table), [*old, {**row, "at": 2**40}])
-    assert "Removed 10,001 old audit records." in run(site, "prune")
+    assert "Removed 10,001 old audit records." in printed(site.app, "prune")
     assert len(records(site)) == 1
 
 
@@ -70,7 +63,7 @@ def test_each_name_keeps_its_records_by_its_own_setting(sql_app: SQLApps) -> Non
         for one in (site.authx, admin[0]):
             one.revoke_session("s")
     clock.advance(31 * DAY)
-    assert "Removed 1 old audit records." in run(site, "prune", "--name", "admin")
+    assert "Removed 1 old audit records." in printed(site.app, "prune", "--name", "admin")
     assert [record[1] for record in records(site)] == ["authx"]
 
 

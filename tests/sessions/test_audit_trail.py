@@ -19,23 +19,16 @@ from flask_authx import (
     subject_revoked,
     token_revoked,
 )
-from flask_authx.cli import authx as group
 from tests.support import NOW, Clock, access_token, bearer
 from tests.support.answers import FAULT, OK, ask, outcome
+from tests.support.cli import printed
 from tests.support.databases import redis_url
 from tests.support.spy_store import SpyStore, login, works
-from tests.support.sql_apps import KINDS, Site, SQLApps, records, rows
+from tests.support.sql_apps import KINDS, SQLApps, records, rows
 
 DAY = 86400
 YEAR = 365 * DAY
 AT = int(NOW)
-
-
-def run(site: Site, *args: str, **kwargs: Any) -> str:
-    """What a command prints that ends well."""
-    done = site.app.test_cli_runner().invoke(group, args, **kwargs)
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -73,9 +66,9 @@ def test_a_record_says_who_what_when_and_why(sql_app: SQLApps, kind: str) -> Non
 def test_from_the_command_line_it_is_the_user_of_the_system(sql_app: SQLApps) -> None:
     site = sql_app("sqlite", JWT_AUDIT="365d")
     token = access_token(site.app, site.authx)
-    run(site, "revoke", "--session", "s", "--reason", "a ticket")
-    run(site, "revoke", "--subject", "ann", "--keep", "s")
-    run(site, "revoke", "--token-stdin", input=token)
+    printed(site.app, "revoke", "--session", "s", "--reason", "a ticket")
+    printed(site.app, "revoke", "--subject", "ann", "--keep", "s")
+    printed(site.app, "revoke", "--token-stdin", stdin=token)
     found = records(site)
     assert {record[2] for record in found} == {f"cli:{getpass.getuser()}"}
     assert [record[3] for record in found] == ["session", "subject", "token"]

@@ -10,22 +10,15 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from click.testing import Result
 from sqlalchemy.exc import OperationalError
 
 from flask_authx import StoreUnavailableError, session_revoked
-from flask_authx.cli import authx as group
+from tests.support.cli import run
 from tests.support.databases import server_url, unavailable
 from tests.support.spy_store import login, said, works
-from tests.support.sql_apps import KINDS, Site, SQLApps, records
+from tests.support.sql_apps import KINDS, SQLApps, records
 
 SMILE = "lost \N{GRINNING FACE}"
-
-
-def run(site: Site, *arguments: str) -> Result:
-    result = site.app.test_cli_runner().invoke(group, [*arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result
 
 
 def test_a_record_that_the_caller_s_own_transaction_keeps_out_is_said_and_announced(
@@ -107,7 +100,7 @@ def test_prune_says_what_it_has_done_before_the_trail_failed(sql_app: SQLApps, k
     site = sql_app(kind, JWT_AUDIT="1d")
     with site.app.app_context(), site.db.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE authx_audit")
-    done = run(site, "prune")
-    assert (done.exit_code, done.stdout) == (3, "Removed 0 expired revocations.\n")
+    done = run(site.app, "prune")
+    assert (done.code, done.stdout) == (3, "Removed 0 expired revocations.\n")
     assert "The audit trail failed. See the line above, and try again." in done.stderr
     assert "Traceback" not in done.output

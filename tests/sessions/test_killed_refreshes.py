@@ -56,7 +56,7 @@ class Client:
             response = line.getresponse()
             content = response.read()
             is_json = response.headers.get_content_type() == "application/json"
-            body = json.loads(content) if is_json else None
+            body: Any = json.loads(content) if is_json else None
             error_type = body["error_type"] if is_json and response.status >= 400 else None
             found = Outcome(response.status, error_type)
             found.sent = f"{method} {path} with {headers}"

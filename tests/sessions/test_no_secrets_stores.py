@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 
 from flask_authx import AuthX, AuthXException, MemoryBlocklist
-from flask_authx.cli import authx as group
 from tests.support import OTHER_SECRET, SECRET, Clock, bearer, forge, parts
 from tests.support.answers import ACCESS_COOKIE, ask, cookie
+from tests.support.cli import run
 from tests.support.spy_store import SpyStore, decoded, login, store_app
 from tests.support.sql_apps import SQLApps
 from tests.support.watch import Watch, watching
@@ -58,10 +58,9 @@ def use(app: Flask, authx: AuthX, watch: Watch, begin: Callable[[], None]) -> li
         watch.hear(ask(app, "POST", "/logout", headers=bearer(token)).text)
         headers = {**cookie((ACCESS_COOKIE, token)), "X-CSRF-TOKEN": csrf}
         watch.hear(ask(app, "POST", "/logout", headers=headers).text)
-        runner = app.test_cli_runner()
-        watch.hear(runner.invoke(group, ["revoke", "--token-stdin"], input=token).output)
+        watch.hear(run(app, "revoke", "--token-stdin", stdin=token).output)
     for command in ("blocklist", "prune", "doctor"):
-        watch.hear(app.test_cli_runner().invoke(group, [command]).output)
+        watch.hear(run(app, command).output)
     watch.hear_repr(app.extensions["authx"], authx)
     return [access, refresh, forged, csrf]
 
