@@ -11,25 +11,26 @@ from flask import Flask
 from flask_authx import AuthX, session_revoked, subject_revoked, token_revoked
 from tests.support import OTHER_SECRET, Clock, access_token, make_app, reforge, refresh_token
 from tests.support.cli import DONE, LATER, NOT_SO, USAGE, flask, run
+from tests.support.corpus import check_all
 from tests.support.spy_store import SpyStore, decoded, login, new_token, spied, store_app, works
 
 
-@pytest.mark.parametrize("mint", [access_token, refresh_token])
+@pytest.mark.parametrize("create", [access_token, refresh_token])
 @pytest.mark.parametrize("around", ["{}", "{}\n", "  {}\r\n"])
-def test_a_token_from_the_standard_input(mint: Any, around: str) -> None:
+def test_a_token_from_the_standard_input(create: Any, around: str) -> None:
     app, authx, _ = spied()
-    token, other = mint(app, authx), mint(app, authx)
+    token, other = create(app, authx), create(app, authx)
     claims = decoded(app, authx, token)
     done = run(app, "revoke", "--token-stdin", stdin=around.format(token))
     what = f"Revoked the {claims.type} token {claims.jti} of ann.\n"
     assert done == (DONE, what, "")
-    path = "/guarded" if mint is access_token else "/refresh"
+    path = "/guarded" if create is access_token else "/refresh"
     assert not works(app, token, path)
     assert works(app, other, path)
     assert token not in done.output
 
 
-def test_a_login() -> None:
+def test_a_session() -> None:
     app, authx, _ = spied()
     access, refresh, sid = login(app, authx)
     other, _, _ = login(app, authx)
@@ -50,7 +51,7 @@ def test_a_user() -> None:
     assert works(app, login(app, authx)[0])
 
 
-def test_a_user_but_for_one_login() -> None:
+def test_a_user_except_one_session() -> None:
     app, authx, _ = spied()
     kept, _, sid = login(app, authx)
     other, _, _ = login(app, authx)
@@ -101,56 +102,62 @@ def test_the_signals_say_who_and_why() -> None:
 # What can't be done
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (),
-        ("--reason", "x"),
-        ("--session", "s", "--subject", "ann"),
-        ("--token-stdin", "--session", "s"),
-        ("--keep", "s"),
-        ("--session", "s", "--keep", "s"),
-        ("--token-stdin", "--keep", "s"),
-        ("--token", "x.y.z"),
-        ("x.y.z",),
-        ("--name", "nobody", "--session", "s"),
-    ],
-)
-def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...]) -> None:
+WRONG_USAGE: list[tuple[str, ...]] = [
+    (),
+    ("--reason", "x"),
+    ("--session", "s", "--subject", "ann"),
+    ("--token-stdin", "--session", "s"),
+    ("--keep", "s"),
+    ("--session", "s", "--keep", "s"),
+    ("--token-stdin", "--keep", "s"),
+    ("--token", "x.y.z"),
+    ("x.y.z",),
+    ("--name", "nobody", "--session", "s"),
+]
+
+
+def test_a_wrong_command_line_ends_with_2() -> None:
     app, _, store = spied()
-    code, out, err = run(app, "revoke", *arguments, stdin="x")
-    assert (code, out) == (USAGE, "")
-    assert "Error: " in err
-    assert store.calls == []
+
+    def check(arguments: tuple[str, ...]) -> None:
+        code, out, err = run(app, "revoke", *arguments, stdin="x")
+        assert (code, out) == (USAGE, "")
+        assert "Error: " in err
+        assert store.calls == []
+
+    check_all([(str(arguments), arguments) for arguments in WRONG_USAGE], check)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--session", ""),
-        ("--session", "a b"),
-        ("--session", "s" * 256),
-        ("--subject", ""),
-        ("--subject", " "),
-        ("--subject", "s" * 256),
-        ("--subject", "ann", "--keep", ""),
-        ("--session", "s", "--reason", "r" * 1001),
-    ],
-)
-def test_what_can_not_be_meant_ends_with_1(arguments: tuple[str, ...]) -> None:
+UNUSABLE = [
+    ("--session", ""),
+    ("--session", "a b"),
+    ("--session", "s" * 256),
+    ("--subject", ""),
+    ("--subject", " "),
+    ("--subject", "s" * 256),
+    ("--subject", "ann", "--keep", ""),
+    ("--session", "s", "--reason", "r" * 1001),
+]
+
+
+def test_an_unusable_value_ends_with_1() -> None:
     app, _, store = spied()
-    code, out, err = run(app, "revoke", *arguments)
-    assert (code, out) == (NOT_SO, "")
-    assert err.startswith("Error: ")
-    assert len(err.splitlines()) == 1
-    assert store.calls == []
+
+    def check(arguments: tuple[str, ...]) -> None:
+        code, out, err = run(app, "revoke", *arguments)
+        assert (code, out) == (NOT_SO, "")
+        assert err.startswith("Error: ")
+        assert len(err.splitlines()) == 1
+        assert store.calls == []
+
+    check_all([(str(arguments), arguments) for arguments in UNUSABLE], check)
 
 
-NO_GOOD = ["", "\n", "x.y.z", "a b", b"\xff\xfe", access_token(*make_app(SECRET_KEY=OTHER_SECRET))]
+INVALID = ["", "\n", "x.y.z", "a b", b"\xff\xfe", access_token(*make_app(SECRET_KEY=OTHER_SECRET))]
 
 
-@pytest.mark.parametrize("stdin", NO_GOOD)
-def test_what_is_no_good_token_ends_with_1(stdin: str | bytes) -> None:
+@pytest.mark.parametrize("stdin", INVALID)
+def test_an_invalid_token_ends_with_1(stdin: str | bytes) -> None:
     """SECURITY A.12 201"""
     app, _, store = spied()
     code, out, err = run(app, "revoke", "--token-stdin", stdin=stdin)

@@ -1,4 +1,4 @@
-"""``flask authx sessions``: a user's logins listed and ended, and its exit codes."""
+"""``flask authx sessions``: a user's sessions listed and revoked, and its exit codes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.support import NOW, SECRET, Clock, bearer, make_app
 from tests.support.answers import OK, REVOKED, ask, outcome
 from tests.support.browsers import FrailSessions
 from tests.support.cli import DONE, LATER, NOT_SO, USAGE, run
+from tests.support.corpus import check_all
 from tests.support.spy_store import SpyStore, store_app
 
 
@@ -98,14 +99,14 @@ def test_json_is_a_list_for_scripts(setup: Setup) -> None:
     assert run(setup.app, "sessions", "--json", "ann")[1] == out
 
 
-def test_a_user_without_logins_is_no_error(setup: Setup) -> None:
+def test_a_user_without_sessions_is_no_error(setup: Setup) -> None:
     setup.login("bob")
     assert run(setup.app, "sessions", "ann") == (DONE, "", "ann has no active sessions.\n")
     code, out, _ = run(setup.app, "sessions", "ann", "--json")
     assert (code, json.loads(out)) == (DONE, [])
 
 
-def test_logins_that_are_over_are_not_listed(setup: Setup) -> None:
+def test_revoked_and_expired_sessions_are_not_listed(setup: Setup) -> None:
     with setup.app.app_context():
         setup.authx.revoke_session(setup.login()[1])
     setup.login()
@@ -125,10 +126,10 @@ def test_a_user_may_be_called_like_a_command(setup: Setup) -> None:
         assert sid in out
 
 
-# Ending
+# Revoking
 
 
-def test_logins_are_ended_by_name(setup: Setup) -> None:
+def test_sessions_are_revoked_by_name(setup: Setup) -> None:
     (one, first), (two, second), (three, _) = (setup.login() for _ in range(3))
     what = f"Revoked the session {first}.\nRevoked the session {second}.\n"
     assert run(setup.app, "sessions", "revoke", first, second) == (DONE, what, "")
@@ -137,7 +138,7 @@ def test_logins_are_ended_by_name(setup: Setup) -> None:
         assert len(setup.authx.sessions("ann")) == 1
 
 
-def test_all_of_a_user_are_ended(setup: Setup) -> None:
+def test_all_of_a_user_are_revoked(setup: Setup) -> None:
     (one, _), (two, kept), (other, _) = setup.login(), setup.login(), setup.login("bob")
     what = f"Revoked all sessions of ann that have begun so far, except the session {kept}.\n"
     assert run(setup.app, "sessions", "revoke", "--subject", "ann", "--keep", kept) == (
@@ -175,52 +176,52 @@ def test_the_signals_say_who_and_why(setup: Setup) -> None:
 # What can't be done
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("ann", "bob"),
-        ("ann", "--keep", "x"),
-        ("list",),
-        ("revoke",),
-        ("revoke", "x", "--subject", "ann"),
-        ("revoke", "x", "--keep", "y"),
-        ("revoke", "--keep", "y"),
-        ("revoke", "--subject"),
-        ("ann", "--name", "nobody"),
-        ("revoke", "x", "--name", "nobody"),
-        ("--nonsense", "ann"),
-    ],
-)
-def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...], setup: Setup) -> None:
-    code, out, err = run(setup.app, "sessions", *arguments)
-    assert (code, out) == (USAGE, "")
-    assert "Error: " in err
-    assert setup.blocklist.calls == []
-    assert setup.sessions.frail.calls == []
+WRONG_USAGE = [
+    ("ann", "bob"),
+    ("ann", "--keep", "x"),
+    ("list",),
+    ("revoke",),
+    ("revoke", "x", "--subject", "ann"),
+    ("revoke", "x", "--keep", "y"),
+    ("revoke", "--keep", "y"),
+    ("revoke", "--subject"),
+    ("ann", "--name", "nobody"),
+    ("revoke", "x", "--name", "nobody"),
+    ("--nonsense", "ann"),
+]
+UNUSABLE = [
+    ("",),
+    ("u" * 256,),
+    ("revoke", ""),
+    ("revoke", "a b"),
+    ("revoke", "s" * 256),
+    ("revoke", "good", "a b"),
+    ("revoke", "--subject", ""),
+    ("revoke", "--subject", "ann", "--keep", "a b"),
+    ("revoke", "good", "--reason", "r" * 1001),
+]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("",),
-        ("u" * 256,),
-        ("revoke", ""),
-        ("revoke", "a b"),
-        ("revoke", "s" * 256),
-        ("revoke", "good", "a b"),
-        ("revoke", "--subject", ""),
-        ("revoke", "--subject", "ann", "--keep", "a b"),
-        ("revoke", "good", "--reason", "r" * 1001),
-    ],
-)
-def test_what_can_not_be_meant_ends_with_1_and_nothing_is_done(
-    arguments: tuple[str, ...], setup: Setup
-) -> None:
-    code, out, err = run(setup.app, "sessions", *arguments)
-    assert (code, out) == (NOT_SO, "")
-    assert err.startswith("Error: ")
-    assert len(err.splitlines()) == 1
-    assert "add" not in setup.blocklist.calls
+def test_a_wrong_command_line_ends_with_2(setup: Setup) -> None:
+    def check(arguments: tuple[str, ...]) -> None:
+        code, out, err = run(setup.app, "sessions", *arguments)
+        assert (code, out) == (USAGE, "")
+        assert "Error: " in err
+        assert setup.blocklist.calls == []
+        assert setup.sessions.frail.calls == []
+
+    check_all([(str(arguments), arguments) for arguments in WRONG_USAGE], check)
+
+
+def test_an_unusable_value_ends_with_1_and_nothing_is_done(setup: Setup) -> None:
+    def check(arguments: tuple[str, ...]) -> None:
+        code, out, err = run(setup.app, "sessions", *arguments)
+        assert (code, out) == (NOT_SO, "")
+        assert err.startswith("Error: ")
+        assert len(err.splitlines()) == 1
+        assert "add" not in setup.blocklist.calls
+
+    check_all([(str(arguments), arguments) for arguments in UNUSABLE], check)
 
 
 @pytest.mark.parametrize("arguments", [("ann",), ("revoke", "x"), ("revoke", "--subject", "ann")])
@@ -246,7 +247,7 @@ def test_a_store_that_fails_ends_with_3(arguments: tuple[str, ...], setup: Setup
     assert err.startswith("Error: ")
 
 
-def test_a_store_of_logins_that_fails_ends_with_3(setup: Setup) -> None:
+def test_a_store_of_sessions_that_fails_ends_with_3(setup: Setup) -> None:
     token, sid = setup.login()
     setup.sessions.frail.error = ConnectionError("down")
     assert run(setup.app, "sessions", "ann")[0] == LATER

@@ -1,9 +1,10 @@
-"""The judge of histories finds each kind of wrong answer, and no other."""
+"""The checker of histories finds each kind of wrong response, and no other."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.support.corpus import check_all
 from tests.support.linearizable import Checker, Due, History, Kind, Login, Question, Revocation
 
 # Events are named by their span: a login from 10 to 20 unless a test says otherwise.
@@ -71,49 +72,51 @@ def test_a_token_is_accepted_until_something_is_revoked() -> None:
     assert wrong(login(), question(21, 22, accepted=False)) == REFUSED
 
 
-@pytest.mark.parametrize("name", COVERING)
-def test_a_covering_revocation_counts_from_its_return(name: str) -> None:
-    events = (login(), COVERING[name])
-    assert wrong(*events, question(41, 42, accepted=False)) == []
-    assert wrong(*events, question(41, 42)) == ACCEPTED
+def test_a_covering_revocation_counts_from_its_return() -> None:
+    def check(covering: Revocation) -> None:
+        assert wrong(login(), covering, question(41, 42, accepted=False)) == []
+        assert wrong(login(), covering, question(41, 42)) == ACCEPTED
+
+    check_all(COVERING, check)
 
 
-@pytest.mark.parametrize("name", COVERING)
-def test_a_covering_revocation_changes_nothing_before_it_is_asked_for(name: str) -> None:
-    events = (login(), COVERING[name])
-    assert wrong(*events, question(28, 29)) == []
-    assert wrong(*events, question(28, 29, accepted=False)) == REFUSED
+def test_a_covering_revocation_changes_nothing_before_its_request() -> None:
+    def check(covering: Revocation) -> None:
+        assert wrong(login(), covering, question(28, 29)) == []
+        assert wrong(login(), covering, question(28, 29, accepted=False)) == REFUSED
+
+    check_all(COVERING, check)
 
 
-@pytest.mark.parametrize("span", [(29, 31), (31, 39), (29, 41), (39, 41), (29, 30), (40, 41)])
-@pytest.mark.parametrize("accepted", [True, False])
-@pytest.mark.parametrize("name", COVERING)
-def test_a_question_beside_a_revocation_may_have_either_answer(
-    name: str, accepted: bool, span: tuple[float, float]
-) -> None:
-    assert wrong(login(), COVERING[name], question(*span, accepted=accepted)) == []
+def test_a_question_beside_a_revocation_may_have_either_result() -> None:
+    def check(covering: Revocation) -> None:
+        for span in ((29, 31), (31, 39), (29, 41), (39, 41), (29, 30), (40, 41)):
+            for accepted in (True, False):
+                asked = question(*span, accepted=accepted)
+                assert wrong(login(), covering, asked) == [], asked
+
+    check_all(COVERING, check)
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_other_revocations_change_nothing(name: str) -> None:
-    events = (login(), OTHERS[name])
-    assert wrong(*events, question(41, 42)) == []
-    assert wrong(*events, question(41, 42, accepted=False)) == REFUSED
+def test_other_revocations_change_nothing() -> None:
+    def check(other: Revocation) -> None:
+        assert wrong(login(), other, question(41, 42)) == []
+        assert wrong(login(), other, question(41, 42, accepted=False)) == REFUSED
+
+    check_all(OTHERS, check)
 
 
-def test_a_login_after_a_revocation_of_its_subject_lives() -> None:
+def test_a_session_that_begins_after_a_revocation_of_its_subject_is_not_covered() -> None:
     events = (revocation(1, 9, "subject", "ann"), login())
     assert wrong(*events, question(21, 22)) == []
     assert wrong(*events, question(21, 22, accepted=False)) == REFUSED
 
 
-@pytest.mark.parametrize("span", [(1, 10), (1, 11), (11, 12), (19, 25), (20, 25), (1, 25)])
-@pytest.mark.parametrize("accepted", [True, False])
-def test_a_login_beside_a_revocation_of_its_subject_may_live_or_not(
-    accepted: bool, span: tuple[float, float]
-) -> None:
-    history = (login(), revocation(*span, "subject", "ann"), question(30, 31, accepted=accepted))
-    assert wrong(*history) == []
+def test_a_session_that_begins_beside_a_revocation_of_its_subject_may_be_covered_or_not() -> None:
+    for span in ((1, 10), (1, 11), (11, 12), (19, 25), (20, 25), (1, 25)):
+        beside = revocation(*span, "subject", "ann")
+        for accepted in (True, False):
+            assert wrong(login(), beside, question(30, 31, accepted=accepted)) == [], span
 
 
 def test_a_revocation_that_leaves_it_open_does_not_excuse_one_that_does_not() -> None:
@@ -124,15 +127,15 @@ def test_a_revocation_that_leaves_it_open_does_not_excuse_one_that_does_not() ->
     assert wrong(login(), COVERING["subject"], kept, question(61, 62)) == ACCEPTED
 
 
-def test_what_a_refresh_mints_belongs_to_the_login_and_not_to_the_moment() -> None:
+def test_a_token_created_by_a_refresh_is_covered_as_its_session_is() -> None:
     # The refresh overlaps the revocation; its token is first used afterwards.
-    refresh, minted = question(29, 45), question(46, 47, jti="minted")
-    assert wrong(login(), COVERING["subject"], refresh, minted) == ACCEPTED
+    refresh, created = question(29, 45), question(46, 47, jti="created")
+    assert wrong(login(), COVERING["subject"], refresh, created) == ACCEPTED
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_token_that_was_refused_stays_so(order: int) -> None:
-    # Each answer alone is right: the revocation lasts all the while.
+    # Each result alone is right: the revocation lasts all the while.
     questions = (question(31, 32, accepted=False), question(33, 34))
     events = (login(), revocation(30, 40))
     assert wrong(*events, *questions[::order]) == REVIVED
@@ -155,6 +158,6 @@ def test_a_question_says_whether_only_other_processes_have_revoked_the_token() -
         assert Checker(History([login()], revocations, [asked])).due(asked) is due
 
 
-def test_a_question_about_an_unknown_login_is_no_question() -> None:
-    with pytest.raises(ValueError, match="nobody has logged in"):
+def test_a_question_about_an_unknown_session_is_an_error() -> None:
+    with pytest.raises(ValueError, match="the history has no session"):
         Checker(History([], [], [question(1, 2)]))

@@ -31,7 +31,7 @@ from flask_authx import (
     refresh_reuse_detected,
 )
 from tests.support import Clock, bearer, parts
-from tests.support.answers import ask
+from tests.support.answers import OK, ask, outcome
 from tests.support.databases import app_on, private_server, settings_for
 from tests.support.properties import fixed
 from tests.support.sessions_model import (
@@ -53,7 +53,7 @@ SCOPES = [frozenset(some) for some in (("read", "write"), ("read",), ("admin",),
 SPANS = (1, GRACE - 1, GRACE, GRACE + 1, ACCESS, ACCESS + LEEWAY, IDLE - 1, IDLE, IDLE + LEEWAY)
 
 scopes = st.sampled_from(SCOPES)
-#: A login, or a token of one: mostly the latest that there is.
+#: A session, or a token of one: mostly the latest that there is.
 places = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 8])
 #: Seconds: mostly few, lest nothing lives for long.
 waits = st.sampled_from(
@@ -108,7 +108,7 @@ class Machine(RuleBasedStateMachine):
         return [model for model in self.models if model.sub == sub and model.lives(self.now)]
 
     def login(self, place: int) -> Model:
-        """One of the logins: those that live come first, and of them the latest."""
+        """One of the sessions: the active ones come first, and of them the latest."""
         living = [model for model in self.models if model.lives(self.now)]
         order = [model for model in self.models if model not in living] + living
         return order[max(0, len(order) - 1 - place)]
@@ -136,7 +136,7 @@ class Machine(RuleBasedStateMachine):
         self.note(model, pair.access_token, pair.refresh_token, scopes, fresh=True)
 
     def give_way(self, sub: str) -> None:
-        """The oldest of a user's logins are over, if there are too many beside a new one.
+        """The oldest of a user's sessions are revoked, if there are too many beside a new one.
 
         Which one it is, of those that began in the same second, is the app's to say.
         """
@@ -145,7 +145,7 @@ class Machine(RuleBasedStateMachine):
         gone = [one for one in living if one.sid not in listed]
         assert len(gone) == max(0, len(living) + 1 - MOST)
         for one in gone:
-            one.over = True
+            one.revoked = True
         stayed = [one.created for one in self.living(sub)]
         assert all(one.created <= min(stayed) for one in gone)
         self.site.pushed_out += len(gone)
@@ -167,7 +167,7 @@ class Machine(RuleBasedStateMachine):
                 self.authx.refresh(token.raw, scopes=scopes)
             assert type(caught.value).__name__ in met.value
             if met is Met.REUSED:
-                login.over = True
+                login.revoked = True
                 self.reused.append(login.sid)
             return
         pair = self.authx.refresh(token.raw, scopes=scopes)
@@ -205,9 +205,9 @@ class Machine(RuleBasedStateMachine):
             self.authx.revoke_session(login.sid)
         else:
             token = chosen(login.access if how == "access" else login.refresh, age)
-            answer = ask(self.site.app, "POST", "/logout", headers=bearer(token.raw))
-            assert answer.status_code == 200
-        login.over = True
+            response = ask(self.site.app, "POST", "/logout", headers=bearer(token.raw))
+            assert outcome(response) == OK
+        login.revoked = True
 
     @rule(place=places, keep=st.booleans())
     def end_all(self, place: int, keep: bool) -> None:
@@ -215,32 +215,32 @@ class Machine(RuleBasedStateMachine):
         self.authx.revoke_subject(login.sub, keep=login.sid if keep else None)
         for one in self.models:
             if one.sub == login.sub and not (keep and one is login):
-                one.over = True
+                one.revoked = True
 
     # What always holds
 
     @invariant()
-    def tokens_are_accepted_while_their_login_lives(self) -> None:
+    def tokens_are_accepted_while_their_session_is_active(self) -> None:
         for login in self.models:
             for token in login.access:
-                self.check(token, "access", over=login.over)
+                self.check(token, "access", revoked=login.revoked)
             for token in login.refresh:
-                # A living login's is judged by the refresh itself: a guard would end the login for
+                # An active session's is judged by the refresh itself: a guard would end it for
                 # one that has been replaced.
-                if login.over or token.is_old(self.now):
-                    self.check(token, "refresh", over=login.over)
+                if login.revoked or token.is_expired(self.now):
+                    self.check(token, "refresh", revoked=login.revoked)
 
-    def check(self, token: Made, type: Any, *, over: bool) -> None:
+    def check(self, token: Made, type: Any, *, revoked: bool) -> None:
         """A guard accepts a token, or refuses it for the right reason."""
-        if token.is_old(self.now) or over:
-            right = TokenExpiredError if token.is_old(self.now) else RevokedTokenError
+        if token.is_expired(self.now) or revoked:
+            right = TokenExpiredError if token.is_expired(self.now) else RevokedTokenError
             with pytest.raises(right):
                 self.authx.verify_token(token.raw, type=type)
         else:
             self.authx.verify_token(token.raw, type=type)
 
     @invariant()
-    def the_logins_that_live_are_listed_the_latest_first(self) -> None:
+    def the_active_sessions_are_listed_the_latest_first(self) -> None:
         for user in USERS:
             sub = f"{user}-{self.number}"
             due = sorted(
@@ -260,7 +260,7 @@ class Machine(RuleBasedStateMachine):
 
 @contextlib.contextmanager
 def site_on(kind: str, folder: Path) -> Generator[Site]:
-    """An app whose logins are kept in such a store."""
+    """An app whose sessions are kept in such a store."""
     # Redis goes by its own clock, too, and must not be the first to think that a row has expired.
     clock = Clock(float(int(time.time()) + 86400))
     with contextlib.ExitStack() as stack:

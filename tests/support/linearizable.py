@@ -1,7 +1,7 @@
-"""Whether the answers of several processes fit the order of events that their clients saw.
+"""Whether the responses of several processes fit the order of events that their clients saw.
 
 What a client knows of an event is a moment before it was asked for and one after it was done. Where
-the spans of two events overlap, either may have come first, and both answers are right.
+the spans of two events overlap, either may have come first, and both responses are right.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Event:
     """Something that happened between two moments of a clock that all clients share.
 
     :param start: before it was asked for.
-    :param end: after the answer had come.
+    :param end: after the response had come.
     :param worker: the process that did it.
     """
 
@@ -29,13 +29,13 @@ class Event:
     worker: int = 0
 
     def before(self, other: Event) -> bool:
-        """Whether it was over when the other began."""
+        """Whether it ended before the other began."""
         return self.end < other.start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login(Event):
-    """A login, with tokens that share its ``sid``."""
+    """A log-in: a session begins, whose tokens share its ``sid``."""
 
     sid: str
     sub: str
@@ -56,7 +56,7 @@ class Revocation(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question(Event):
-    """A request with a token, an access or a refresh token, of a login."""
+    """A request with an access or a refresh token of a session."""
 
     jti: str
     sid: str
@@ -79,7 +79,7 @@ class History:
 
 
 class Due(StrEnum):
-    """The answer that a question must have."""
+    """The result that a question must have."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -90,7 +90,7 @@ class Due(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """An answer that can't be right."""
+    """A wrong result."""
 
     question: Question
     why: str
@@ -99,7 +99,7 @@ class Violation:
 class Checker:
     """Judges a history.
 
-    :raises ValueError: if a question is about a login that isn't in it.
+    :raises ValueError: if a question is about a session that isn't in it.
     """
 
     def __init__(self, history: History) -> None:
@@ -110,10 +110,10 @@ class Checker:
             self._revocations[revocation.kind, revocation.value].append(revocation)
         for question in self._questions:
             if question.sid not in self._logins:
-                raise ValueError(f"nobody has logged in as {question.sid}")
+                raise ValueError(f"the history has no session {question.sid}")
 
     def due(self, question: Question) -> Due:
-        """Which answer is right."""
+        """Which result is right."""
         login = self._logins[question.sid]
         due, elsewhere = Due.ACCEPTED, True
         for revocation in self._about(question, login):
@@ -124,7 +124,7 @@ class Checker:
         return Due.REFUSED_ELSEWHERE if due is Due.REFUSED and elsewhere else due
 
     def violations(self) -> Iterator[Violation]:
-        """The answers that can't be right."""
+        """The wrong results."""
         for question in self._questions:
             due = self.due(question)
             if question.accepted and due in (Due.REFUSED, Due.REFUSED_ELSEWHERE):
@@ -154,5 +154,5 @@ class Checker:
 
 
 def _surely_covers(revocation: Revocation, login: Login) -> bool:
-    """Whether a revocation that may cover a login does."""
+    """Whether a revocation that may cover a session does."""
     return revocation.kind != "subject" or login.before(revocation)

@@ -1,4 +1,4 @@
-"""What logins that are kept in rows promise, as a model without stores, tokens or signatures."""
+"""What sessions that are kept in rows promise, as a model without stores, tokens or signatures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 #: Seconds. Nothing else in the settings is about time.
 ACCESS, IDLE, LIFETIME, GRACE, LEEWAY = 300, 1000, 1500, 60, 10
-#: Logins that a user may have.
+#: Sessions that a user may have.
 MOST = 2
 SETTINGS = {
     "JWT_SESSIONS": True,
@@ -31,9 +31,9 @@ class Met(Enum):
     CURRENT = "current"
     PREDECESSOR = "predecessor"
     REUSED = ("ReusedTokenError",)
-    OLD = ("TokenExpiredError",)
-    OVER = ("RevokedTokenError",)
-    #: Its login has reached its end, and the row may have been removed.
+    EXPIRED = ("TokenExpiredError",)
+    REVOKED = ("RevokedTokenError",)
+    #: Its session has reached its end, and the row may have been removed.
     ENDED = ("TokenExpiredError", "RevokedTokenError")
     TOO_MUCH = ("InsufficientScopeError",)
 
@@ -46,13 +46,13 @@ class Made:
     exp: int
     generation: int
 
-    def is_old(self, now: int) -> bool:
+    def is_expired(self, now: int) -> bool:
         return now >= self.exp + LEEWAY
 
 
 @dataclass(eq=False)
 class Model:
-    """What a login is to be."""
+    """What a session is to be."""
 
     sid: str
     sub: str
@@ -60,7 +60,7 @@ class Model:
     last_seen: int
     scopes: Scopes
     generation: int = 0
-    over: bool = False
+    revoked: bool = False
     access: list[Made] = field(default_factory=list[Made])
     refresh: list[Made] = field(default_factory=list[Made])
 
@@ -73,7 +73,7 @@ class Model:
         return min(self.last_seen + IDLE, self.ends)
 
     def lives(self, now: int) -> bool:
-        return not self.over and now < self.expires
+        return not self.revoked and now < self.expires
 
     def rotate(self, now: int) -> None:
         self.generation += 1
@@ -81,10 +81,10 @@ class Model:
 
     def judge(self, token: Made, asked: Scopes | None, now: int) -> Met:
         """What a refresh token is, in the order in which it is found out."""
-        if token.is_old(now):
-            return Met.OLD
-        if self.over:
-            return Met.OVER
+        if token.is_expired(now):
+            return Met.EXPIRED
+        if self.revoked:
+            return Met.REVOKED
         if asked is not None and not asked <= self.scopes:
             return Met.TOO_MUCH
         if now >= self.expires:
