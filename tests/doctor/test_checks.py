@@ -19,55 +19,51 @@ from tests.support import (
     private_pem,
 )
 from tests.support.cli import run
+from tests.support.corpus import check_all
 
 PEM = {name: private_pem(private_key_for(name)) for name in ("RS256", "ES256", "ES384", "EdDSA")}
+COOKIES = {"TOKEN_LOCATION": "cookies"}
 ISSUER = {"ENCODE_ISSUER": "https://id.example"}
 
 
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [
-        ({"TOKEN_LOCATION": "query"}, ("warning", "JWT_TOKEN_LOCATION")),
-        ({"ACCEPT_UNTYPED": True}, ("hint", "JWT_ACCEPT_UNTYPED")),
-        ({"DECODE_LEEWAY": 61}, ("warning", "JWT_DECODE_LEEWAY")),
-        ({"CACHE_SIZE": 0}, ("hint", "JWT_CACHE_SIZE")),
-        ({"PREVIOUS_SECRET_KEY": OTHER_SECRET}, ("hint", "JWT_PREVIOUS_*")),
-        ({"PRIVATE_KEY": PEM["RS256"], "ALGORITHM": "RS256"}, ("hint", "JWT_DECODE_ISSUER")),
-        (
-            {"TOKEN_LOCATION": "cookies", "ACCESS_COOKIE_NAME": "a"},
-            ("hint", "JWT_ACCESS_COOKIE_NAME"),
-        ),
-        (
-            {"TOKEN_LOCATION": "cookies", "REFRESH_COOKIE_NAME": "r"},
-            ("hint", "JWT_REFRESH_COOKIE_NAME"),
-        ),
-        (
-            {"TOKEN_LOCATION": "cookies", "COOKIE_CSRF_PROTECT": False},
-            ("error", "JWT_COOKIE_CSRF_PROTECT"),
-        ),
-    ],
-)
-def test_a_setting_is_found(config: dict[str, Any], expected: tuple[str, str]) -> None:
-    config = {"SECRET_KEY": SECRET, **config} if "PRIVATE_KEY" not in config else config
-    app = app_with(**config)
-    assert found(app) - {PROXY} == {expected}
-    assert run(app, "doctor").code == (1 if expected[0] == "error" else 0)
+FOUND: list[tuple[dict[str, Any], tuple[str, str]]] = [
+    ({"TOKEN_LOCATION": "query"}, ("warning", "JWT_TOKEN_LOCATION")),
+    ({"ACCEPT_UNTYPED": True}, ("hint", "JWT_ACCEPT_UNTYPED")),
+    ({"DECODE_LEEWAY": 61}, ("warning", "JWT_DECODE_LEEWAY")),
+    ({"CACHE_SIZE": 0}, ("hint", "JWT_CACHE_SIZE")),
+    ({"PREVIOUS_SECRET_KEY": OTHER_SECRET}, ("hint", "JWT_PREVIOUS_*")),
+    ({"PRIVATE_KEY": PEM["RS256"], "ALGORITHM": "RS256"}, ("hint", "JWT_DECODE_ISSUER")),
+    ({**COOKIES, "ACCESS_COOKIE_NAME": "a"}, ("hint", "JWT_ACCESS_COOKIE_NAME")),
+    ({**COOKIES, "REFRESH_COOKIE_NAME": "r"}, ("hint", "JWT_REFRESH_COOKIE_NAME")),
+    ({**COOKIES, "COOKIE_CSRF_PROTECT": False}, ("error", "JWT_COOKIE_CSRF_PROTECT")),
+]
+HARMLESS: list[dict[str, Any]] = [
+    COOKIES,
+    {"DECODE_LEEWAY": 60},
+    {"ACCESS_TOKEN_EXPIRES": "5h"},
+    {"COOKIE_CSRF_PROTECT": False},
+    {"ACCESS_COOKIE_NAME": "a"},
+    {"PRIVATE_KEY": PEM["RS256"], "ALGORITHM": "RS256", **ISSUER},
+    {"PRIVATE_KEY": PEM["EdDSA"], "ALGORITHM": "EdDSA", "DECODE_AUDIENCE": "api"},
+]
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"TOKEN_LOCATION": "cookies"},
-        {"DECODE_LEEWAY": 60},
-        {"ACCESS_TOKEN_EXPIRES": "5h"},
-        {"COOKIE_CSRF_PROTECT": False},
-        {"ACCESS_COOKIE_NAME": "a"},
-        {"PRIVATE_KEY": PEM["RS256"], "ALGORITHM": "RS256", **ISSUER},
-        {"PRIVATE_KEY": PEM["EdDSA"], "ALGORITHM": "EdDSA", "DECODE_AUDIENCE": "api"},
-    ],
-)
-def test_what_does_no_harm_is_not_found(config: dict[str, Any]) -> None:
-    assert found(app_with(**config)) <= {PROXY}
+def test_a_setting_is_found() -> None:
+    def check(case: tuple[dict[str, Any], tuple[str, str]]) -> None:
+        config, expected = case
+        config = {"SECRET_KEY": SECRET, **config} if "PRIVATE_KEY" not in config else config
+        app = app_with(**config)
+        assert found(app) - {PROXY} == {expected}
+        assert run(app, "doctor").code == (1 if expected[0] == "error" else 0)
+
+    check_all([(case[1][1], case) for case in FOUND], check)
+
+
+def test_what_does_no_harm_is_not_found() -> None:
+    def check(config: dict[str, Any]) -> None:
+        assert found(app_with(**config)) <= {PROXY}
+
+    check_all([(", ".join(config), config) for config in HARMLESS], check)
 
 
 def test_a_missing_callback_is_a_warning() -> None:
@@ -151,7 +147,7 @@ def test_an_app_that_looks_at_no_header_hears_nothing_of_proxies() -> None:
     assert found(app_with(TOKEN_LOCATION="json")) == set()
 
 
-def test_views_that_change_something_and_that_nobody_guards_are_counted() -> None:
+def test_unguarded_views_that_change_something_are_counted() -> None:
     app = app_with()
     app.add_url_rule("/x", "x", lambda: "", methods=["GET", "POST", "PURGE"])
     assert found(app) == {PROXY, ("hint", "routes")}
@@ -203,7 +199,7 @@ def test_an_old_pyjwt_is_an_error(
     ],
 )
 def test_what_is_said_of_proxies_is_true(config: dict[str, Any], header: str, value: str) -> None:
-    """The header that is to be tried, and the answers by which one knows, are the app's own."""
+    """The header that is to be tried, and the responses that tell, are the app's own."""
     app = app_with(**config)
     fix = next(entry["fix"] for entry in entries(app) if entry["check"] == "headers")
     assert fix is not None

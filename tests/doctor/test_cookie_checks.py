@@ -1,4 +1,4 @@
-"""``flask authx doctor`` on cookies, CSRF and logins that last."""
+"""``flask authx doctor`` on cookies, CSRF and sessions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Found = set[tuple[str | None, str | None]]
 
 
 class RiskySessions(FrailSessions):
-    """A store of logins that says what is wrong with it."""
+    """A store of sessions that says what is wrong with it."""
 
     def __init__(self, *danger: Risk) -> None:
         super().__init__(Clock())
@@ -34,7 +34,7 @@ class RiskySessions(FrailSessions):
 def kept(
     sessions: FrailSessions | None = None, blocklist: SpyStore | None = None, **config: Any
 ) -> Flask:
-    """An app that keeps logins, whose views refresh and log out."""
+    """An app that keeps sessions, whose views refresh and log out."""
     app = Flask("tests")
     app.config.from_mapping({f"JWT_{name}": value for name, value in config.items()})
     app.config["JWT_SECRET_KEY"] = SECRET
@@ -109,7 +109,7 @@ def test_a_path_of_the_refresh_cookie_that_is_not_one_is_an_error() -> None:
 
 
 def refreshing() -> Flask:
-    """An app without kept logins that has a view for refresh tokens."""
+    """An app without sessions that has a view for refresh tokens."""
     app, authx = make_app()
     authx.set_callback_token_blocklist(by_claims)
     view = authx.refresh_token_required(lambda: "")
@@ -135,10 +135,10 @@ def test_no_grace_is_a_hint() -> None:
     assert found(kept(REFRESH_GRACE=1)) == {PROXY}
 
 
-# The store of logins
+# The store of sessions
 
 
-EVICTS = Risk("it may evict logins.", "set it to keep them.")
+EVICTS = Risk("it may evict sessions.", "set it to keep them.")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_what_is_true_of_both_stores_is_said_once() -> None:
     assert found(app) == {PROXY, ("warning", "JWT_BLOCKLIST")}
 
 
-def test_logins_in_memory_are_said_once_as_well() -> None:
+def test_sessions_in_memory_are_said_once_as_well() -> None:
     """Their revocations are there too, and the fix is one and the same."""
     app, _ = make_app(BLOCKLIST="memory://", SESSIONS=True)
     settings = [setting for level, setting in found(app) if level == "warning"]
