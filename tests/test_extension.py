@@ -49,7 +49,7 @@ def test_a_token_is_verified_with_an_app_context_only(made: tuple[Flask, AuthX, 
         assert authx.verify_token(token, fresh=True, scopes=["a"]).scopes == {"a"}
 
 
-def test_verify_token_asks_all_that_a_guard_asks(made: tuple[Flask, AuthX, Clock]) -> None:
+def test_verify_token_checks_all_that_a_guard_checks(made: tuple[Flask, AuthX, Clock]) -> None:
     app, authx, clock = made
     access, refresh = access_token(app, authx), refresh_token(app, authx)
     failures: list[tuple[Callable[[], Any], type[Exception]]] = [
@@ -78,7 +78,9 @@ def test_verify_token_asks_all_that_a_guard_asks(made: tuple[Flask, AuthX, Clock
             authx.verify_token(access)
 
 
-def test_decode_token_asks_nobody_and_takes_any_type(made: tuple[Flask, AuthX, Clock]) -> None:
+def test_decode_token_calls_no_callback_and_takes_both_types(
+    made: tuple[Flask, AuthX, Clock],
+) -> None:
     app, authx, _ = made
     spy = authx.token_blocklist(Spy(True))
     with app.app_context():
@@ -113,7 +115,7 @@ def test_a_token_from_a_cookie_needs_its_csrf_value_outside_a_request(
         verify(None)
 
 
-def test_verify_token_identifies_nobody(made: tuple[Flask, AuthX, Clock]) -> None:
+def test_verify_token_sets_no_current_subject(made: tuple[Flask, AuthX, Clock]) -> None:
     app, authx, _ = made
     authx.set_subject_getter(Spy("Ann"))
     token = access_token(app, authx)
@@ -201,9 +203,9 @@ def test_signals_are_sent_outside_a_request_too(made: tuple[Flask, AuthX, Clock]
         token_refused.connected_to(refused, app),
     ):
         authx.verify_token(token)
-        for bad in ("x.y.z", token):
+        for refusable in ("x.y.z", token):
             with pytest.raises(AuthXException):
-                authx.verify_token(bad, fresh=True)
+                authx.verify_token(refusable, fresh=True)
     assert sent == [
         ("accepted", "ann"),
         ("JWTDecodeError", None),

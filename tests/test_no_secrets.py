@@ -66,9 +66,9 @@ def app_for(algorithm: str) -> tuple[Flask, AuthX]:
     return make_app(**config(algorithm), TOKEN_LOCATION=["headers", "cookies", "json"])
 
 
-def check_is_not_repeated(bad: BadToken) -> None:
-    token = bad.make()[:_WRITABLE]
-    app, authx = app_for(bad.algorithm)
+def check_is_not_repeated(invalid: BadToken) -> None:
+    token = invalid.make()[:_WRITABLE]
+    app, authx = app_for(invalid.algorithm)
     raw = token.encode("utf-8", "surrogatepass").decode("latin-1")
     with watching() as watch:
         with app.app_context():
@@ -87,7 +87,7 @@ def check_is_not_repeated(bad: BadToken) -> None:
 
 def test_no_invalid_token_is_repeated() -> None:
     """SECURITY A.16 296"""
-    check_all([(bad.id, bad) for bad in ALL], check_is_not_repeated)
+    check_all([(invalid.id, invalid) for invalid in ALL], check_is_not_repeated)
 
 
 def faults(kind: str, token: str, claims: dict[str, Any]) -> Any:

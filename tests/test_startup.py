@@ -71,7 +71,7 @@ def test_every_guard_above_the_route_is_refused(
     assert "view" in refusal(app)
 
 
-def test_it_is_refused_when_nobody_kept_the_guarded_function() -> None:
+def test_it_is_refused_when_the_guarded_function_was_discarded() -> None:
     """In a factory the name goes out of scope, and the wrapper with it."""
 
     def create_app() -> Flask:
@@ -142,25 +142,25 @@ def test_a_function_may_be_served_with_and_without_a_guard_on_purpose() -> None:
     assert outcome(ask(app, path="/closed")) == MISSING
 
 
-def test_the_guard_of_another_view_does_not_excuse_a_misplaced_one() -> None:
+def test_the_guard_of_another_view_changes_nothing() -> None:
     app, authx = make_app()
 
-    @app.get("/good")
+    @app.get("/right")
     @authx.token_required
-    def good() -> str:
+    def right() -> str:
         return ""
 
     @authx.token_required
-    @app.get("/bad")
-    def bad() -> str:
+    @app.get("/misplaced")
+    def misplaced() -> str:
         return ""
 
     message = refusal(app)
-    assert "bad" in message
-    assert "good" not in message
+    assert "misplaced" in message
+    assert "right" not in message
 
 
-def test_another_apps_route_does_not_excuse_a_misplaced_guard() -> None:
+def test_the_route_of_another_app_changes_nothing() -> None:
     first, authx = make_app()
     second = Flask("second")
     second.config["JWT_SECRET_KEY"] = SECRET[::-1]
@@ -175,7 +175,7 @@ def test_another_apps_route_does_not_excuse_a_misplaced_guard() -> None:
     assert "view" in refusal(first)
 
 
-def test_the_guard_of_another_apps_object_is_no_business_of_this_app() -> None:
+def test_the_guard_of_another_apps_object_is_ignored() -> None:
     first, first_authx = make_app()
     second, _ = make_app()
 

@@ -1,4 +1,4 @@
-"""``flask authx routes``: every rule and who guards it."""
+"""``flask authx routes``: every rule and what guards it."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def listed(app: Flask, *arguments: str) -> list[tuple[str, str, str]]:
 
 
 def guards(app: Flask, rule: str = "/x") -> dict[str, str]:
-    """Of one rule: who guards which methods."""
+    """Of one rule: what guards which methods."""
     return {methods: who for path, methods, who in listed(app) if path == rule}
 
 
-def test_a_view_that_nobody_guards_is_called_so() -> None:
+def test_an_unguarded_view_is_called_so() -> None:
     app, _ = new_app()
     app.add_url_rule("/x", "x", view(), methods=["GET", "POST"])
     assert guards(app) == {"GET POST": "no guard"}
@@ -188,14 +188,14 @@ def test_all_objects_count_and_one_can_be_chosen() -> None:
     assert [rule for rule, _, _ in listed(app, "--unguarded", "--name", "admin")] == ["/y", "/z"]
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     app, _ = new_app()
     done = run(app, "routes", "--name", "admin")
     assert done.code == 2
     assert "it has authx" in done.stderr
 
 
-def test_unguarded_lists_what_nobody_speaks_of_and_fails() -> None:
+def test_unguarded_lists_what_has_neither_guard_nor_mark_and_fails() -> None:
     app, authx = new_app()
     app.add_url_rule("/forgotten", "forgotten", view())
     app.add_url_rule("/guarded", "guarded", authx.optional_token(view()))
@@ -206,7 +206,7 @@ def test_unguarded_lists_what_nobody_speaks_of_and_fails() -> None:
     assert run(app, "routes").code == 0
 
 
-def test_unguarded_is_content_when_everything_is_spoken_of() -> None:
+def test_unguarded_is_content_when_everything_has_a_guard() -> None:
     app, authx = new_app()
     app.add_url_rule("/x", "x", authx.token_required(view()))
     done = run(app, "routes", "--unguarded")
@@ -230,7 +230,7 @@ def test_json_holds_the_demand_in_full() -> None:
         "locations": ["json"],
         "check_revocation": True,
     }
-    nobody = {"instance": "authx", "by": "no guard"}
+    no_guard = {"instance": "authx", "by": "no guard"}
     assert json.loads(run(app, "routes", "--json").stdout) == {
         "problems": [],
         "routes": [
@@ -241,7 +241,7 @@ def test_json_holds_the_demand_in_full() -> None:
                 "unguarded": unguarded,
                 "guards": [guard],
             }
-            for name, unguarded, guard in (("x", False, asked), ("y", True, nobody))
+            for name, unguarded, guard in (("x", False, asked), ("y", True, no_guard))
         ],
     }
 

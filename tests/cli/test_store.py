@@ -20,7 +20,7 @@ T = int(NOW)
 SPANS = ["expired", "in 1 hour", "in 1 day", "in 7 days", "later"]
 
 
-#: The app has a view for refresh tokens, and keeps no logins.
+#: The app has a view for refresh tokens, and keeps no sessions.
 ROTATION = ("hint", "JWT_SESSIONS")
 
 

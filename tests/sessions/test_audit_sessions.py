@@ -1,4 +1,4 @@
-"""What the audit trail says of logins that end by themselves, so to speak."""
+"""The audit trail of sessions that the package itself revokes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from flask_authx import (
     session_revoked,
 )
 from tests.support import NOW, Clock, parts
+from tests.support.answers import OK, outcome
 from tests.support.session_sites import heard
 from tests.support.sql_apps import KINDS, Site, SQLApps, records
 
@@ -33,7 +34,7 @@ def sid_of(token: str) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_login_that_ends_is_on_record_with_its_reason(sql_app: SQLApps, kind: str) -> None:
+def test_each_revoked_session_is_recorded_with_its_reason(sql_app: SQLApps, kind: str) -> None:
     site, clock = audited(sql_app, kind, JWT_MAX_SESSIONS=1)
     # Users of this test's alone: a server's tables outlive it.
     ann, bob = uuid.uuid4().hex, uuid.uuid4().hex
@@ -49,7 +50,7 @@ def test_each_login_that_ends_is_on_record_with_its_reason(sql_app: SQLApps, kin
         last = site.authx.refresh(site.authx.refresh(second.refresh_token).refresh_token)
         with pytest.raises(ReusedTokenError):
             site.authx.refresh(second.refresh_token)
-        # Whoever comes with one of its tokens later has ended nothing.
+        # The use of one of its tokens later revokes nothing.
         with pytest.raises(RevokedTokenError):
             site.authx.refresh(last.refresh_token)
         gone = site.authx.login(bob)
@@ -64,7 +65,7 @@ def test_each_login_that_ends_is_on_record_with_its_reason(sql_app: SQLApps, kin
         return ""
 
     headers = {"Authorization": f"Bearer {third.refresh_token}"}
-    assert client.post("/logout", headers=headers).status_code == 200
+    assert outcome(client.post("/logout", headers=headers)) == OK
     assert records(site) == [
         (AT + 1, "authx", actor, "session", sid_of(pair.access_token), None, reason)
         for actor, pair, reason in (
@@ -83,7 +84,7 @@ def test_opening_and_refreshing_is_nothing_to_record(sql_app: SQLApps) -> None:
     assert records(site) == []
 
 
-def test_a_reuse_that_could_not_be_recorded_has_ended_the_login_all_the_same(
+def test_a_reuse_that_could_not_be_recorded_has_revoked_the_session(
     sql_app: SQLApps,
 ) -> None:
     site, _ = audited(sql_app, "sqlite")

@@ -81,7 +81,7 @@ def test_any_text_is_recorded_in_a_database_of_any_encoding(encoding: str, tmp_p
 def test_a_text_that_can_not_be_recorded_keeps_no_other_record_out(
     driver: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Else whoever may give a reason could blind the trail."""
+    """Else a user who may give a reason could blind the trail."""
     how = "ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
     with encoded("postgresql", how) as url, contextlib.closing(SQLApps(tmp_path)) as sql_app:
         site = sql_app(url.replace("+psycopg:", f"+{driver}:"), JWT_AUDIT="1d")

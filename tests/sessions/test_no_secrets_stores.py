@@ -25,7 +25,7 @@ def watch() -> Iterator[Watch]:
 
 
 def use(app: Flask, authx: AuthX, watch: Watch, begin: Callable[[], None]) -> list[str]:
-    """Do all that can be done with revocations, and give the tokens that were used.
+    """Do all that can be done with revocations, and return the tokens that were used.
 
     :param begin: called after the log-in.
     """
