@@ -22,7 +22,7 @@ from tests.support.cli import run
 from tests.support.corpus import check_all
 
 PEM = {name: private_pem(private_key_for(name)) for name in ("RS256", "ES256", "ES384", "EdDSA")}
-COOKIES = {"TOKEN_LOCATION": "cookies"}
+COOKIES: dict[str, Any] = {"TOKEN_LOCATION": "cookies"}
 ISSUER = {"ENCODE_ISSUER": "https://id.example"}
 
 
