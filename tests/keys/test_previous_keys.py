@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_authx import BadConfigurationError, JWTDecodeError
+from flask_authx import BadConfigurationError
 from tests.support import (
     NOW,
     OTHER_SECRET,
@@ -24,7 +24,8 @@ from tests.support import (
     reforge,
     rsa_key,
 )
-from tests.support.codecs import claims_of, header_of, make_codec, token_of
+from tests.support.answers import INVALID, OK, Outcome, ask, outcome
+from tests.support.codecs import claims_of, header_of, make_codec, refused, token_of
 
 CHANGES = [
     "secret",
@@ -81,10 +82,8 @@ def settings_of(change: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return changes[change]
 
 
-def answer(app: Flask, token: str) -> tuple[int, str]:
-    got = app.test_client().get("/guarded", headers=bearer(token))
-    body: dict[str, str] = got.get_json()
-    return got.status_code, body.get("error_type", "")
+def response_to(app: Flask, token: str) -> Outcome:
+    return outcome(ask(app, headers=bearer(token)))
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -93,15 +92,16 @@ def test_tokens_of_the_previous_key_are_accepted_and_new_ones_use_the_new_key(ch
     before, after = (make_app(**config) for config in settings_of(change))
     old, new = access_token(*before), access_token(*after)
     assert parts(old)[0]["kid"] != parts(new)[0]["kid"]
-    assert [answer(after[0], token)[0] for token in (old, new)] == [200, 200]
-    assert answer(before[0], new) == (401, "JWTDecodeError")
+    assert response_to(after[0], old) == OK
+    assert response_to(after[0], new) == OK
+    assert response_to(before[0], new) == INVALID
 
 
 def test_without_the_previous_key_its_tokens_are_refused() -> None:
     """SECURITY A.14 260."""
     old = access_token(*make_app(SECRET_KEY=SECRET))
     app, _ = make_app(SECRET_KEY=OTHER_SECRET)
-    assert answer(app, old) == (401, "JWTDecodeError")
+    assert response_to(app, old) == INVALID
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -111,7 +111,8 @@ def test_an_expired_token_of_either_key_is_called_expired(change: str) -> None:
     before, after = (make_app(clock=clock, **config) for config in settings_of(change))
     tokens = [access_token(*pair, expiry=timedelta(minutes=5)) for pair in (before, after)]
     clock.advance(3600)
-    assert [answer(after[0], token) for token in tokens] == [(401, "TokenExpiredError")] * 2
+    for token in tokens:
+        assert response_to(after[0], token) == Outcome(401, "TokenExpiredError")
 
 
 def test_the_kid_of_one_key_with_the_signature_of_the_other_is_refused() -> None:
@@ -121,33 +122,30 @@ def test_the_kid_of_one_key_with_the_signature_of_the_other_is_refused() -> None
         assert codec.decode(token_of(codec, header=header_of(codec, kid=kid), secret=secret), NOW)
     for kid, secret in (("K2", SECRET), ("K1", OTHER_SECRET)):
         swapped = token_of(codec, header=header_of(codec, kid=kid), secret=secret)
-        with pytest.raises(JWTDecodeError):
-            codec.decode(swapped, NOW)
+        refused(codec, swapped)
 
 
 def test_a_token_without_kid_means_the_only_key_there_is() -> None:
     """SECURITY A.2 33."""
     app, authx = make_app()
     bare = reforge(access_token(app, authx), header={"kid": ...})
-    assert answer(app, bare) == (200, "")
+    assert response_to(app, bare) == OK
 
 
 @pytest.mark.parametrize("secret", [SECRET, OTHER_SECRET])
 def test_a_token_without_kid_is_refused_when_there_are_two_keys(secret: str) -> None:
     """SECURITY A.2 33."""
     codec = make_codec(**settings_of("secret, kids given")[1])
-    with pytest.raises(JWTDecodeError):
-        codec.decode(token_of(codec, claims_of(), header_of(codec, kid=...), secret), NOW)
+    refused(codec, token_of(codec, claims_of(), header_of(codec, kid=...), secret))
 
 
-def test_another_librarys_token_without_kid_means_the_previous_key() -> None:
+def test_a_token_of_another_library_without_kid_is_tried_with_the_previous_key() -> None:
     """DESIGN 4, "Keys": it is tried with the one key that is marked for that."""
     config = {**settings_of("secret, kids given")[1], "ACCEPT_UNTYPED": True}
     codec = make_codec(**config)
     header = {"alg": "HS256", "typ": "JWT"}
     assert codec.decode(token_of(codec, claims_of(), header, SECRET), NOW)
-    with pytest.raises(JWTDecodeError):
-        codec.decode(token_of(codec, claims_of(), header, OTHER_SECRET), NOW)
+    refused(codec, token_of(codec, claims_of(), header, OTHER_SECRET))
 
 
 def test_the_algorithm_belongs_to_the_key_and_not_to_the_app() -> None:
@@ -162,8 +160,7 @@ def test_the_algorithm_belongs_to_the_key_and_not_to_the_app() -> None:
     )
     header = {"typ": "at+jwt", "alg": "HS256", "kid": "K1"}
     assert codec.decode(token_of(codec, header=header), NOW).sub == "ann"
-    with pytest.raises(JWTDecodeError):
-        codec.decode(token_of(codec, header={**header, "kid": "K2"}, secret=OTHER_SECRET), NOW)
+    refused(codec, token_of(codec, header={**header, "kid": "K2"}, secret=OTHER_SECRET))
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
-"""A codec by itself, without an app, and tokens for it that nobody would mint."""
+"""A codec without an app, tokens that no app creates, and what a codec must refuse."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from flask_authx import JWTDecodeError
 from flask_authx.keys.loading import load_keys
 from flask_authx.settings.reading import read_settings
 from flask_authx.tokens.codec import Codec
-from tests.support import NOW, SECRET, forge
+from tests.support import NOW, SECRET, forge, parts
 
 IAT = int(NOW)
 EXP = IAT + 900
@@ -33,14 +34,14 @@ def header_of(codec: Codec, **changes: Any) -> dict[str, Any]:
 
 
 def claims_of(**changes: Any) -> dict[str, Any]:
-    """Good claims of an access token; ``...`` takes a member away."""
+    """Valid claims of an access token; ``...`` takes a member away."""
     members = {
         "sub": "ann",
         "iat": IAT,
         "nbf": IAT,
         "exp": EXP,
         "jti": "token-1",
-        "sid": "login-1",
+        "sid": "session-1",
         "auth_time": IAT,
         "type": "access",
         "fresh": False,
@@ -55,9 +56,37 @@ def token_of(
     header: bytes | dict[str, Any] | None = None,
     secret: str | bytes = SECRET,
 ) -> str:
-    """A token with a good HS256 signature and good claims, unless they are given."""
+    """A token with a valid HS256 signature and valid claims, unless they are given."""
     return forge(
         header_of(codec) if header is None else header,
         claims_of() if payload is None else payload,
         secret,
     )
+
+
+def described(token: str) -> str:
+    """A token in a failure's message: its header and claims, where they can be read."""
+    try:
+        header, claims, _ = parts(token)
+    except ValueError:
+        return repr(token)[:300]
+    return f"{header} {claims}"[:300]
+
+
+def refused(
+    codec: Codec, token: str, now: float = NOW, expected: type[JWTDecodeError] | None = None
+) -> JWTDecodeError:
+    """The error with which the codec refuses a token.
+
+    :param expected: its very type; without it any error for invalid tokens will do.
+    """
+    wanted = (expected or JWTDecodeError).__name__
+    try:
+        result = codec.decode(token, now)
+    except JWTDecodeError as error:
+        came = type(error)
+        assert expected in (None, came), (
+            f"sent {described(token)} at {now}, came {came.__name__}, expected {wanted}"
+        )
+        return error
+    raise AssertionError(f"sent {described(token)} at {now}, came {result}, expected {wanted}")

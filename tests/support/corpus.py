@@ -32,3 +32,8 @@ def check_all(
     if failures:
         listed = "\n".join(failures)
         pytest.fail(f"{len(failures)} of {len(pairs)} cases failed:\n{listed}", pytrace=False)
+
+
+def by_repr(values: Iterable[T]) -> list[tuple[str, T]]:
+    """Cases whose id is the value itself, cut short, after its number."""
+    return [(f"{number} {repr(value)[:80]}", value) for number, value in enumerate(values)]
