@@ -55,12 +55,13 @@ def refusal(**config: Any) -> str:
     pytest.fail(f"sent {config}, came an app, expected BadConfigurationError")
 
 
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
-def test_a_key_of_the_wrong_kind_or_curve_is_refused(algorithm: str) -> None:
+def test_a_key_of_the_wrong_kind_or_curve_is_refused() -> None:
     """SECURITY A.1 15, 16, A.14 253."""
+    keys = {kind: make() for kind, make in PRIVATE_KEYS.items()}
 
-    def check(kind: str) -> None:
-        key = PRIVATE_KEYS[kind]()
+    def check(case: tuple[str, str]) -> None:
+        algorithm, kind = case
+        key = keys[kind]
         if kind == FITTING.get(algorithm, "RSA"):
             make_app(ALGORITHM=algorithm, PRIVATE_KEY=key)
             return
@@ -73,32 +74,30 @@ def test_a_key_of_the_wrong_kind_or_curve_is_refused(algorithm: str) -> None:
             message = refusal(ALGORITHM=algorithm, **{setting: value})
             assert message.startswith(f"JWT_{setting}: {algorithm} needs a ")
 
-    check_all({kind: kind for kind in PRIVATE_KEYS}, check)
+    check_all(by_repr(itertools.product(ASYMMETRIC, PRIVATE_KEYS)), check)
 
 
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
-def test_a_key_object_of_the_wrong_half_is_refused(algorithm: str) -> None:
+def test_the_wrong_half_of_a_pair_is_refused() -> None:
     """SECURITY A.14 254."""
-    key = private_key_for(algorithm)
-    message = refusal(ALGORITHM=algorithm, PRIVATE_KEY=key.public_key())
-    assert message.startswith(f"JWT_PRIVATE_KEY: {algorithm} needs a private ")
-    message = refusal(ALGORITHM=algorithm, PUBLIC_KEY=key)
-    assert message.startswith(f"JWT_PUBLIC_KEY: {algorithm} needs a public ")
 
+    def check(algorithm: str) -> None:
+        key = private_key_for(algorithm)
+        message = refusal(ALGORITHM=algorithm, PRIVATE_KEY=key.public_key())
+        assert message.startswith(f"JWT_PRIVATE_KEY: {algorithm} needs a private ")
+        message = refusal(ALGORITHM=algorithm, PUBLIC_KEY=key)
+        assert message.startswith(f"JWT_PUBLIC_KEY: {algorithm} needs a public ")
+        private = private_pem(key)
+        assert refusal(ALGORITHM=algorithm, PRIVATE_KEY=public_pem(key)) == (
+            "JWT_PRIVATE_KEY: it is a public key, which can't sign; set the private key here."
+        )
+        assert refusal(ALGORITHM=algorithm, PUBLIC_KEY=private) == (
+            "JWT_PUBLIC_KEY: it is a private key; set its public half here."
+        )
+        assert refusal(ALGORITHM=algorithm, PREVIOUS_PUBLIC_KEY=private, PRIVATE_KEY=key) == (
+            "JWT_PREVIOUS_PUBLIC_KEY: it is a private key; set its public half here."
+        )
 
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
-def test_a_pem_of_the_wrong_half_is_refused(algorithm: str) -> None:
-    """SECURITY A.14 254."""
-    key = private_key_for(algorithm)
-    assert refusal(ALGORITHM=algorithm, PRIVATE_KEY=public_pem(key)) == (
-        "JWT_PRIVATE_KEY: it is a public key, which can't sign; set the private key here."
-    )
-    assert refusal(ALGORITHM=algorithm, PUBLIC_KEY=private_pem(key)) == (
-        "JWT_PUBLIC_KEY: it is a private key; set its public half here."
-    )
-    assert refusal(ALGORITHM=algorithm, PREVIOUS_PUBLIC_KEY=private_pem(key), PRIVATE_KEY=key) == (
-        "JWT_PREVIOUS_PUBLIC_KEY: it is a private key; set its public half here."
-    )
+    check_all(by_repr(ASYMMETRIC), check)
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS256", "PS384"])
@@ -235,12 +234,15 @@ def test_a_path_that_cannot_be_read_is_refused(
         assert message.startswith(f"JWT_{setting}: can't read {path}: ")
 
 
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
-def test_a_secret_for_an_asymmetric_algorithm_is_refused(algorithm: str) -> None:
+def test_a_secret_for_an_asymmetric_algorithm_is_refused() -> None:
     """SECURITY A.1 11."""
-    for config in ({}, {"PRIVATE_KEY": private_key_for(algorithm)}):
-        message = refusal(ALGORITHM=algorithm, SECRET_KEY=SECRET, **config)
-        assert message.startswith(f"JWT_SECRET_KEY is set and JWT_ALGORITHM is {algorithm}")
+
+    def check(algorithm: str) -> None:
+        for config in ({}, {"PRIVATE_KEY": private_key_for(algorithm)}):
+            message = refusal(ALGORITHM=algorithm, SECRET_KEY=SECRET, **config)
+            assert message.startswith(f"JWT_SECRET_KEY is set and JWT_ALGORITHM is {algorithm}")
+
+    check_all(by_repr(ASYMMETRIC), check)
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
@@ -252,12 +254,14 @@ def test_a_key_for_hmac_is_refused(algorithm: str) -> None:
             assert message.startswith(f"JWT_{setting} is set and JWT_ALGORITHM is {algorithm}")
 
 
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
-def test_no_key_at_all_is_refused(algorithm: str) -> None:
-    assert refusal(ALGORITHM=algorithm, PRIVATE_KEY=None) == (
-        f"JWT_PRIVATE_KEY is not set and JWT_ALGORITHM is {algorithm}: set it to create tokens, "
-        "or JWT_PUBLIC_KEY to verify them only."
-    )
+def test_no_key_at_all_is_refused() -> None:
+    def check(algorithm: str) -> None:
+        assert refusal(ALGORITHM=algorithm, PRIVATE_KEY=None) == (
+            f"JWT_PRIVATE_KEY is not set and JWT_ALGORITHM is {algorithm}: set it to create "
+            "tokens, or JWT_PUBLIC_KEY to verify them only."
+        )
+
+    check_all(by_repr(ASYMMETRIC), check)
 
 
 def test_an_unknown_algorithm_is_refused() -> None:
