@@ -1,4 +1,4 @@
-"""Claims of every wrong kind under a good signature, and the moments at which times are judged."""
+"""Claims of every wrong kind under a valid signature, and the moments at which times are judged."""
 
 from __future__ import annotations
 
@@ -13,20 +13,33 @@ from flask_authx import (
     TokenInvalidAudienceError,
 )
 from flask_authx.errors import TokenInvalidIssuerError
+from flask_authx.tokens.token import TokenClaims
 from tests.support import NOW, access_token, bearer, make_app, parts, reforge
-from tests.support.codecs import EXP, IAT, claims_of, make_codec, token_of
+from tests.support.answers import OK, ask, outcome
+from tests.support.codecs import EXP, IAT, claims_of, make_codec, refused, token_of
+from tests.support.corpus import by_repr, check_all
 
 LONG = 10_000
 DAY = 86_400
 
 
-def refused(changes: dict[str, Any], **config: Any) -> None:
-    """These claims are refused, as invalid and not as expired."""
+def all_refused(*changes: dict[str, Any], **config: Any) -> None:
+    """Tokens with such claims are refused as invalid, which is not as expired.
+
+    One codec serves them all: it keeps nothing of what it refuses.
+    """
     codec = make_codec(MAX_TOKEN_LENGTH=100_000, **config)
-    assert codec.decode(token_of(codec, claims_of()), NOW).sub == "ann"
-    with pytest.raises(JWTDecodeError) as caught:
-        codec.decode(token_of(codec, claims_of(**changes)), NOW)
-    assert type(caught.value) is JWTDecodeError
+    assert codec.decode(token_of(codec), NOW).sub == "ann"
+    check_all(
+        by_repr(changes),
+        lambda changed: refused(codec, token_of(codec, claims_of(**changed)), NOW, JWTDecodeError),
+    )
+
+
+def decoded(changes: dict[str, Any], **config: Any) -> TokenClaims:
+    """What a codec makes of a token with such claims."""
+    codec = make_codec(**config)
+    return codec.decode(token_of(codec, claims_of(**changes)), NOW)
 
 
 NO_TIMES: list[Any] = [
@@ -35,47 +48,33 @@ NO_TIMES: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", NO_TIMES, ids=lambda value: repr(value)[:24])
-@pytest.mark.parametrize("name", ["exp", "iat", "auth_time"])
-def test_a_time_that_is_none_is_refused(name: str, value: Any) -> None:
+def test_an_invalid_time_is_refused() -> None:
     """SECURITY A.4 68-71, 73, 75, 80, USERS 19, 31."""
-    refused({name: value})
+    all_refused(*({name: time} for name in ("exp", "iat", "auth_time") for time in NO_TIMES))
 
 
-@pytest.mark.parametrize("value", NO_TIMES[1:], ids=lambda value: repr(value)[:24])
-def test_an_nbf_that_is_no_time_is_refused(value: Any) -> None:
+def test_an_invalid_nbf_is_refused() -> None:
     """SECURITY A.4 79."""
-    refused({"nbf": value})
+    all_refused(*({"nbf": time} for time in NO_TIMES if time is not ...))
 
 
 def test_an_exp_of_zero_is_refused() -> None:
     """SECURITY A.4 75: whether as expired or as nonsense."""
     codec = make_codec()
     for changes in ({"exp": 0}, {"exp": -0.0}, {"exp": 0, "iat": 0}, {"exp": 1, "iat": 0}):
-        with pytest.raises(JWTDecodeError):
-            codec.decode(token_of(codec, claims_of(nbf=..., **changes)), NOW)
+        refused(codec, token_of(codec, claims_of(nbf=..., **changes)))
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({"exp": IAT + 30 * DAY + 1}, id="too long a life"),
-        pytest.param({"exp": IAT + 1000 * 365 * DAY}, id="a thousand years"),
-        pytest.param({"exp": IAT}, id="no life"),
-        pytest.param({"exp": IAT - 1}, id="ends before it begins"),
-        pytest.param({"nbf": EXP + 1}, id="valid only when it is over"),
-    ],
-)
-def test_times_that_do_not_fit_together_are_refused(changes: dict[str, Any]) -> None:
-    """SECURITY A.4 77, 78."""
-    refused(changes)
+def test_times_that_do_not_fit_together_are_refused() -> None:
+    """SECURITY A.4 77, 78: too long or no life, an end before the beginning."""
+    too_long = [{"exp": IAT + 30 * DAY + 1}, {"exp": IAT + 1000 * 365 * DAY}]
+    all_refused(*too_long, {"exp": IAT}, {"exp": IAT - 1}, {"nbf": EXP + 1})
 
 
 def test_the_longest_life_is_a_setting() -> None:
     """SECURITY A.4 77."""
-    codec = make_codec(MAX_TOKEN_LIFETIME=40 * DAY)
-    assert codec.decode(token_of(codec, claims_of(exp=IAT + 40 * DAY)), NOW)
-    refused({"exp": IAT + 40 * DAY + 1}, MAX_TOKEN_LIFETIME=40 * DAY)
+    assert decoded({"exp": IAT + 40 * DAY}, MAX_TOKEN_LIFETIME=40 * DAY)
+    all_refused({"exp": IAT + 40 * DAY + 1}, MAX_TOKEN_LIFETIME=40 * DAY)
 
 
 def test_fractions_of_seconds_never_prolong_a_token() -> None:
@@ -83,58 +82,56 @@ def test_fractions_of_seconds_never_prolong_a_token() -> None:
     codec = make_codec(DECODE_LEEWAY=0)
     token = token_of(codec, claims_of(exp=EXP + 0.9, iat=IAT + 0.0))
     assert codec.decode(token, EXP - 0.1).exp == EXP
-    with pytest.raises(TokenExpiredError):
-        codec.decode(token, EXP)
+    refused(codec, token, EXP, TokenExpiredError)
 
 
-@pytest.mark.parametrize(
-    "value", [..., None, "", " ", "\t\n", 1, 0, 1.5, True, [], ["ann"], {}, "a\0b", "a" * 256]
-)
-def test_a_subject_that_is_none_is_refused(value: Any) -> None:
+NO_SUBJECTS: list[Any] = [
+    *(..., None, "", " ", "\t\n", 1, 0, 1.5, True, [], ["ann"], {}, "a\0b", "a" * 256),
+]
+
+
+def test_an_invalid_subject_is_refused() -> None:
     """SECURITY A.3 62, A.4 81, 82, USERS 28."""
-    refused({"sub": value})
+    all_refused(*({"sub": value} for value in NO_SUBJECTS))
 
 
-@pytest.mark.parametrize(
-    "value", ["a" * 255, "' OR 1=1 --", "%", "../..", "\u0430nn", "A nn", "éü😀", "0", "null"]
-)
-def test_any_other_subject_comes_out_as_it_went_in(value: str) -> None:
+def test_any_other_subject_comes_out_as_it_went_in() -> None:
     """SECURITY A.4 82."""
-    codec = make_codec()
-    assert codec.decode(token_of(codec, claims_of(sub=value)), NOW).sub == value
+    for value in (
+        *("a" * 255, "' OR 1=1 --", "%", "../..", "\u0430nn", "A nn", "éü😀", "0", "null"),
+    ):
+        assert decoded({"sub": value}).sub == value
 
 
-@pytest.mark.parametrize(
-    "value",
-    [..., None, "", 5, 1.5, True, [], ["a"], {}, "a\0", "a b", "é", "a\n", "a" * 256, "a" * LONG],
-    ids=lambda value: repr(value)[:24],
-)
-@pytest.mark.parametrize("name", ["jti", "sid"])
-def test_an_id_that_is_none_is_refused(name: str, value: Any) -> None:
+NO_IDS: list[Any] = [
+    ..., None, "", 5, 1.5, True, [], ["a"], {}, "a\0", "a b", "é", "a\n", "a" * 256, "a" * LONG,
+]  # fmt: skip
+
+
+def test_an_invalid_id_is_refused() -> None:
     """SECURITY A.4 83, A.6 115, USERS 36."""
-    refused({name: value})
+    all_refused(*({name: value} for name in ("jti", "sid") for value in NO_IDS))
 
 
-@pytest.mark.parametrize(
-    "value",
-    [..., None, "", "Access", "access ", "ACCESS", "refresh", "password_reset", True, 1, {},
-     ["access"]],
-    ids=repr,
-)  # fmt: skip
-def test_a_type_that_is_not_the_headers_is_refused(value: Any) -> None:
+NO_TYPES: list[Any] = [
+    ..., None, "", "Access", "access ", "ACCESS", "refresh", "password_reset", True, 1, {},
+    ["access"],
+]  # fmt: skip
+
+
+def test_a_type_that_is_not_the_headers_is_refused() -> None:
     """SECURITY A.11 186-188, USERS 24, 26."""
-    refused({"type": value})
+    all_refused(*({"type": value} for value in NO_TYPES))
 
 
-@pytest.mark.parametrize("value", ["yes", "false", "", None, 1, 0, 1e308, -1, [], {}, IAT])
-def test_a_fresh_that_is_no_boolean_is_refused(value: Any) -> None:
+def test_a_fresh_that_is_no_boolean_is_refused() -> None:
     """SECURITY A.4 90, A.11 194."""
-    refused({"fresh": value})
+    values: list[Any] = ["yes", "false", "", None, 1, 0, 1e308, -1, [], {}, IAT]
+    all_refused(*({"fresh": value} for value in values))
 
 
 def test_a_missing_fresh_is_not_fresh() -> None:
-    codec = make_codec()
-    assert codec.decode(token_of(codec, claims_of(fresh=...)), NOW).fresh is False
+    assert decoded({"fresh": ...}).fresh is False
 
 
 NO_SCOPES: list[Any] = [
@@ -143,115 +140,94 @@ NO_SCOPES: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "claims",
-    [{name: value} for value in NO_SCOPES for name in ("scope", "scopes")]
-    + [{"scope": "a", "scopes": ["a"]}],
-    ids=repr,
-)
-def test_scopes_that_are_none_are_refused(claims: dict[str, Any]) -> None:
+def test_invalid_scopes_are_refused() -> None:
     """SECURITY A.4 91, USERS 111."""
-    refused(claims)
+    all_refused(
+        *({name: value} for value in NO_SCOPES for name in ("scope", "scopes")),
+        {"scope": "a", "scopes": ["a"]},
+    )
 
 
-@pytest.mark.parametrize(
-    ("claims", "scopes"),
-    [
-        ({"scope": "admin:read users"}, {"admin:read", "users"}),
-        ({"scopes": ["admin:read", "users"]}, {"admin:read", "users"}),
-        ({"scope": ["a"]}, {"a"}),
-        ({"scopes": "a b"}, {"a", "b"}),
-        ({"scope": "a a"}, {"a"}),
-        ({"scope": ""}, set[str]()),
-        ({"scopes": []}, set[str]()),
-        ({}, set[str]()),
-        ({"scopes": [str(number) for number in range(LONG)]}, set(map(str, range(LONG)))),
-    ],
-)
-def test_scopes_are_a_text_or_a_list(claims: dict[str, Any], scopes: set[str]) -> None:
+SCOPES: list[tuple[dict[str, Any], set[str]]] = [
+    ({"scope": "admin:read users"}, {"admin:read", "users"}),
+    ({"scopes": ["admin:read", "users"]}, {"admin:read", "users"}),
+    ({"scope": ["a"]}, {"a"}),
+    ({"scopes": "a b"}, {"a", "b"}),
+    ({"scope": "a a"}, {"a"}),
+    ({"scope": ""}, set()),
+    ({"scopes": []}, set()),
+    ({}, set()),
+    ({"scopes": [str(number) for number in range(LONG)]}, set(map(str, range(LONG)))),
+]
+
+
+def test_scopes_are_a_text_or_a_list() -> None:
     """SECURITY A.4 91, USERS 111."""
-    codec = make_codec(MAX_TOKEN_LENGTH=200_000)
-    assert codec.decode(token_of(codec, claims_of(**claims)), NOW).scopes == scopes
+    for claims, scopes in SCOPES:
+        assert decoded(claims, MAX_TOKEN_LENGTH=200_000).scopes == scopes
 
 
 NO_AUDIENCES: list[Any] = [None, "", [], [1], [["me"]], ["me", ""], ["me", None], {}, 0, True]
 
 
-@pytest.mark.parametrize("value", NO_AUDIENCES, ids=repr)
-def test_an_audience_that_is_none_is_refused(value: Any) -> None:
+def test_an_invalid_audience_is_refused() -> None:
     """SECURITY A.4 84, 85."""
+    all_refused(*({"aud": value} for value in NO_AUDIENCES))
     codec = make_codec(DECODE_AUDIENCE="me")
-    with pytest.raises(JWTDecodeError):
-        codec.decode(token_of(codec, claims_of(aud=value)), NOW)
-    refused({"aud": value})
+    for value in NO_AUDIENCES:
+        refused(codec, token_of(codec, claims_of(aud=value)))
 
 
-@pytest.mark.parametrize(
-    "value", [..., "you", "m", "mee", "Me", "me ", ["you"], ["you", "m"], "me,you"], ids=repr
-)
-def test_somebody_elses_audience_is_refused(value: Any) -> None:
+OTHER_AUDIENCES: list[Any] = [
+    *(..., "you", "m", "mee", "Me", "me ", ["you"], ["you", "m"], "me,you"),
+]
+
+
+def test_another_audience_is_refused() -> None:
     """SECURITY A.4 84, USERS 23."""
     codec = make_codec(DECODE_AUDIENCE=["me", "us"])
-    with pytest.raises(TokenInvalidAudienceError):
-        codec.decode(token_of(codec, claims_of(aud=value)), NOW)
+    for value in OTHER_AUDIENCES:
+        refused(codec, token_of(codec, claims_of(aud=value)), NOW, TokenInvalidAudienceError)
 
 
-@pytest.mark.parametrize("value", ["me", "us", ["me"], ["you", "us"]], ids=repr)
-def test_one_audience_of_several_is_enough(value: Any) -> None:
+def test_one_audience_of_several_is_enough() -> None:
     """SECURITY A.4 84, USERS 23."""
-    codec = make_codec(DECODE_AUDIENCE=["me", "us"])
-    assert codec.decode(token_of(codec, claims_of(aud=value)), NOW)
+    for value in ("me", "us", ["me"], ["you", "us"]):
+        assert decoded({"aud": value}, DECODE_AUDIENCE=["me", "us"])
 
 
-@pytest.mark.parametrize("value", ["me", ["me"]], ids=repr)
-def test_an_audience_is_refused_by_an_app_that_has_none(value: Any) -> None:
+def test_an_audience_is_refused_by_an_app_that_has_none() -> None:
     """SECURITY A.4 85; RFC 7519 section 4.1.3."""
     codec = make_codec()
-    with pytest.raises(TokenInvalidAudienceError):
-        codec.decode(token_of(codec, claims_of(aud=value)), NOW)
+    for value in ("me", ["me"]):
+        refused(codec, token_of(codec, claims_of(aud=value)), NOW, TokenInvalidAudienceError)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        ...,
-        None,
-        "",
-        5,
-        True,
-        {},
-        ["https://a"],
-        "https://",
-        "https://a/",
-        "https://ab",
-        "HTTPS://A",
-    ],
-    ids=repr,
-)
-def test_an_issuer_is_compared_exactly(value: Any) -> None:
+OTHER_ISSUERS: list[Any] = [..., "https://", "https://a/", "https://ab", "HTTPS://A"]
+NO_ISSUERS: list[Any] = [None, "", 5, True, {}, ["https://a"]]
+
+
+def test_an_issuer_is_compared_exactly() -> None:
     """SECURITY A.4 86, USERS 22."""
     codec = make_codec(DECODE_ISSUER="https://a")
     assert codec.decode(token_of(codec, claims_of(iss="https://a")), NOW).iss == "https://a"
-    with pytest.raises(JWTDecodeError) as caught:
-        codec.decode(token_of(codec, claims_of(iss=value)), NOW)
-    if value is ... or (isinstance(value, str) and value):
-        assert type(caught.value) is TokenInvalidIssuerError
+    for value in OTHER_ISSUERS:
+        refused(codec, token_of(codec, claims_of(iss=value)), NOW, TokenInvalidIssuerError)
+    for value in NO_ISSUERS:
+        refused(codec, token_of(codec, claims_of(iss=value)))
 
 
-@pytest.mark.parametrize(
-    "name", ["Sub", "SUB", "s\u200bub", "sub ", "\u0455ub"], ids=lambda name: name.encode().hex()
-)
-def test_a_claim_of_a_similar_name_is_not_the_claim(name: str) -> None:
+def test_a_claim_of_a_similar_name_is_not_the_claim() -> None:
     """SECURITY A.4 88."""
-    refused({"sub": ..., name: "ann"})
-    codec = make_codec()
-    assert codec.decode(token_of(codec, claims_of(**{name: "root"})), NOW).sub == "ann"
+    similar = ("Sub", "SUB", "s\u200bub", "sub ", "\u0455ub")
+    all_refused(*({"sub": ..., name: "ann"} for name in similar))
+    for name in similar:
+        assert decoded({name: "root"}).sub == "ann"
 
 
-@pytest.mark.parametrize("value", [{"jkt": "x"}, {}, None, "x"], ids=repr)
-def test_a_token_bound_to_a_key_is_no_bearer_token(value: Any) -> None:
+def test_a_token_bound_to_a_key_is_no_bearer_token() -> None:
     """SECURITY A.4 95; RFC 9449 section 7.2."""
-    refused({"cnf": value})
+    all_refused(*({"cnf": value} for value in ({"jkt": "x"}, {}, None, "x")))
 
 
 @pytest.mark.parametrize("value", [None, 5, [], {"status_list": {"idx": -1, "uri": "http://x"}}])
@@ -259,16 +235,15 @@ def test_claims_without_a_meaning_here_are_left_to_the_app(value: Any) -> None:
     """SECURITY A.4 94: token status lists are not a feature of ours."""
     app, authx = make_app()
     token = reforge(access_token(app, authx), status=value)
-    assert app.test_client().get("/guarded", headers=bearer(token)).status_code == 200
+    assert outcome(ask(app, headers=bearer(token))) == OK
     with app.app_context():
         assert authx.decode_token(token).claims == parts(token)[1]
 
 
-@pytest.mark.parametrize("value", [None, "", 5, [], ["x"], {}, True])
-def test_a_csrf_claim_that_is_none_is_nothing_that_can_be_matched(value: Any) -> None:
+def test_an_invalid_csrf_claim_matches_nothing() -> None:
     """SECURITY A.4 92."""
-    codec = make_codec()
-    assert codec.decode(token_of(codec, claims_of(csrf=value)), NOW).csrf is None
+    for value in (None, "", 5, [], ["x"], {}, True):
+        assert decoded({"csrf": value}).csrf is None
 
 
 @pytest.mark.parametrize("leeway", [0, 10, 60])
@@ -279,8 +254,7 @@ def test_exp_is_judged_to_the_second(leeway: int) -> None:
     for now in (EXP - 1, EXP + leeway - 1, EXP + leeway - 0.001):
         assert codec.decode(token, now).exp == EXP
     for now in (EXP + leeway, EXP + leeway + 1, EXP + DAY):
-        with pytest.raises(TokenExpiredError):
-            codec.decode(token, now)
+        refused(codec, token, now, TokenExpiredError)
 
 
 @pytest.mark.parametrize("leeway", [0, 10, 60])
@@ -293,13 +267,11 @@ def test_nbf_and_iat_are_judged_to_the_second(name: str, leeway: int) -> None:
     for now in (start + 0.0, start + 1.0, start - leeway + 0.0):
         assert codec.decode(token, now)
     for now in (start - leeway - 0.001, start - leeway - 1, IAT - 3600):
-        with pytest.raises(JWTDecodeError) as caught:
-            codec.decode(token, now)
-        assert type(caught.value) is JWTDecodeError
+        refused(codec, token, now, JWTDecodeError)
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "soon", True, [10]])
-def test_a_leeway_that_is_none_is_refused(value: Any) -> None:
+def test_an_invalid_leeway_is_refused(value: Any) -> None:
     """SECURITY A.5 99."""
     with pytest.raises(BadConfigurationError, match=r"^JWT_DECODE_LEEWAY: set it to "):
         make_app(DECODE_LEEWAY=value)
