@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import pytest
 from flask import Flask
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from tests.support import NOW, access_token, make_app, private_key_for
 
 #: The same examples each time: what fails once fails again.
 fixed = settings(derandomize=True, deadline=None, max_examples=200)
+#: For properties whose examples take long: a part of them is fast, all of them are slow.
+in_two_sizes = pytest.mark.parametrize("examples", [40, pytest.param(200, marks=pytest.mark.slow)])
 
 surrogates = st.characters(exclude_categories=())
 scalars = (
