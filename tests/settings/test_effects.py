@@ -1,4 +1,4 @@
-"""Each setting of keys, tokens and answers changes what the app does, one test a setting."""
+"""Each setting of keys, tokens and responses changes what the app does, one test a setting."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ from tests.support import (
     reforge,
     refresh_token,
 )
+from tests.support.answers import INVALID, MISSING, OK, Outcome, ask, outcome
+
+EXPIRED = Outcome(401, "TokenExpiredError")
 
 
 def app_with(**config: Any) -> tuple[Flask, AuthX]:
@@ -32,14 +35,13 @@ def app_with(**config: Any) -> tuple[Flask, AuthX]:
     return make_app(**config)
 
 
-def status(app: Flask, token: str = "", **request: Any) -> int:
-    """What ``/guarded`` answers."""
-    request.setdefault("headers", bearer(token) if token else {})
-    return app.test_client(use_cookies=False).open("/guarded", **request).status_code
+def response_to(app: Flask, token: str = "") -> Outcome:
+    """The response of ``/guarded``."""
+    return outcome(ask(app, headers=bearer(token) if token else {}))
 
 
 def early(app: Flask, authx: AuthX, clock: Clock, ahead: int) -> str:
-    """A token of somebody whose clock is ahead."""
+    """A token of a machine whose clock is ahead."""
     clock.advance(ahead)
     token = access_token(app, authx)
     clock.advance(-ahead)
@@ -67,14 +69,14 @@ def test_setting_decode_algorithms() -> None:
 
 def test_setting_secret_key() -> None:
     token = access_token(*app_with())
-    assert status(app_with()[0], token) == 200
-    assert status(app_with(SECRET_KEY=OTHER_SECRET)[0], token) == 401
+    assert response_to(app_with()[0], token) == OK
+    assert response_to(app_with(SECRET_KEY=OTHER_SECRET)[0], token) == INVALID
 
 
 def test_setting_private_key() -> None:
     key = ed25519_key()
     app, authx = make_app(ALGORITHM="EdDSA", PRIVATE_KEY=private_pem(key))
-    assert status(app, access_token(app, authx)) == 200
+    assert response_to(app, access_token(app, authx)) == OK
     with pytest.raises((RuntimeError, BadConfigurationError), match="PRIVATE_KEY"):
         access_token(*make_app(ALGORITHM="EdDSA", PUBLIC_KEY=public_pem(key)))
 
@@ -82,7 +84,7 @@ def test_setting_private_key() -> None:
 def test_setting_public_key() -> None:
     token = access_token(*make_app(ALGORITHM="EdDSA", PRIVATE_KEY=private_pem(ed25519_key())))
     app, _ = make_app(ALGORITHM="EdDSA", PUBLIC_KEY=public_pem(ed25519_key()))
-    assert status(app, token) == 200
+    assert response_to(app, token) == OK
 
 
 def test_setting_key_id() -> None:
@@ -92,33 +94,33 @@ def test_setting_key_id() -> None:
 
 def test_setting_previous_secret_key() -> None:
     old = access_token(*app_with(SECRET_KEY=OTHER_SECRET))
-    assert status(app_with()[0], old) == 401
-    assert status(app_with(PREVIOUS_SECRET_KEY=OTHER_SECRET)[0], old) == 200
+    assert response_to(app_with()[0], old) == INVALID
+    assert response_to(app_with(PREVIOUS_SECRET_KEY=OTHER_SECRET)[0], old) == OK
 
 
 def test_setting_previous_public_key() -> None:
     old = access_token(*make_app(ALGORITHM="EdDSA", PRIVATE_KEY=private_pem(ed25519_key())))
     public = public_pem(ed25519_key())
-    assert status(app_with()[0], old) == 401
+    assert response_to(app_with()[0], old) == INVALID
     app, _ = app_with(PREVIOUS_PUBLIC_KEY=public, PREVIOUS_ALGORITHM="EdDSA")
-    assert status(app, old) == 200
+    assert response_to(app, old) == OK
 
 
 def test_setting_previous_algorithm() -> None:
     old = access_token(*app_with(SECRET_KEY=OTHER_SECRET, ALGORITHM="HS384"))
-    assert status(app_with(PREVIOUS_SECRET_KEY=OTHER_SECRET)[0], old) == 401
+    assert response_to(app_with(PREVIOUS_SECRET_KEY=OTHER_SECRET)[0], old) == INVALID
     app, _ = app_with(PREVIOUS_SECRET_KEY=OTHER_SECRET, PREVIOUS_ALGORITHM="HS384")
-    assert status(app, old) == 200
+    assert response_to(app, old) == OK
 
 
 def test_setting_previous_key_id() -> None:
     old = access_token(*app_with(SECRET_KEY=OTHER_SECRET, KEY_ID="old"))
-    assert status(app_with(PREVIOUS_SECRET_KEY=OTHER_SECRET)[0], old) == 401
+    assert response_to(app_with(PREVIOUS_SECRET_KEY=OTHER_SECRET)[0], old) == INVALID
     app, _ = app_with(PREVIOUS_SECRET_KEY=OTHER_SECRET, PREVIOUS_KEY_ID="old")
-    assert status(app, old) == 200
+    assert response_to(app, old) == OK
 
 
-# What is minted and accepted
+# Tokens that are created and accepted
 
 
 def test_setting_access_token_expires() -> None:
@@ -134,22 +136,22 @@ def test_setting_refresh_token_expires() -> None:
 def test_setting_max_token_lifetime() -> None:
     token = access_token(*app_with(), expiry=86400)
     app, authx = app_with(MAX_TOKEN_LIFETIME=3600, REFRESH_TOKEN_EXPIRES=3600)
-    assert status(app_with()[0], token) == 200
-    assert status(app, token) == 401
+    assert response_to(app_with()[0], token) == OK
+    assert response_to(app, token) == INVALID
     with pytest.raises(ValueError, match="MAX_TOKEN_LIFETIME"):
         access_token(app, authx, expiry=86400)
 
 
 def test_setting_decode_leeway() -> None:
-    for leeway, late, answer in ((0, 0, 401), (60, 59, 200), (60, 60, 401), (10, -1, 200)):
+    for leeway, late, expected in ((0, 0, EXPIRED), (60, 59, OK), (60, 60, EXPIRED), (10, -1, OK)):
         clock = Clock()
         app, authx = make_app(SECRET_KEY=SECRET, DECODE_LEEWAY=leeway, clock=clock)
         token = access_token(app, authx)
         clock.advance(900 + late)
-        assert status(app, token) == answer
+        assert response_to(app, token) == expected
         # And from a machine whose clock is ahead.
-        assert status(app, early(app, authx, clock, leeway)) == 200
-        assert status(app, early(app, authx, clock, leeway + 1)) == 401
+        assert response_to(app, early(app, authx, clock, leeway)) == OK
+        assert response_to(app, early(app, authx, clock, leeway + 1)) == INVALID
 
 
 def test_setting_encode_nbf() -> None:
@@ -162,15 +164,15 @@ def test_setting_encode_issuer() -> None:
     app, authx = app_with(ENCODE_ISSUER="https://us")
     token = access_token(app, authx)
     assert parts(token)[1]["iss"] == "https://us"
-    assert status(app, token) == 200
-    assert status(app, reforge(token, iss="https://them")) == 401
+    assert response_to(app, token) == OK
+    assert response_to(app, reforge(token, iss="https://them")) == INVALID
 
 
 def test_setting_decode_issuer() -> None:
     app, authx = app_with(DECODE_ISSUER="https://us")
     token = access_token(app, authx)
-    assert status(app, token) == 401
-    assert status(app, reforge(token, iss="https://us")) == 200
+    assert response_to(app, token) == INVALID
+    assert response_to(app, reforge(token, iss="https://us")) == OK
 
 
 def test_setting_encode_audience() -> None:
@@ -178,14 +180,14 @@ def test_setting_encode_audience() -> None:
     app, authx = app_with(ENCODE_AUDIENCE="api,admin")
     token = access_token(app, authx)
     assert parts(token)[1]["aud"] == ["api", "admin"]
-    assert status(app, token) == 200
+    assert response_to(app, token) == OK
 
 
 def test_setting_decode_audience() -> None:
     token = access_token(*app_with(), audience="api")
-    assert status(app_with()[0], token) == 401
-    assert status(app_with(DECODE_AUDIENCE=["api", "admin"])[0], token) == 200
-    assert status(app_with(DECODE_AUDIENCE="admin")[0], token) == 401
+    assert response_to(app_with()[0], token) == INVALID
+    assert response_to(app_with(DECODE_AUDIENCE=["api", "admin"])[0], token) == OK
+    assert response_to(app_with(DECODE_AUDIENCE="admin")[0], token) == INVALID
 
 
 def test_setting_identity_claim() -> None:
@@ -194,19 +196,19 @@ def test_setting_identity_claim() -> None:
     assert parts(token)[1]["user"] == "ann"
     assert "sub" not in parts(token)[1]
     assert app.test_client().get("/guarded", headers=bearer(token)).get_json() == {"sub": "ann"}
-    assert status(app_with()[0], token) == 401
+    assert response_to(app_with()[0], token) == INVALID
 
 
 def test_setting_accept_untyped() -> None:
     foreign = reforge(access_token(*app_with()), header={"typ": "JWT"}, sid=..., auth_time=...)
-    assert status(app_with()[0], foreign) == 401
-    assert status(app_with(ACCEPT_UNTYPED=True)[0], foreign) == 200
+    assert response_to(app_with()[0], foreign) == INVALID
+    assert response_to(app_with(ACCEPT_UNTYPED=True)[0], foreign) == OK
 
 
 def test_setting_max_token_length() -> None:
     token = access_token(*app_with(), data={"x": "y" * 1000})
-    assert status(app_with()[0], token) == 200
-    assert status(app_with(MAX_TOKEN_LENGTH=1000)[0], token) == 401
+    assert response_to(app_with()[0], token) == OK
+    assert response_to(app_with(MAX_TOKEN_LENGTH=1000)[0], token) == INVALID
 
 
 def test_setting_cache_size() -> None:
@@ -223,11 +225,12 @@ def test_setting_cache_size() -> None:
         calls.clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(jwt.PyJWS, "decode", counted)
-            assert [status(app, token) for _ in range(3)] == [200] * 3
+            for _ in range(3):
+                assert response_to(app, token) == OK
         assert len(calls) == expected
 
 
-# Answers
+# Responses
 
 
 def test_setting_error_message_key() -> None:
@@ -242,20 +245,20 @@ def test_setting_realm() -> None:
 
 
 def test_setting_protect_all() -> None:
-    for everything, answer in ((False, 200), (True, 401)):
+    for everything, expected in ((False, OK), (True, MISSING)):
         app, _ = app_with(PROTECT_ALL=everything)
         app.add_url_rule("/open", "open", lambda: "in")
-        assert app.test_client().get("/open").status_code == answer
+        assert outcome(ask(app, path="/open")) == expected
 
 
 def test_setting_revocation_required() -> None:
     app, authx = app_with(REVOCATION_REQUIRED=True)
     app.testing = True
     with pytest.raises(BadConfigurationError, match="JWT_REVOCATION_REQUIRED"):
-        status(app)
+        response_to(app)
 
     @authx.token_blocklist
     def revoked(token: str) -> bool:
         return False
 
-    assert status(app, access_token(app, authx)) == 200
+    assert response_to(app, access_token(app, authx)) == OK

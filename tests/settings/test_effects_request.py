@@ -9,6 +9,7 @@ from flask import Flask
 
 from flask_authx import AuthX
 from tests.support import SECRET, bearer, make_app, parts
+from tests.support.answers import NO_CSRF, OK, Outcome, outcome
 
 
 def app_with(**config: Any) -> tuple[Flask, AuthX]:
@@ -39,12 +40,12 @@ def from_cookie(
     method: str = "POST",
     csrf_header: str | None = None,
     csrf_field: str | None = None,
-) -> int:
-    """What a good token in its cookie is answered with, its CSRF value being sent like this."""
+) -> Outcome:
+    """The response to a valid token in its cookie, with its CSRF value sent in this way."""
     app, authx = app_with(TOKEN_LOCATION="cookies", **config)
-    mint = authx.create_access_token if type == "access" else authx.create_refresh_token
+    create = authx.create_access_token if type == "access" else authx.create_refresh_token
     with app.app_context():
-        token = mint("ann")
+        token = create("ann")
     csrf = parts(token)[1]["csrf"]
     name = {"access": "__Host-access_token", "refresh": "__Secure-refresh_token"}[type]
     response = app.test_client(use_cookies=False).open(
@@ -53,7 +54,7 @@ def from_cookie(
         headers={"Cookie": f"{name}={token}"} | ({csrf_header: csrf} if csrf_header else {}),
         data={csrf_field: csrf} if csrf_field else None,
     )
-    return response.status_code
+    return outcome(response)
 
 
 QUERY: dict[str, Any] = {"TOKEN_LOCATION": "query"}
@@ -140,46 +141,46 @@ def test_setting_refresh_cookie_name() -> None:
 
 
 def test_setting_cookie_csrf_protect() -> None:
-    assert from_cookie({}) == 403
-    assert from_cookie({"COOKIE_CSRF_PROTECT": False}) == 200
+    assert from_cookie({}) == NO_CSRF
+    assert from_cookie({"COOKIE_CSRF_PROTECT": False}) == OK
 
 
 def test_setting_csrf_methods() -> None:
     config = {"CSRF_METHODS": ["GET", "POST", "PUT", "PATCH", "DELETE"]}
-    assert from_cookie({}, method="GET") == 200
-    assert from_cookie(config, method="GET") == 403
-    assert from_cookie(config, method="GET", csrf_header="X-CSRF-TOKEN") == 200
+    assert from_cookie({}, method="GET") == OK
+    assert from_cookie(config, method="GET") == NO_CSRF
+    assert from_cookie(config, method="GET", csrf_header="X-CSRF-TOKEN") == OK
 
 
 def test_setting_csrf_check_form() -> None:
-    assert from_cookie({}, csrf_field="csrf_token") == 403
-    assert from_cookie({"CSRF_CHECK_FORM": True}, csrf_field="csrf_token") == 200
+    assert from_cookie({}, csrf_field="csrf_token") == NO_CSRF
+    assert from_cookie({"CSRF_CHECK_FORM": True}, csrf_field="csrf_token") == OK
 
 
 def test_setting_access_csrf_header_name() -> None:
     config = {"ACCESS_CSRF_HEADER_NAME": "X-Mine"}
-    assert from_cookie({}, csrf_header="X-Mine") == 403
-    assert from_cookie(config, csrf_header="X-Mine") == 200
-    assert from_cookie(config, csrf_header="X-CSRF-TOKEN") == 403
+    assert from_cookie({}, csrf_header="X-Mine") == NO_CSRF
+    assert from_cookie(config, csrf_header="X-Mine") == OK
+    assert from_cookie(config, csrf_header="X-CSRF-TOKEN") == NO_CSRF
 
 
 def test_setting_refresh_csrf_header_name() -> None:
     config = {"REFRESH_CSRF_HEADER_NAME": "X-Mine"}
-    assert from_cookie({}, "refresh", csrf_header="X-Mine") == 403
-    assert from_cookie(config, "refresh", csrf_header="X-Mine") == 200
-    assert from_cookie(config, csrf_header="X-CSRF-TOKEN") == 200
+    assert from_cookie({}, "refresh", csrf_header="X-Mine") == NO_CSRF
+    assert from_cookie(config, "refresh", csrf_header="X-Mine") == OK
+    assert from_cookie(config, csrf_header="X-CSRF-TOKEN") == OK
 
 
 def test_setting_access_csrf_field_name() -> None:
     form: dict[str, Any] = {"CSRF_CHECK_FORM": True}
     config = {**form, "ACCESS_CSRF_FIELD_NAME": "mine"}
-    assert from_cookie(form, csrf_field="mine") == 403
-    assert from_cookie(config, csrf_field="mine") == 200
+    assert from_cookie(form, csrf_field="mine") == NO_CSRF
+    assert from_cookie(config, csrf_field="mine") == OK
 
 
 def test_setting_refresh_csrf_field_name() -> None:
     form: dict[str, Any] = {"CSRF_CHECK_FORM": True}
     config = {**form, "REFRESH_CSRF_FIELD_NAME": "mine"}
-    assert from_cookie(form, "refresh", csrf_field="mine") == 403
-    assert from_cookie(config, "refresh", csrf_field="mine") == 200
-    assert from_cookie(config, csrf_field="csrf_token") == 200
+    assert from_cookie(form, "refresh", csrf_field="mine") == NO_CSRF
+    assert from_cookie(config, "refresh", csrf_field="mine") == OK
+    assert from_cookie(config, csrf_field="csrf_token") == OK

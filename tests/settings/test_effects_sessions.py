@@ -1,4 +1,4 @@
-"""Each setting of logins changes what the app does, one test a setting."""
+"""Each setting of sessions changes what the app does, one test a setting."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_setting_session_lifetime() -> None:
         here = site(**config)
         pair = here.log_in()
         assert here.row(pair).ends == AT + ends
-        # Refreshed every few days it goes on until then, and not a second longer.
+        # Refreshed every few days it lasts until then, and not a second longer.
         while here.clock.now < AT + ends - 5 * DAY:
             here.clock.advance(5 * DAY)
             pair = here.renew(pair.refresh_token)
@@ -102,7 +102,7 @@ AGENT = "Mozilla/5.0 (X11; Linux)"
 
 
 def client_of(here: Site, agent: str | None = AGENT) -> tuple[str | None, str | None]:
-    """What is kept of a client, at its log-in and again after a refresh."""
+    """What is stored of a client when it logs in and again when it refreshes."""
     headers = {} if agent is None else {"User-Agent": agent}
     where = {"REMOTE_ADDR": "192.0.2.7"}
     response = ask(here.app, "POST", "/login", headers=headers, environ_overrides=where)
@@ -149,7 +149,7 @@ def test_setting_session_details(details: Any, kept: tuple[str | None, str | Non
     assert (row.user_agent, row.address) == (None, None)
 
 
-def test_details_that_are_none_are_refused() -> None:
+def test_unknown_details_are_refused() -> None:
     with pytest.raises(BadConfigurationError, match="JWT_SESSION_DETAILS: choose from user_agent"):
         site(SESSION_DETAILS=["location"])
 
@@ -167,10 +167,10 @@ def test_details_that_are_none_are_refused() -> None:
         ("", None),
     ],
 )
-def test_what_a_client_says_of_itself_is_kept_as_far_as_it_can_be_shown(
+def test_details_of_a_client_are_stored_without_control_characters(
     detail: str, variable: str, sent: str, kept: str | None
 ) -> None:
-    """Whoever looks at the list sees no control characters.
+    """The list of sessions shows no control characters.
 
     An address may be made up as well, where a proxy is trusted that passes on what it is told.
     """
@@ -185,7 +185,7 @@ def test_what_a_client_says_of_itself_is_kept_as_far_as_it_can_be_shown(
 @pytest.mark.parametrize(
     "config", [{"REFRESH_GRACE": 5}, {"MAX_SESSIONS": 5}, {"SESSION_DETAILS": "address"}], ids=str
 )
-def test_what_is_about_sessions_says_so_where_there_are_none(config: dict[str, Any]) -> None:
+def test_a_setting_of_sessions_is_refused_without_sessions(config: dict[str, Any]) -> None:
     [name] = config
     app = Flask("tests")
     app.config.from_mapping(JWT_SECRET_KEY=SECRET, JWT_BLOCKLIST="memory://")
@@ -209,8 +209,8 @@ def test_the_idle_time_is_how_long_a_refresh_token_lives() -> None:
     assert here.row(here.log_in()).expires == AT + 7200
 
 
-def test_removing_expired_logins_can_be_left_to_the_command() -> None:
-    """``JWT_PRUNE_ON_WRITE`` is for logins, too."""
+def test_removing_expired_sessions_can_be_left_to_the_command() -> None:
+    """``JWT_PRUNE_ON_WRITE`` is for sessions, too."""
     cases: list[tuple[dict[str, Any], bool]] = [({}, True), ({"PRUNE_ON_WRITE": 0}, False)]
     here = site()
     for config, swept in cases:
