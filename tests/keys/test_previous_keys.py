@@ -106,7 +106,7 @@ def test_without_the_previous_key_its_tokens_are_refused() -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_an_expired_token_of_either_key_is_called_expired(change: str) -> None:
-    """USERS 32: another key being there doesn't turn it into a bad signature."""
+    """USERS 32: a further key doesn't turn it into an invalid signature."""
     clock = Clock()
     before, after = (make_app(clock=clock, **config) for config in settings_of(change))
     tokens = [access_token(*pair, expiry=timedelta(minutes=5)) for pair in (before, after)]

@@ -213,7 +213,7 @@ KINDS: dict[str, Callable[[int], dict[str, Any]]] = {
 
 
 #: Of tokens that are quickly verified.
-QUICK = ("small", "with issuer and csrf", "20 scopes")
+QUICK = ("small", "20 scopes")
 
 
 @pytest.mark.parametrize(

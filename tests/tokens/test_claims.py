@@ -242,7 +242,8 @@ def test_claims_without_a_meaning_here_are_left_to_the_app(value: Any) -> None:
 
 def test_an_invalid_csrf_claim_matches_nothing() -> None:
     """SECURITY A.4 92."""
-    for value in (None, "", 5, [], ["x"], {}, True):
+    values: list[Any] = [None, "", 5, [], ["x"], {}, True]
+    for value in values:
         assert decoded({"csrf": value}).csrf is None
 
 

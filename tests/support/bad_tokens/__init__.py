@@ -1,4 +1,4 @@
-"""Tokens that nobody may be let in with: SECURITY.md A.1 to A.5."""
+"""Tokens that every app must refuse: SECURITY.md A.1 to A.5."""
 
 from __future__ import annotations
 

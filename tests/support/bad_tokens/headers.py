@@ -35,7 +35,7 @@ def _by_attacker(secret: str | bytes, **changed: Any) -> str:
 
 
 def headers() -> Iterator[BadToken]:
-    """What a header may not say, and what nobody reads in it."""
+    """Header parameters that are not allowed, and those that are ignored."""
     sources: dict[str, Any] = {
         "jwk": {"kty": "oct", "k": b64(OTHER_SECRET.encode())},
         "jku": "http://127.0.0.1:9/keys",

@@ -1,4 +1,4 @@
-"""What bad tokens are made of: a good one, and ways to change it and sign it anew.
+"""What invalid tokens are made of: a valid one, and ways to change it and sign it anew.
 
 They are made when they are asked for, so that collecting the tests costs no keys.
 """
@@ -71,7 +71,7 @@ def sign(header: str, payload: str, secret: str | bytes = SECRET) -> str:
 
 
 def payload(change: Callable[[str], str | bytes]) -> Callable[[], str]:
-    """The claims as other text, with a good signature."""
+    """The claims as other text, with a valid signature."""
 
     def make() -> str:
         header, claims, _ = parts(good())
@@ -82,7 +82,7 @@ def payload(change: Callable[[str], str | bytes]) -> Callable[[], str]:
 
 
 def head(change: Callable[[str], str | bytes]) -> Callable[[], str]:
-    """The header as other text, with a good signature."""
+    """The header as other text, with a valid signature."""
 
     def make() -> str:
         header, claims, _ = parts(good())
@@ -93,7 +93,7 @@ def head(change: Callable[[str], str | bytes]) -> Callable[[], str]:
 
 
 def segments(change: Callable[[str, str, str], str], algorithm: str = "HS256") -> Callable[[], str]:
-    """A good token's three segments, put together in another way."""
+    """A valid token's three segments, put together in another way."""
 
     def make() -> str:
         header, payload, signature = good(algorithm).split(".")
