@@ -1,21 +1,17 @@
-"""The blueprint's log-in, and how the blueprint goes together with the rest of an app."""
+"""The blueprint's log-in."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
-from click.testing import Result
-from flask import Blueprint, Flask, abort, request
+from flask import Flask, abort, request
 
-from flask_authx import AuthX, BadConfigurationError
-from flask_authx.cli import authx as group
-from tests.support import OTHER_SECRET, SECRET, Clock, bearer, parts
+from flask_authx import AuthX, session_revoked
+from tests.support import Clock, parts
 from tests.support.answers import (
     ACCESS_COOKIE,
     FAULT,
-    MISSING,
     OK,
     REFRESH_COOKIE,
     Outcome,
@@ -24,19 +20,27 @@ from tests.support.answers import (
 )
 from tests.support.browsers import (
     ACCESS_CSRF,
+    LOCAL,
+    PAIR,
     REFRESH_CSRF,
     FrailSessions,
     browser_app,
     cookies_in,
     csrf,
-    plain_app,
+    is_private,
 )
+from tests.support.session_sites import heard
 from tests.support.spy_store import SpyStore
-from tests.test_blueprint import PAIR, is_private
 
 FAILED: Outcome = Outcome(401, "LoginFailedError")
+
+
 CROSS: Outcome = Outcome(403, "CrossOriginError")
+
+
 FROM_HERE = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
+
+
 PASSWORDS = {"ann": "a", "bob": "b"}
 
 
@@ -52,6 +56,8 @@ async def check_async() -> str | None:
 
 
 GOOD = {"name": "ann", "password": "a"}
+
+
 BAD = {"name": "ann", "password": "x"}
 
 
@@ -157,127 +163,6 @@ def test_without_a_check_there_is_no_log_in() -> None:
     assert ask(app, "POST", "/auth/login").status_code == 404
 
 
-# In an app
-
-
-def test_a_protected_app_leaves_its_views_to_themselves() -> None:
-    app, _ = browser_app(authenticate=lambda: "ann", PROTECT_ALL=True)
-    app.add_url_rule("/unmarked", "unmarked", lambda: "")
-    assert outcome(ask(app, path="/unmarked")) == MISSING
-    client = app.test_client()
-    assert client.post("/auth/login", headers=FROM_HERE).status_code == 200
-    assert client.get("/auth/sessions").status_code == 200
-    assert client.post("/auth/refresh", headers=csrf(client, REFRESH_CSRF)).status_code == 200
-    assert client.post("/auth/logout", headers=csrf(client)).status_code == 204
-    assert outcome(ask(app, path="/auth/sessions")) == MISSING
-
-
-def test_so_does_a_protected_blueprint_around_it() -> None:
-    app, authx = plain_app(home=None, BLOCKLIST="memory://", SESSIONS=True)
-    outer = Blueprint("outer", __name__, url_prefix="/api")
-    outer.add_url_rule("/view", "view", lambda: "")
-    outer.register_blueprint(authx.blueprint(authenticate=lambda: "ann"))
-    authx.protect(outer)
-    app.register_blueprint(outer)
-    assert outcome(ask(app, path="/api/view")) == MISSING
-    client = app.test_client()
-    assert client.post("/api/auth/login", headers=FROM_HERE).status_code == 200
-    assert client.post("/api/auth/logout", headers=csrf(client)).status_code == 204
-
-
-def test_without_kept_logins_it_is_an_error_at_start_up() -> None:
-    app, authx = plain_app(home=None)
-    app.register_blueprint(authx.blueprint())
-    with pytest.raises(BadConfigurationError, match="JWT_SESSIONS"):
-        app.test_client().get("/auth/sessions")
-
-
-def two() -> Flask:
-    """An app with two objects, each with a blueprint and cookies of its own."""
-    app, _ = browser_app(authenticate=lambda: "ann")
-    names = {"ACCESS_COOKIE_NAME", "REFRESH_COOKIE_NAME"} | {
-        f"{which}_CSRF_COOKIE_NAME" for which in ("ACCESS", "REFRESH")
-    }
-    app.config.from_mapping({f"ADMIN_JWT_{name}": f"admin_{name.lower()}" for name in names})
-    app.config.from_mapping(
-        ADMIN_JWT_SECRET_KEY=OTHER_SECRET,
-        ADMIN_JWT_TOKEN_LOCATION=["headers", "cookies"],
-        ADMIN_JWT_BLOCKLIST="memory://",
-        ADMIN_JWT_SESSIONS=True,
-    )
-    admin = AuthX(app, name="admin", clock=Clock())
-    app.register_blueprint(admin.blueprint("/admin/auth", authenticate=lambda: "root"))
-    return app
-
-
-def test_two_objects_have_a_blueprint_each() -> None:
-    """USERS 91"""
-    app = two()
-    client = app.test_client()
-    for path, name in (("/auth", ACCESS_COOKIE), ("/admin/auth", "admin_access_cookie_name")):
-        response = client.post(f"{path}/login", headers=FROM_HERE)
-        assert len([one for one in cookies_in(response) if one == name]) == 1
-        paths = {part for one in cookies_in(response).values() for part in one.attributes}
-        assert f"Path={path}" in paths
-    (own,) = client.get("/auth/sessions").get_json()["sessions"]
-    (other,) = client.get("/admin/auth/sessions").get_json()["sessions"]
-    assert own["sid"] != other["sid"]
-    assert client.post("/auth/logout", headers=csrf(client)).status_code == 204
-    assert outcome(client.get("/auth/sessions")) == MISSING
-    assert client.get("/admin/auth/sessions").status_code == 200
-
-
-def test_a_token_of_one_opens_nothing_of_the_other() -> None:
-    app = two()
-    token = ask(app, "POST", "/auth/login").get_json()["access_token"]
-    assert ask(app, path="/auth/sessions", headers=bearer(token)).status_code == 200
-    assert ask(app, path="/admin/auth/sessions", headers=bearer(token)).status_code == 401
-
-
-def test_one_object_serves_two_apps() -> None:
-    """DESIGN 5.7"""
-    authx = AuthX(clock=Clock())
-    blueprint = authx.blueprint(authenticate=lambda: "ann")
-    apps: list[Flask] = []
-    for secret in (SECRET, OTHER_SECRET):
-        app = Flask("tests")
-        app.config.from_mapping(JWT_SECRET_KEY=secret, JWT_BLOCKLIST="memory://", JWT_SESSIONS=True)
-        authx.init_app(app)
-        app.register_blueprint(blueprint)
-        apps.append(app)
-    token = ask(apps[0], "POST", "/auth/login").get_json()["access_token"]
-    answers = [ask(app, path="/auth/sessions", headers=bearer(token)) for app in apps]
-    assert [answer.status_code for answer in answers] == [200, 401]
-
-
-def run(app: Flask, *arguments: str) -> Result:
-    return app.test_cli_runner().invoke(group, ["routes", *arguments])
-
-
-def test_the_routes_say_who_guards_its_views() -> None:
-    """None of them counts as one that somebody has forgotten."""
-    app, _ = browser_app(authenticate=lambda: "ann")
-    found = json.loads(run(app, "--json").stdout)["routes"]
-    by_rule = {
-        (route["rule"], method): route
-        for route in found
-        if route["endpoint"].startswith("authx.")
-        for method in route["methods"]
-    }
-    who = {key: {guard["by"] for guard in route["guards"]} for key, route in by_rule.items()}
-    assert who == {
-        ("/auth/login", "POST"): {"AuthX blueprint"},
-        ("/auth/logout", "POST"): {"AuthX blueprint"},
-        ("/auth/refresh", "POST"): {"AuthX blueprint"},
-        ("/auth/sessions", "GET"): {"view"},
-        ("/auth/sessions", "DELETE"): {"view"},
-        ("/auth/sessions/<sid>", "DELETE"): {"view"},
-    }
-    assert not any(route["unguarded"] for route in by_rule.values())
-    assert "/auth" not in run(app, "--unguarded").stdout
-    assert "/auth/refresh" in run(app).stdout
-
-
 def test_a_store_of_revocations_that_fails_opens_no_login() -> None:
     clock = Clock()
     stores = {
@@ -289,3 +174,115 @@ def test_a_store_of_revocations_that_fails_opens_no_login() -> None:
     assert outcome(response) == FAULT
     assert cookies_in(response) == {}
     assert is_private(response)
+
+
+# A log-in in a browser that has cookies
+
+
+BROWSER = {"Origin": LOCAL}
+
+
+def logging_in(**config: Any) -> tuple[Flask, AuthX]:
+    """An app that takes everybody for whom they say they are."""
+    return browser_app(authenticate=lambda: request.get_json()["uid"], **config)
+
+
+def log_in(client: Any, uid: str = "ann") -> Any:
+    return client.post("/auth/login", json={"uid": uid}, base_url=LOCAL, headers=BROWSER)
+
+
+@pytest.mark.parametrize("second", ["ann", "bob"])
+def test_a_log_in_ends_the_login_whose_cookies_it_overwrites(second: str) -> None:
+    """SECURITY A.8 148; ASVS 7.2.4."""
+    app, authx = logging_in()
+    client, other = app.test_client(), app.test_client()
+    assert log_in(other).status_code == log_in(client).status_code == 200
+    assert log_in(client, second).status_code == 200
+    with app.app_context():
+        counts = [len(authx.sessions(uid)) for uid in ("ann", "bob")]
+    assert counts == ([2, 0] if second == "ann" else [1, 1])
+
+
+def test_an_app_that_logs_in_again_keeps_its_login() -> None:
+    """It says itself what it keeps: nothing of its is overwritten."""
+    app, authx = logging_in()
+    for _ in range(2):
+        assert app.test_client().post("/auth/login", json={"uid": "ann"}).status_code == 200
+    with app.app_context():
+        assert len(authx.sessions("ann")) == 2
+
+
+def test_what_does_not_fit_into_cookies_consumes_nothing() -> None:
+    app, authx = logging_in()
+    client = app.test_client()
+    assert log_in(client).status_code == 200
+    claims: dict[str, Any] = {"big": "x" * 4000}
+
+    @authx.set_callback_additional_claims
+    def grown(uid: str) -> dict[str, Any]:
+        return claims
+
+    app.testing = False
+    value = csrf(client, "csrf_refresh_token")
+    assert client.post("/auth/refresh", base_url=LOCAL, headers=value).status_code == 500
+    assert log_in(client, "bob").status_code == 500
+    with app.app_context():
+        assert [one.generation for one in authx.sessions("ann")] == [0]
+        assert authx.sessions("bob") == []
+    claims.clear()
+    assert client.post("/auth/refresh", base_url=LOCAL, headers=value).status_code == 200
+
+
+@pytest.mark.parametrize("answer", [False, None])
+def test_nobody_is_logged_in_as_false(answer: Any) -> None:
+    app, _ = browser_app(authenticate=lambda: answer)
+    response = ask(app, "POST", "/auth/login")
+    assert outcome(response) == (401, "LoginFailedError")
+
+
+@pytest.mark.parametrize("answer", [True, 1.5, object()])
+def test_what_is_no_uid_is_an_error_that_names_the_callback(answer: Any) -> None:
+    app, _ = browser_app(authenticate=lambda: answer)
+    with pytest.raises(TypeError, match="authenticate="):
+        ask(app, "POST", "/auth/login")
+
+
+def lists(app: Flask, authx: AuthX, *uids: str) -> list[int]:
+    """How many logins each user has."""
+    with app.app_context():
+        return [len(authx.sessions(uid)) for uid in uids]
+
+
+def test_a_login_that_is_replaced_costs_no_other_one() -> None:
+    app, authx = logging_in(MAX_SESSIONS=2)
+    phone, laptop = app.test_client(), app.test_client()
+    for client in (phone, laptop, laptop, laptop):
+        assert log_in(client).status_code == 200
+    assert phone.get("/guarded", base_url=LOCAL).status_code == 200
+    assert lists(app, authx, "ann") == [2]
+
+
+def test_a_login_that_is_over_is_not_ended_by_the_next_one() -> None:
+    app, authx = logging_in()
+    client = app.test_client()
+    log_in(client)
+    with app.app_context():
+        authx.revoke_subject("ann")
+    with heard(session_revoked) as revoked:
+        assert log_in(client).status_code == 200
+    assert revoked.times == []
+
+
+def test_a_receiver_that_fails_keeps_nobody_from_logging_in() -> None:
+    app, authx = logging_in()
+    client = app.test_client()
+    log_in(client)
+
+    def fail(sender: Any, **keywords: Any) -> None:
+        assert keywords["actor"] == "ann"
+        raise OSError("mail is down")
+
+    with session_revoked.connected_to(fail):
+        response = log_in(client)
+    assert (response.status_code, len(cookies_in(response))) == (200, 4)
+    assert lists(app, authx, "ann") == [1]

@@ -1,4 +1,4 @@
-"""The blueprint's list of logins: one's own, and each of them can be ended."""
+"""The blueprint's list of sessions: one's own, and each of them can be ended."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ from tests.support.answers import (
     outcome,
 )
 from tests.support.browsers import (
+    COOKIES,
     REFRESH_CSRF,
     FrailSessions,
     browser,
     browser_app,
     cookies_in,
     csrf,
+    is_private,
     kept_by,
     sign_in,
 )
 from tests.support.spy_store import SpyStore
-from tests.test_blueprint import ALL, is_private
 
 NOT_FOUND: Outcome = Outcome(404, "SessionNotFoundError")
+
+
 SHOWN = {
     *("sid", "name", "created", "last_seen", "expires", "ends"),
     *("user_agent", "address", "current"),
@@ -169,7 +172,7 @@ def test_the_current_one_is_ended_and_its_cookies_taken_back() -> None:
     sid = parts(sign_in(client)["access_token"])[1]["sid"]
     response = client.delete(f"/auth/sessions/{sid}", headers=csrf(client))
     assert response.status_code == 204
-    assert cookies_in(response).keys() == ALL
+    assert cookies_in(response).keys() == COOKIES
     assert kept_by(client) == set()
 
 
@@ -296,3 +299,19 @@ def test_while_revocations_can_not_be_written_the_answer_is_503(path: str) -> No
     assert is_private(response)
     assert kept_by(client) >= {ACCESS_COOKIE, REFRESH_COOKIE}
     assert outcome(ask(app, headers=bearer(other["access_token"]))) == OK
+
+
+# A token of no session
+
+
+def test_a_token_beside_the_kept_logins_does_not_rule_over_them() -> None:
+    app, authx = browser_app()
+    sign_in(app.test_client())
+    with app.app_context():
+        token = authx.create_access_token("ann", scopes=["feed:read"])
+    headers = {"Authorization": f"Bearer {token}"}
+    for method in ("GET", "DELETE"):
+        response = ask(app, method, "/auth/sessions", headers=headers)
+        assert outcome(response) == (404, "SessionNotFoundError")
+    with app.app_context():
+        assert len(authx.sessions("ann")) == 1

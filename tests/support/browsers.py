@@ -14,7 +14,8 @@ from werkzeug.test import TestResponse
 from werkzeug.wrappers import Response as BaseResponse
 
 from flask_authx import AuthX, MemorySessions, Session, TokenPair, Visit, current_token
-from tests.support import SECRET, Clock
+from tests.support import SECRET, Clock, parts
+from tests.support.answers import ACCESS_COOKIE, REFRESH_COOKIE
 
 ACCESS_CSRF = "csrf_access_token"
 REFRESH_CSRF = "csrf_refresh_token"
@@ -22,6 +23,10 @@ LOCAL = "http://localhost"
 #: Whether this version of Werkzeug can set such cookies.
 HAS_PARTITIONED = "partitioned" in inspect.signature(dump_cookie).parameters
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+#: The members of a body with tokens.
+PAIR = {"access_token", "refresh_token", "token_type", "expires_in", "refresh_expires_in"}
+#: The cookies of a session.
+COOKIES = {ACCESS_COOKIE, ACCESS_CSRF, REFRESH_COOKIE, REFRESH_CSRF}
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,16 @@ def cookies_in(response: BaseResponse | TestResponse) -> dict[str, SetCookie]:
         assert name not in found
         found[name] = SetCookie(value, frozenset(attributes))
     return found
+
+
+def is_private(response: TestResponse) -> bool:
+    """Whether no cache keeps the response (RFC 6749 section 5.1)."""
+    return "no-store" in response.headers["Cache-Control"]
+
+
+def csrf_of(token: str) -> dict[str, str]:
+    """The header with the CSRF value of a token."""
+    return {"X-CSRF-TOKEN": parts(token)[1]["csrf"]}
 
 
 def plain_app(*, home: str | None = "/auth", **config: Any) -> tuple[Flask, AuthX]:
