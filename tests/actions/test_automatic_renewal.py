@@ -11,6 +11,7 @@ from flask_authx import AuthX, BadConfigurationError
 from tests.support import NOW, SECRET, Clock, bearer
 from tests.support.answers import ACCESS_COOKIE, ask, cookie
 from tests.support.browsers import ACCESS_CSRF, browser, browser_app, cookies_in, csrf, sign_in
+from tests.support.corpus import by_repr, check_all
 from tests.support.renewal import (
     DELTA,
     DUE,
@@ -227,24 +228,25 @@ def number(n: str = "") -> str:
     return n
 
 
-@pytest.mark.parametrize(("config", "expected"), ROUTES)
-def test_the_settings_say_where_and_with_which_methods(
-    config: dict[str, Any], expected: set[str]
-) -> None:
-    clock = Clock()
-    app, authx = renewing_app(
-        clock, **{f"IMPLICIT_REFRESH_{name}": value for name, value in config.items()}
-    )
-    for rule in ("/a", "/b/<n>"):
-        add(app, rule, authx.token_required(number))
-    found: set[str] = set()
-    for path in ("/a", "/b/1"):
-        for method in ("GET", "POST"):
-            client = browser(app)
-            clock.advance(DUE)
-            if is_renewed(client, path, method):
-                found.add(f"{method} {path}")
-    assert found == expected
+def test_the_settings_say_where_and_with_which_methods() -> None:
+    def check(case: tuple[dict[str, Any], set[str]]) -> None:
+        config, expected = case
+        clock = Clock()
+        app, authx = renewing_app(
+            clock, **{f"IMPLICIT_REFRESH_{name}": value for name, value in config.items()}
+        )
+        for rule in ("/a", "/b/<n>"):
+            add(app, rule, authx.token_required(number))
+        found: set[str] = set()
+        for path in ("/a", "/b/1"):
+            for method in ("GET", "POST"):
+                client = browser(app)
+                clock.advance(DUE)
+                if is_renewed(client, path, method):
+                    found.add(f"{method} {path}")
+        assert found == expected
+
+    check_all(by_repr(ROUTES), check)
 
 
 def test_an_optional_guard_and_a_redirect_renew_and_an_open_view_does_not() -> None:
@@ -287,23 +289,32 @@ def test_a_streamed_answer_is_renewed_before_it_begins() -> None:
     assert renewed(response)
 
 
-@pytest.mark.parametrize(
-    ("config", "named"),
-    [
-        ({"DELTATIME": LIFETIME}, "JWT_IMPLICIT_REFRESH_DELTATIME"),
-        ({"DELTATIME": LIFETIME + 1}, "JWT_IMPLICIT_REFRESH_DELTATIME"),
-        ({"DELTATIME": 0}, "JWT_IMPLICIT_REFRESH_DELTATIME"),
-        ({"DELTATIME": None, "ROUTE_INCLUDE": ["/a"]}, "JWT_IMPLICIT_REFRESH_ROUTE_INCLUDE"),
-        ({"DELTATIME": None, "METHOD_EXCLUDE": ["PUT"]}, "JWT_IMPLICIT_REFRESH_METHOD_EXCLUDE"),
-        ({"ROUTE_EXCLUDE": ["a"]}, "JWT_IMPLICIT_REFRESH_ROUTE_EXCLUDE"),
-        ({"METHOD_INCLUDE": ["GE T"]}, "JWT_IMPLICIT_REFRESH_METHOD_INCLUDE"),
-    ],
-)
-def test_what_makes_no_sense_is_found_at_start_up(config: dict[str, Any], named: str) -> None:
-    with pytest.raises(BadConfigurationError) as caught:
-        renewing_app(Clock(), **{f"IMPLICIT_REFRESH_{key}": one for key, one in config.items()})
-    (problem,) = caught.value.problems
-    assert problem.startswith(named)
+SENSELESS: list[tuple[dict[str, Any], str]] = [
+    ({"DELTATIME": LIFETIME}, "JWT_IMPLICIT_REFRESH_DELTATIME"),
+    ({"DELTATIME": LIFETIME + 1}, "JWT_IMPLICIT_REFRESH_DELTATIME"),
+    ({"DELTATIME": 0}, "JWT_IMPLICIT_REFRESH_DELTATIME"),
+    (
+        {"DELTATIME": None, "ROUTE_INCLUDE": ["/a"]},
+        "JWT_IMPLICIT_REFRESH_ROUTE_INCLUDE",
+    ),
+    (
+        {"DELTATIME": None, "METHOD_EXCLUDE": ["PUT"]},
+        "JWT_IMPLICIT_REFRESH_METHOD_EXCLUDE",
+    ),
+    ({"ROUTE_EXCLUDE": ["a"]}, "JWT_IMPLICIT_REFRESH_ROUTE_EXCLUDE"),
+    ({"METHOD_INCLUDE": ["GE T"]}, "JWT_IMPLICIT_REFRESH_METHOD_INCLUDE"),
+]
+
+
+def test_what_makes_no_sense_is_found_at_start_up() -> None:
+    def check(case: tuple[dict[str, Any], str]) -> None:
+        config, named = case
+        with pytest.raises(BadConfigurationError) as caught:
+            renewing_app(Clock(), **{f"IMPLICIT_REFRESH_{key}": one for key, one in config.items()})
+        (problem,) = caught.value.problems
+        assert problem.startswith(named)
+
+    check_all(by_repr(SENSELESS), check)
 
 
 def test_without_cookies_there_is_nothing_to_renew() -> None:
