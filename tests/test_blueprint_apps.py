@@ -40,7 +40,7 @@ def test_a_protected_app_leaves_its_views_to_themselves() -> None:
     assert outcome(ask(app, path="/auth/sessions")) == MISSING
 
 
-def test_so_does_a_protected_blueprint_around_it() -> None:
+def test_a_protected_blueprint_around_it_leaves_its_views_to_themselves() -> None:
     app, authx = plain_app(home=None, BLOCKLIST="memory://", SESSIONS=True)
     outer = Blueprint("outer", __name__, url_prefix="/api")
     outer.add_url_rule("/view", "view", lambda: "")
@@ -53,7 +53,7 @@ def test_so_does_a_protected_blueprint_around_it() -> None:
     assert client.post("/api/auth/logout", headers=csrf(client)).status_code == 204
 
 
-def test_without_kept_logins_it_is_an_error_at_start_up() -> None:
+def test_without_a_store_of_sessions_it_is_an_error_at_start_up() -> None:
     app, authx = plain_app(home=None)
     app.register_blueprint(authx.blueprint())
     with pytest.raises(BadConfigurationError, match="JWT_SESSIONS"):
@@ -123,7 +123,7 @@ def run(app: Flask, *arguments: str) -> Result:
 
 
 def test_the_routes_say_who_guards_its_views() -> None:
-    """None of them counts as one that somebody has forgotten."""
+    """None of them counts as unguarded."""
     app, _ = browser_app(authenticate=lambda: "ann")
     found = json.loads(run(app, "--json").stdout)["routes"]
     by_rule = {

@@ -77,7 +77,7 @@ def test_an_app_gets_tokens_and_a_browser_cookies(authenticate: Any) -> None:
         assert is_private(response)
 
 
-def test_the_login_is_a_fresh_one_and_is_kept() -> None:
+def test_the_session_is_kept_and_its_token_fresh() -> None:
     app, authx = browser_app(authenticate=check)
     token = ask(app, "POST", "/auth/login", json=GOOD).get_json()["access_token"]
     claims = parts(token)[1]
@@ -87,7 +87,7 @@ def test_the_login_is_a_fresh_one_and_is_kept() -> None:
 
 
 @pytest.mark.parametrize("authenticate", [check, check_async, lambda: None])
-def test_who_is_refused_learns_nothing_else(authenticate: Any) -> None:
+def test_a_refused_user_learns_nothing_else(authenticate: Any) -> None:
     app, authx = browser_app(authenticate=authenticate)
     for headers in ({}, FROM_HERE):
         response = ask(app, "POST", "/auth/login", json=BAD, headers=headers)
@@ -114,8 +114,8 @@ def test_a_uid_may_be_a_number_and_zero_is_one() -> None:
         {"Origin": "null"},
     ],
 )
-def test_another_site_logs_nobody_in(headers: dict[str, str]) -> None:
-    """Nor is the password checked: that would be a way to guess through other people's browsers."""
+def test_another_site_logs_no_user_in(headers: dict[str, str]) -> None:
+    """Nor is the password checked: an attacker could guess it through other users' browsers."""
     asked: list[str] = []
 
     def authenticate() -> str:
@@ -142,7 +142,7 @@ def test_an_app_that_takes_no_cookies_leaves_that_to_cors() -> None:
     assert cookies_in(response) == {}
 
 
-def test_an_app_that_takes_cookies_alone_sets_them_for_anybody() -> None:
+def test_an_app_that_takes_cookies_alone_always_sets_them() -> None:
     app, _ = browser_app(authenticate=lambda: "ann", TOKEN_LOCATION="cookies")
     response = ask(app, "POST", "/auth/login")
     assert ACCESS_COOKIE in cookies_in(response)
@@ -163,7 +163,7 @@ def test_without_a_check_there_is_no_log_in() -> None:
     assert ask(app, "POST", "/auth/login").status_code == 404
 
 
-def test_a_store_of_revocations_that_fails_opens_no_login() -> None:
+def test_while_the_store_of_revocations_fails_no_session_is_opened() -> None:
     clock = Clock()
     stores = {
         "blocklist": SpyStore(error=ConnectionError("down")),
@@ -183,7 +183,7 @@ BROWSER = {"Origin": LOCAL}
 
 
 def logging_in(**config: Any) -> tuple[Flask, AuthX]:
-    """An app that takes everybody for whom they say they are."""
+    """An app that accepts every uid without a password."""
     return browser_app(authenticate=lambda: request.get_json()["uid"], **config)
 
 
@@ -192,7 +192,7 @@ def log_in(client: Any, uid: str = "ann") -> Any:
 
 
 @pytest.mark.parametrize("second", ["ann", "bob"])
-def test_a_log_in_ends_the_login_whose_cookies_it_overwrites(second: str) -> None:
+def test_a_log_in_revokes_the_session_whose_cookies_it_overwrites(second: str) -> None:
     """SECURITY A.8 148; ASVS 7.2.4."""
     app, authx = logging_in()
     client, other = app.test_client(), app.test_client()
@@ -203,7 +203,7 @@ def test_a_log_in_ends_the_login_whose_cookies_it_overwrites(second: str) -> Non
     assert counts == ([2, 0] if second == "ann" else [1, 1])
 
 
-def test_an_app_that_logs_in_again_keeps_its_login() -> None:
+def test_an_app_that_logs_in_again_keeps_its_session() -> None:
     """It says itself what it keeps: nothing of its is overwritten."""
     app, authx = logging_in()
     for _ in range(2):
@@ -234,7 +234,7 @@ def test_what_does_not_fit_into_cookies_consumes_nothing() -> None:
 
 
 @pytest.mark.parametrize("answer", [False, None])
-def test_nobody_is_logged_in_as_false(answer: Any) -> None:
+def test_a_callback_that_returns_false_refuses(answer: Any) -> None:
     app, _ = browser_app(authenticate=lambda: answer)
     response = ask(app, "POST", "/auth/login")
     assert outcome(response) == (401, "LoginFailedError")
@@ -248,12 +248,12 @@ def test_what_is_no_uid_is_an_error_that_names_the_callback(answer: Any) -> None
 
 
 def lists(app: Flask, authx: AuthX, *uids: str) -> list[int]:
-    """How many logins each user has."""
+    """How many sessions each user has."""
     with app.app_context():
         return [len(authx.sessions(uid)) for uid in uids]
 
 
-def test_a_login_that_is_replaced_costs_no_other_one() -> None:
+def test_a_session_that_is_replaced_costs_no_other_one() -> None:
     app, authx = logging_in(MAX_SESSIONS=2)
     phone, laptop = app.test_client(), app.test_client()
     for client in (phone, laptop, laptop, laptop):
@@ -262,7 +262,7 @@ def test_a_login_that_is_replaced_costs_no_other_one() -> None:
     assert lists(app, authx, "ann") == [2]
 
 
-def test_a_login_that_is_over_is_not_ended_by_the_next_one() -> None:
+def test_a_revoked_session_is_not_revoked_by_the_next_one() -> None:
     app, authx = logging_in()
     client = app.test_client()
     log_in(client)
@@ -273,7 +273,7 @@ def test_a_login_that_is_over_is_not_ended_by_the_next_one() -> None:
     assert revoked.times == []
 
 
-def test_a_receiver_that_fails_keeps_nobody_from_logging_in() -> None:
+def test_a_receiver_that_fails_does_not_prevent_the_log_in() -> None:
     app, authx = logging_in()
     client = app.test_client()
     log_in(client)

@@ -39,7 +39,7 @@ from tests.support.spy_store import SpyStore
 
 
 def lists(app: Flask, authx: AuthX, *uids: str) -> list[int]:
-    """How many logins each user has."""
+    """How many sessions each user has."""
     with app.app_context():
         return [len(authx.sessions(uid)) for uid in uids]
 
@@ -76,7 +76,7 @@ def test_a_browser_logs_out_by_its_refresh_cookie_alone() -> None:
 
 
 def test_a_page_that_is_older_than_the_access_cookie_can_still_log_out() -> None:
-    """Its form holds the CSRF value of the access token, of the same login."""
+    """Its form holds the CSRF value of the access token, of the same session."""
     app, authx = browser_app()
     client, other = browser(app), browser(app)
     value, others = csrf(client), csrf(other)
@@ -89,7 +89,7 @@ def test_a_page_that_is_older_than_the_access_cookie_can_still_log_out() -> None
 
 
 @pytest.mark.parametrize("query", ["", "?token=no.such.token"])
-def test_a_form_of_another_site_makes_no_browser_forget_its_login(query: str) -> None:
+def test_a_form_of_another_site_makes_no_browser_forget_its_session(query: str) -> None:
     """SECURITY A.10 181: it comes without cookies, so there is no value to check."""
     app, _ = browser_app(TOKEN_LOCATION=["cookies", "query"])
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
@@ -112,14 +112,14 @@ def test_an_app_logs_out_by_either_token(name: str, way: str) -> None:
         assert authx.sessions("ann") == []
 
 
-def test_whoever_has_no_token_is_logged_out_already() -> None:
+def test_a_request_without_a_token_is_logged_out_already() -> None:
     app, _ = browser_app()
     response = ask(app, "POST", "/auth/logout")
     assert response.status_code == 204
     assert {one.value for one in cookies_in(response).values()} == {""}
 
 
-def test_a_token_that_is_no_good_is_forgotten() -> None:
+def test_cookies_with_invalid_tokens_are_removed() -> None:
     """As after a change of keys: it would be in the way of the next log-in."""
     app, _ = browser_app()
     other, _ = browser_app(SECRET_KEY=OTHER_SECRET)
@@ -133,7 +133,7 @@ def test_a_token_that_is_no_good_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize(("headers", "expected"), [({}, NO_CSRF), ({"X-CSRF-TOKEN": "x"}, CSRF)])
-def test_a_forged_request_logs_nobody_out_and_clears_nothing(
+def test_a_forged_request_revokes_and_clears_nothing(
     headers: dict[str, str], expected: Outcome
 ) -> None:
     """SECURITY A.10 181"""
@@ -151,7 +151,7 @@ def test_a_forged_request_logs_nobody_out_and_clears_nothing(
         assert len(authx.sessions("ann")) == 1
 
 
-def test_while_the_store_fails_the_browser_forgets_and_is_told() -> None:
+def test_while_the_store_fails_cookies_are_removed_and_the_response_is_503() -> None:
     """SECURITY A.18 318"""
     blocklist = SpyStore()
     clock = Clock()
@@ -182,8 +182,8 @@ def test_a_handler_of_the_app_words_the_refusal_of_a_log_out() -> None:
 # Cookies of two sessions, and doubled ones
 
 
-def test_a_log_out_takes_nothing_back_that_goes_on() -> None:
-    """A header's token is ended; the login of the cookies beside it is another one."""
+def test_a_log_out_by_a_header_keeps_the_cookies_of_another_session() -> None:
+    """The header's session is revoked; the cookies beside it belong to another one."""
     app, authx = browser_app()
     ann, bob = sign_in(app.test_client(), "ann"), sign_in(app.test_client(), "bob")
     headers = {**bearer(ann["access_token"]), **cookie((ACCESS_COOKIE, bob["access_token"]))}
@@ -192,8 +192,8 @@ def test_a_log_out_takes_nothing_back_that_goes_on() -> None:
     assert lists(app, authx, "ann", "bob") == [0, 1]
 
 
-def test_a_log_out_ends_both_logins_of_mixed_cookies_if_it_may() -> None:
-    """What is taken back must be over, or a copy of it lives on."""
+def test_without_csrf_checks_a_log_out_revokes_both_sessions_of_mixed_cookies() -> None:
+    """A removed cookie's token must be revoked, or a copy of it stays valid."""
     app, authx = browser_app(COOKIE_CSRF_PROTECT=False)
     ann, bob = sign_in(app.test_client(), "ann"), sign_in(app.test_client(), "bob")
     mixed = cookie((ACCESS_COOKIE, ann["access_token"]), (REFRESH_COOKIE, bob["refresh_token"]))
@@ -202,7 +202,7 @@ def test_a_log_out_ends_both_logins_of_mixed_cookies_if_it_may() -> None:
     assert lists(app, authx, "ann", "bob") == [0, 0]
 
 
-def test_doubled_cookies_keep_nobody_from_logging_out() -> None:
+def test_doubled_cookies_are_no_obstacle_to_a_log_out() -> None:
     app, authx = browser_app()
     ann = sign_in(app.test_client(), "ann")
     twice = f"{ACCESS_COOKIE}=a; {ACCESS_COOKIE}=b"
@@ -215,7 +215,7 @@ def test_doubled_cookies_keep_nobody_from_logging_out() -> None:
     assert (response.status_code, len(cookies_in(response))) == (400, 4)
 
 
-def test_a_bad_header_of_another_origin_is_told_what_it_is() -> None:
+def test_an_invalid_header_of_another_origin_is_refused_as_invalid() -> None:
     app, _ = browser_app()
     headers = {**bearer("a.b.c"), "Origin": "https://spa.example"}
     assert outcome(ask(app, "POST", "/auth/logout", headers=headers)) == (401, "JWTDecodeError")
@@ -225,7 +225,7 @@ def test_a_bad_header_of_another_origin_is_told_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("way", ["logout", "own", "others"])
-def test_an_app_without_cookies_ends_logins_just_so(way: str) -> None:
+def test_an_app_without_cookies_revokes_sessions_too(way: str) -> None:
     app, authx = browser_app(TOKEN_LOCATION="headers")
     with app.app_context():
         here, there = authx.login("ann"), authx.login("ann")

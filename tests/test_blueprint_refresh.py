@@ -78,7 +78,7 @@ def test_an_app_gets_json_and_no_cookies(way: str) -> None:
 
 
 def test_what_is_named_for_it_goes_before_what_comes_by_itself() -> None:
-    """A browser's script that sends a token of its own is answered in kind."""
+    """A browser's script that sends a token of its own gets tokens in the body."""
     app, _ = browser_app()
     client = browser(app)
     token = sign_in(app.test_client(), "bob")["refresh_token"]
@@ -144,7 +144,7 @@ def test_a_refused_refresh_consumes_nothing_and_clears_no_cookie() -> None:
     check_all(REFUSED, check)
 
 
-def test_a_reused_token_ends_the_login_and_clears_no_cookie() -> None:
+def test_a_reused_token_revokes_the_session_and_clears_no_cookie() -> None:
     clock = Clock()
     app, _ = browser_app(clock=clock)
     client = app.test_client()
@@ -160,7 +160,7 @@ def test_a_reused_token_ends_the_login_and_clears_no_cookie() -> None:
     assert outcome(client.get("/guarded")) == REVOKED
 
 
-def test_a_store_that_fails_is_a_503_and_the_token_stays_good() -> None:
+def test_a_store_that_fails_is_a_503_and_the_cookies_stay() -> None:
     clock = Clock()
     sessions, blocklist = FrailSessions(clock), SpyStore()
     stores = {"sessions": sessions, "blocklist": blocklist}
@@ -177,7 +177,7 @@ def test_a_store_that_fails_is_a_503_and_the_token_stays_good() -> None:
 
 
 @pytest.mark.parametrize("path", ["/auth/refresh", "/auth/logout", "/auth/login"])
-def test_what_changes_something_answers_to_post_alone(path: str) -> None:
+def test_views_that_change_something_take_post_alone(path: str) -> None:
     """SECURITY A.18 319: any page can make a browser send a GET."""
     app, _ = browser_app(authenticate=lambda: "ann")
     client = browser(app)
@@ -188,7 +188,7 @@ def test_what_changes_something_answers_to_post_alone(path: str) -> None:
     assert client.get("/guarded").status_code == 200
 
 
-def test_a_refresh_cookie_beside_the_access_cookie_of_another_login_is_refused() -> None:
+def test_a_refresh_cookie_beside_the_access_cookie_of_another_session_is_refused() -> None:
     """SECURITY A.8 140: a neighbouring host can plant one, with its CSRF value."""
     app, authx = browser_app()
     mine, planted = sign_in(app.test_client(), "ann"), sign_in(app.test_client(), "eve")
@@ -199,7 +199,7 @@ def test_a_refresh_cookie_beside_the_access_cookie_of_another_login_is_refused()
     response = ask(app, "POST", "/auth/refresh", headers={**headers, "X-CSRF-TOKEN": value})
     assert outcome(response) == (401, "JWTDecodeError")
     assert cookies_in(response) == {}
-    # Nor does a second access cookie help, which nobody knows whose it is.
+    # Nor does a second access cookie help, of which it is unknown whose it is.
     headers["Cookie"] += f"; {ACCESS_COOKIE}=x"
     response = ask(app, "POST", "/auth/refresh", headers={**headers, "X-CSRF-TOKEN": value})
     assert response.status_code == 400

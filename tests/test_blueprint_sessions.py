@@ -1,4 +1,4 @@
-"""The blueprint's list of sessions: one's own, and each of them can be ended."""
+"""The blueprint's list of sessions: one's own, and each of them can be revoked."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SHOWN = {
 
 
 def new_login(app: Flask, uid: str = "ann", **kwargs: Any) -> tuple[dict[str, Any], str]:
-    """The tokens of a new login on a device of its own, and its sid."""
+    """The tokens of a new session on a device of its own, and its sid."""
     tokens = sign_in(app.test_client(), uid, **kwargs)
     return tokens, parts(tokens["access_token"])[1]["sid"]
 
@@ -121,7 +121,7 @@ def test_a_browser_reads_the_list_without_a_csrf_value() -> None:
     ("method", "path"),
     [("GET", "/auth/sessions"), ("DELETE", "/auth/sessions"), ("DELETE", "/auth/sessions/x")],
 )
-def test_all_of_it_is_for_who_is_logged_in(method: str, path: str) -> None:
+def test_all_views_need_a_valid_access_token(method: str, path: str) -> None:
     app, authx = browser_app()
     tokens, sid = new_login(app)
     response = ask(app, method, path)
@@ -148,7 +148,7 @@ def test_other_methods_are_not_allowed(path: str) -> None:
 # Ending one
 
 
-def test_one_of_one_s_own_is_ended() -> None:
+def test_a_user_revokes_another_session() -> None:
     app, _ = browser_app()
     here, _ = new_login(app)
     there, sid = new_login(app)
@@ -162,11 +162,11 @@ def test_one_of_one_s_own_is_ended() -> None:
     assert outcome(refused) == REVOKED
     assert outcome(ask(app, headers=headers)) == OK
     assert len(listed(app, here["access_token"])) == 1
-    # It is gone, and so there is no such login any more.
+    # It is removed, and so it is not found any more.
     assert outcome(ask(app, "DELETE", f"/auth/sessions/{sid}", headers=headers)) == NOT_FOUND
 
 
-def test_the_current_one_is_ended_and_its_cookies_taken_back() -> None:
+def test_a_user_revokes_the_current_session_and_its_cookies_are_removed() -> None:
     app, _ = browser_app()
     client = app.test_client()
     sid = parts(sign_in(client)["access_token"])[1]["sid"]
@@ -176,8 +176,8 @@ def test_the_current_one_is_ended_and_its_cookies_taken_back() -> None:
     assert kept_by(client) == set()
 
 
-def test_somebody_else_s_is_not_found_whether_it_exists_or_not() -> None:
-    """Nobody learns which logins there are, and nobody ends one."""
+def test_another_users_session_is_not_found_whether_it_exists_or_not() -> None:
+    """The response does not tell which sessions exist, and none is revoked."""
     app, _ = browser_app()
     mine, _ = new_login(app)
     others, sid = new_login(app, "bob")
@@ -192,7 +192,7 @@ def test_somebody_else_s_is_not_found_whether_it_exists_or_not() -> None:
     assert outcome(ask(app, headers=bearer(others["access_token"]))) == OK
 
 
-def test_a_login_that_has_reached_its_end_is_not_found() -> None:
+def test_an_expired_session_is_not_found() -> None:
     clock = Clock()
     app, _ = browser_app(clock=clock, REFRESH_TOKEN_EXPIRES=1000)
     _, sid = new_login(app)
@@ -221,7 +221,7 @@ def test_a_browser_needs_its_csrf_value_to_end_any(path: str) -> None:
 # Ending all others
 
 
-def test_all_others_are_ended_and_this_one_goes_on() -> None:
+def test_all_other_sessions_are_revoked_and_this_one_goes_on() -> None:
     app, _ = browser_app()
     others = [new_login(app)[0] for _ in range(3)]
     bob, _ = new_login(app, "bob")
@@ -273,7 +273,7 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize(("method", "path", "failing"), REQUESTS)
-def test_while_the_store_of_logins_fails_the_answer_is_503(
+def test_while_the_store_of_sessions_fails_the_response_is_503(
     method: str, path: str, failing: str
 ) -> None:
     app, _, _, sessions = frail()
@@ -288,7 +288,7 @@ def test_while_the_store_of_logins_fails_the_answer_is_503(
 
 
 @pytest.mark.parametrize("path", ["/auth/sessions", "/auth/sessions/{sid}"])
-def test_while_revocations_can_not_be_written_the_answer_is_503(path: str) -> None:
+def test_while_revocations_can_not_be_written_the_response_is_503(path: str) -> None:
     app, _, blocklist, _ = frail()
     client = browser(app)
     other, sid = new_login(app)
@@ -304,7 +304,7 @@ def test_while_revocations_can_not_be_written_the_answer_is_503(path: str) -> No
 # A token of no session
 
 
-def test_a_token_beside_the_kept_logins_does_not_rule_over_them() -> None:
+def test_a_token_of_no_kept_session_can_not_revoke_any() -> None:
     app, authx = browser_app()
     sign_in(app.test_client())
     with app.app_context():

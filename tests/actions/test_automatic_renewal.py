@@ -1,4 +1,4 @@
-"""Renewing an access cookie in passing: when that is done, and what the new token says."""
+"""Automatic renewal of an access cookie: when it is done, and what the new token says."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def test_without_the_setting_nothing_is() -> None:
     assert is_renewed(client) is False
 
 
-def test_the_new_token_belongs_to_the_same_login() -> None:
-    """The same ``sid``, so that whatever ends the login ends it."""
+def test_the_new_token_belongs_to_the_same_session() -> None:
+    """It has the same ``sid``, so it is revoked with its session."""
     clock = Clock()
     app, authx = renewing_app(clock, DECODE_AUDIENCE=["web", "api"], ENCODE_ISSUER="us")
     client = app.test_client()
@@ -115,7 +115,7 @@ def test_its_cookies_are_as_if_set_by_the_app_and_the_refresh_token_is_left_alon
         assert f"Max-Age={LIFETIME}" in unaged[0]
 
 
-def test_a_post_with_its_csrf_value_renews_and_the_value_stays_good() -> None:
+def test_a_post_with_its_csrf_value_renews_and_the_value_stays_valid() -> None:
     clock = Clock()
     app, _ = renewing_app(clock)
     client = browser(app)
@@ -143,7 +143,7 @@ def test_a_claims_callback_says_anew_what_is_true() -> None:
     assert "once" not in new
 
 
-def test_the_login_is_seen_to_be_in_use() -> None:
+def test_a_renewal_shows_the_session_to_be_in_use() -> None:
     """Else it would reach its idle end under a user who never refreshes."""
     clock = Clock()
     app, authx = renewing_app(clock, SESSION_DETAILS=["user_agent"], REFRESH_TOKEN_EXPIRES=7200)
@@ -159,8 +159,8 @@ def test_the_login_is_seen_to_be_in_use() -> None:
     assert login.created == NOW
 
 
-def test_a_login_lasts_as_long_as_it_is_used_and_no_longer_than_its_absolute_end() -> None:
-    """Never past the end of the login, however busy its user is."""
+def test_a_session_in_use_lasts_until_its_absolute_end() -> None:
+    """No token is valid after the end of its session."""
     clock = Clock()
     app, _ = renewing_app(clock, SESSION_LIFETIME=3000)
     client = browser(app)
@@ -170,7 +170,7 @@ def test_a_login_lasts_as_long_as_it_is_used_and_no_longer_than_its_absolute_end
         token = renewed(client.get("/guarded"))
         if token:
             ends.append(claims_of(token)["exp"] - NOW)
-    # The last of them ends with the login, and then there is nothing to be gained by another.
+    # The last of them expires with the session, so that another would last no longer.
     assert ends == [1500, 2100, 2700, 3000]
     assert client.get("/guarded").status_code == 200
     clock.advance(20)
@@ -181,8 +181,8 @@ def nothing_is_revoked(token: str) -> bool:
     return False
 
 
-def test_without_rows_the_login_has_an_end_as_well() -> None:
-    """There is nobody to ask; the moment of the log-in stands in the token."""
+def test_a_session_without_a_row_has_an_end_as_well() -> None:
+    """There is no store; the moment of the log-in stands in the token."""
     clock = Clock()
     app = Flask("tests")
     app.config.from_mapping(
@@ -278,7 +278,7 @@ def test_a_token_from_a_header_is_not_renewed() -> None:
     assert renewed(other.get("/guarded"))
 
 
-def test_a_streamed_answer_is_renewed_before_it_begins() -> None:
+def test_a_token_is_renewed_before_a_streamed_response_begins() -> None:
     clock = Clock()
     app, authx = renewing_app(clock)
     add(app, "/stream", authx.token_required(lambda: Response(iter(["a", "b"]))))

@@ -1,4 +1,4 @@
-"""Renewing an access cookie in passing: when that is not done, and that the answer is intact."""
+"""Automatic renewal of an access cookie: when it is not done, and that the response is intact."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_what_the_view_has_set_itself_stays(setup: Setup) -> None:
     assert claims_of(renewed(response))["fresh"] is True
 
 
-def test_a_refresh_token_in_the_answer_alone_keeps_nothing_from_being_renewed(
+def test_an_unset_refresh_cookie_does_not_prevent_the_renewal(
     setup: Setup,
 ) -> None:
     def forget() -> Response:
@@ -121,7 +121,7 @@ def test_a_refresh_token_in_the_answer_alone_keeps_nothing_from_being_renewed(
     assert renewed(response)
 
 
-def test_a_log_out_in_the_same_answer_wins(setup: Setup) -> None:
+def test_a_log_out_in_the_same_response_wins(setup: Setup) -> None:
     """Also one that leaves the cookie where it is."""
 
     def leave() -> str:
@@ -200,11 +200,11 @@ def test_a_callback_is_asked_as_well(setup: Setup) -> None:
     assert asked[0] == asked[1]
 
 
-# Stores that fail, and rows that are gone
+# Stores that fail, and rows that are removed
 
 
 @pytest.mark.parametrize("config", [{}, {"BLOCKLIST_ON_ERROR": "accept"}])
-def test_while_revocations_can_not_be_asked_nothing_is_renewed(config: dict[str, Any]) -> None:
+def test_while_the_store_of_revocations_fails_nothing_is_renewed(config: dict[str, Any]) -> None:
     """Leniency is about a token that is at hand and ends soon, not about new ones."""
     setup = Setup(**config)
     demand = {} if config else {"check_revocation": False}
@@ -217,7 +217,7 @@ def test_while_revocations_can_not_be_asked_nothing_is_renewed(config: dict[str,
 
 
 @pytest.mark.parametrize("failing", ["get", "move"])
-def test_while_logins_can_not_be_asked_nothing_is_renewed(failing: str, setup: Setup) -> None:
+def test_while_the_store_of_sessions_fails_nothing_is_renewed(failing: str, setup: Setup) -> None:
     setup.add("/view", lambda: "seen")
     client = setup.near_the_end()
     setup.sessions.frail.error = ConnectionError("down")
@@ -227,14 +227,14 @@ def test_while_logins_can_not_be_asked_nothing_is_renewed(failing: str, setup: S
     assert cookies_in(response) == {}
 
 
-def test_a_login_without_its_row_is_not_renewed(setup: Setup) -> None:
+def test_a_session_without_its_row_is_not_renewed(setup: Setup) -> None:
     client = setup.near_the_end()
     assert sum(batch.removed for batch in setup.sessions.prune(10**11)) == 1
     response = client.get("/guarded")
     assert (response.status_code, cookies_in(response)) == (200, {})
 
 
-def test_no_access_token_outlives_the_idle_end_of_its_login() -> None:
+def test_no_access_token_outlives_the_idle_end_of_its_session() -> None:
     setup = Setup(REFRESH_TOKEN_EXPIRES=500, REFRESH_GRACE=10)
     response = setup.near_the_end().get("/guarded")
     assert (response.status_code, cookies_in(response)) == (401, {})
@@ -252,7 +252,9 @@ def test_what_is_not_renewed_is_not_seen_to_be_in_use(setup: Setup) -> None:
 # The app's callbacks
 
 
-def test_a_user_who_is_gone_is_not_renewed(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_token_of_a_deleted_user_is_not_renewed(
+    setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
     users: dict[str, str] = {"ann": "Ann"}
     setup.authx.set_subject_getter(users.get)
     client = setup.near_the_end()
@@ -262,12 +264,12 @@ def test_a_user_who_is_gone_is_not_renewed(setup: Setup, caplog: pytest.LogCaptu
     response = client.get("/guarded")
     assert (response.status_code, cookies_in(response)) == (200, {})
     assert said(caplog, logging.WARNING) == []
-    # Nothing else happens to the login: that is for a refresh to find out.
+    # Nothing else happens to the session: that is for a refresh to find out.
     assert setup.last_seen() == [DUE]
 
 
 @pytest.mark.parametrize("which", ["user", "claims", "too many claims"])
-def test_a_callback_that_fails_is_logged_and_the_answer_is_intact(
+def test_a_callback_that_fails_is_logged_and_the_response_is_intact(
     which: str, setup: Setup, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = setup.near_the_end()

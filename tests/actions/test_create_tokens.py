@@ -1,4 +1,4 @@
-"""Minting: what is in a new token, and what can not be minted."""
+"""What is in a new token, and which tokens can not be created."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_an_id_has_128_random_bits() -> None:
         assert len({number >> bit & 1 for number in numbers}) == 2
 
 
-def test_the_tokens_of_a_pair_are_one_login() -> None:
+def test_the_tokens_of_a_pair_are_one_session() -> None:
     app, authx = make_app()
     with app.app_context():
         pair = authx.create_token_pair(
@@ -117,7 +117,7 @@ def test_the_tokens_of_a_pair_are_one_login() -> None:
 UUIDS = UUID("12345678-1234-5678-1234-567812345678")
 
 
-def test_a_uid_is_minted_as_text() -> None:
+def test_the_sub_of_a_token_is_text() -> None:
     """USERS 27."""
     app, authx = make_app()
 
@@ -143,7 +143,7 @@ def test_a_uid_is_minted_as_text() -> None:
     )
 
 
-def test_a_uid_of_another_type_is_an_error_at_mint() -> None:
+def test_a_uid_of_another_type_is_refused() -> None:
     """USERS 28."""
     app, authx = make_app()
 
@@ -158,7 +158,7 @@ def test_a_uid_of_another_type_is_an_error_at_mint() -> None:
     )
 
 
-def test_a_uid_that_no_token_could_hold_is_an_error_at_mint() -> None:
+def test_a_uid_that_no_token_could_hold_is_refused() -> None:
     """USERS 28."""
     app, authx = make_app()
 
@@ -250,7 +250,7 @@ def test_a_token_has_a_csrf_value_only_if_cookies_are_on() -> None:
             assert ("csrf" in claims_of(mint(app, authx))) is has
 
 
-def test_a_csrf_value_is_the_logins_and_the_types_own() -> None:
+def test_a_csrf_value_differs_by_session_and_type() -> None:
     """DESIGN 4: forms that are open in other tabs survive a refresh."""
     app, authx = make_app(TOKEN_LOCATION="cookies")
     with app.app_context():
@@ -276,7 +276,7 @@ def test_a_csrf_value_can_not_be_made_without_the_key() -> None:
     assert len(values) == 2
 
 
-# A login that goes on
+# A session that goes on
 
 
 def decoded(app: Flask, authx: AuthX, token: str) -> Token:
@@ -284,8 +284,8 @@ def decoded(app: Flask, authx: AuthX, token: str) -> Token:
         return authx.decode_token(token)
 
 
-def test_a_continued_login_keeps_its_sid_and_when_it_began() -> None:
-    """DESIGN 4: a refresh that races a log-out mints a token of the old login."""
+def test_a_continued_session_keeps_its_sid_and_when_it_began() -> None:
+    """DESIGN 4: a refresh that races a log-out creates a token of the old session."""
     clock = Clock()
     app, authx = make_app(clock=clock)
     login = decoded(app, authx, refresh_token(app, authx, "7"))
@@ -301,7 +301,7 @@ def test_a_continued_login_keeps_its_sid_and_when_it_began() -> None:
         assert claims["jti"] != login.jti
 
 
-def test_a_continued_login_of_another_user_is_refused() -> None:
+def test_a_continued_session_of_another_user_is_refused() -> None:
     app, authx = make_app()
     login = decoded(app, authx, refresh_token(app, authx, "bob"))
     with pytest.raises(ValueError, match="another user"):
@@ -311,7 +311,7 @@ def test_a_continued_login_of_another_user_is_refused() -> None:
 # The rest
 
 
-def test_only_a_private_key_mints() -> None:
+def test_only_a_private_key_creates_tokens() -> None:
     for locations in ("headers", "cookies"):
         app, authx = make_app(
             ALGORITHM="EdDSA", PUBLIC_KEY=public_pem(ed25519_key()), TOKEN_LOCATION=locations
@@ -322,7 +322,7 @@ def test_only_a_private_key_mints() -> None:
     assert parts(access_token(app, authx))[0]["alg"] == "EdDSA"
 
 
-def test_a_response_that_minted_is_kept_by_no_cache() -> None:
+def test_a_response_with_new_tokens_is_kept_by_no_cache() -> None:
     """RFC 6749 section 5.1."""
     app, authx = make_app()
 

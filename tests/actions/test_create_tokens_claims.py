@@ -21,7 +21,7 @@ HEADERS = ("alg", "kid", "typ", "crit", "b64", "zip", "enc", "jku", "jwk", "x5u"
 
 
 def saying(claims: dict[Any, Any]) -> Callable[[str], dict[Any, Any]]:
-    """A claims callback that says this of everybody."""
+    """A claims callback that returns these claims."""
 
     def describe(uid: str) -> dict[Any, Any]:
         return claims
@@ -42,7 +42,7 @@ def circle() -> dict[str, Any]:
     return value
 
 
-#: What JSON, or a strict reader of it, can't take: it must not get into a token that nobody reads.
+#: What JSON, or a strict reader of it, can't take: it must not get into a token.
 UNSAYABLE: dict[str, dict[Any, Any]] = {
     "NaN": {"x": float("nan")},
     "infinity": {"x": float("inf")},
@@ -65,7 +65,7 @@ UNSAYABLE: dict[str, dict[Any, Any]] = {
 
 
 def check_round_trip(headers: dict[str, Any] | None = None, **kwargs: Any) -> dict[str, Any]:
-    """SECURITY A.19 10: whatever can be minted is accepted where it was minted."""
+    """SECURITY A.19 10: every token that can be created is accepted by its issuer."""
     app, authx = make_app()
     token = access_token(app, authx, headers=headers, **kwargs)
     response = app.test_client().get("/guarded", headers=bearer(token))
@@ -143,7 +143,7 @@ def test_claims_that_json_should_not_say_are_refused() -> None:
 
 
 def test_header_parameters_that_json_should_not_say_are_refused() -> None:
-    """SECURITY A.19 10: or a token would be minted that nobody accepts."""
+    """SECURITY A.19 10: or a token would be created that is never accepted."""
     app, authx = make_app()
 
     def check(headers: dict[Any, Any]) -> None:
@@ -153,7 +153,7 @@ def test_header_parameters_that_json_should_not_say_are_refused() -> None:
     check_all(UNSAYABLE, check)
 
 
-def test_a_header_that_is_too_long_to_be_accepted_is_not_minted() -> None:
+def test_a_header_that_is_too_long_to_be_accepted_is_refused() -> None:
     """SECURITY A.19 10."""
     app, authx = make_app()
     with pytest.raises(ValueError, match="long"):
@@ -170,7 +170,7 @@ def test_claims_that_are_no_mapping_are_refused() -> None:
     check_all(by_repr(["text", 5, ["a"], [("sub", "root")]]), check)
 
 
-def test_a_token_that_is_too_long_to_be_accepted_is_not_minted() -> None:
+def test_a_token_that_is_too_long_to_be_accepted_is_not_created() -> None:
     app, authx = make_app(MAX_TOKEN_LENGTH=600)
     assert len(access_token(app, authx)) <= 600
     with pytest.raises(ValueError, match="JWT_MAX_TOKEN_LENGTH is 600"):
@@ -180,7 +180,7 @@ def test_a_token_that_is_too_long_to_be_accepted_is_not_minted() -> None:
 # Claims of the callback
 
 
-def test_the_claims_callback_runs_at_every_mint() -> None:
+def test_the_claims_callback_runs_for_every_token() -> None:
     """USERS 1.20: roles are as they are now and not as they were at log-in."""
     app, authx = make_app()
     calls: list[str] = []
@@ -229,7 +229,7 @@ def test_an_audience_is_the_settings_or_the_calls() -> None:
     assert "aud" not in claims_of(access_token(app, authx))
 
 
-def test_an_audience_that_nobody_accepts_is_not_minted() -> None:
+def test_an_audience_that_is_never_accepted_is_refused() -> None:
     """SECURITY A.19 10."""
     app, authx = make_app()
 

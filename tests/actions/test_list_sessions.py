@@ -1,4 +1,4 @@
-"""``authx.sessions()``, ``name_session()``, and what ends the logins that they are about."""
+"""``authx.sessions()``, ``name_session()``, and how sessions are revoked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BUSY = StoreBusyError("busy")
 
 
 def listed(here: Site, uid: Any = "ann") -> list[dict[str, Any]]:
-    """What a user may see of their logins."""
+    """What a user may see of their sessions."""
     with here.app.app_context():
         return [session.to_dict() for session in here.authx.sessions(uid)]
 
@@ -34,7 +34,7 @@ def listed(here: Site, uid: Any = "ann") -> list[dict[str, Any]]:
 # The list
 
 
-def test_a_users_logins_are_listed_the_latest_seen_first() -> None:
+def test_a_users_sessions_are_listed_the_latest_seen_first() -> None:
     here = site()
     first = here.log_in(name="laptop")
     here.clock.advance(10)
@@ -90,7 +90,7 @@ def test_it_costs_one_question_to_each_store_however_many_there_are() -> None:
     assert (here.revocations.calls, here.logins.calls) == (["find"], ["of"])
 
 
-def test_a_login_that_has_expired_is_not_listed() -> None:
+def test_a_session_that_has_expired_is_not_listed() -> None:
     here = site(REFRESH_TOKEN_EXPIRES=100)
     here.log_in()
     here.clock.advance(99)
@@ -112,7 +112,7 @@ def test_a_store_that_fails_is_a_503_and_no_empty_list(store: str) -> None:
     assert caught.value.description == "The sessions can't be listed right now"
 
 
-def test_whom_they_are_of_must_be_a_uid() -> None:
+def test_the_uid_of_the_list_is_checked() -> None:
     here = site()
     for uid, error in ((None, TypeError), ("", ValueError), (b"ann", TypeError)):
         with here.app.app_context(), pytest.raises(error):
@@ -122,7 +122,7 @@ def test_whom_they_are_of_must_be_a_uid() -> None:
 # Names
 
 
-def test_a_login_can_be_named_again_and_unnamed() -> None:
+def test_a_session_can_be_named_again_and_unnamed() -> None:
     here = site()
     pair = here.log_in()
     with here.app.app_context():
@@ -174,7 +174,7 @@ def test_a_name_that_could_not_be_written_is_a_503() -> None:
 # Ending them
 
 
-def test_ending_one_ends_its_tokens_and_takes_it_off_the_list() -> None:
+def test_a_revoked_session_is_not_listed_and_its_tokens_are_revoked() -> None:
     """USERS 38"""
     here = site()
     first, second = here.log_in(), here.log_in()
@@ -187,7 +187,7 @@ def test_ending_one_ends_its_tokens_and_takes_it_off_the_list() -> None:
     assert [(one["sid"], one["reason"]) for one in revoked.times] == [(here.sid(first), "lost")]
 
 
-def test_it_may_be_ended_twice_or_never_have_been() -> None:
+def test_a_session_may_be_revoked_twice_or_be_unknown() -> None:
     here = site()
     pair = here.log_in()
     with here.app.app_context():
@@ -212,7 +212,7 @@ def test_the_entry_is_written_before_the_row_goes_and_counts_alone() -> None:
     assert caught.value.description == what
     assert here.revocations.calls[0] == "add"
     assert len(revoked.times) == 1
-    # Nobody gets in by it.
+    # No token of it is accepted.
     assert not here.accepts(pair)
     assert outcome(here.ask(pair.refresh_token)) == REVOKED
     here.logins.heal()
@@ -233,7 +233,7 @@ def test_where_the_entry_could_not_be_written_the_row_stays() -> None:
 
 @pytest.mark.parametrize("by", ["access_token", "refresh_token"])
 @pytest.mark.parametrize("later", [0, 1800])
-def test_logging_out_ends_the_login_by_either_token_expired_or_not(by: str, later: int) -> None:
+def test_either_token_expired_or_not_logs_the_session_out(by: str, later: int) -> None:
     here = site()
     pair, other = here.log_in(), here.log_in()
     here.clock.advance(later)
@@ -274,7 +274,7 @@ def test_everywhere_else_but_here() -> None:
     for pair in (pairs[0], pairs[2]):
         assert outcome(here.ask(pair.refresh_token)) == REVOKED
     assert here.accepts(bobs)
-    # One entry, however many logins there were.
+    # One entry, however many sessions there were.
     assert [entry.kind for entry in here.revocations.added] == [Kind.SUBJECT]
     later = here.log_in()
     assert set(here.listed()) == {here.sid(pairs[1]), here.sid(later)}
@@ -289,7 +289,7 @@ def test_everywhere() -> None:
     assert not any(map(here.accepts, pairs))
 
 
-def test_revoking_one_token_leaves_its_login() -> None:
+def test_revoking_one_token_leaves_its_session() -> None:
     here = site()
     pair = here.log_in()
     with here.app.app_context():

@@ -69,7 +69,7 @@ def test_both_tokens_carry_what_the_app_gives() -> None:
 @pytest.mark.parametrize(
     ("lifetime", "expected"), [(30, (30, 30)), (3600, (900, 3600)), (20 * DAY, (900, 20 * DAY))]
 )
-def test_no_token_outlives_its_login(lifetime: int, expected: tuple[int, int]) -> None:
+def test_no_token_outlives_its_session(lifetime: int, expected: tuple[int, int]) -> None:
     here = site(SESSION_LIFETIME=lifetime, ACCESS_TOKEN_EXPIRES=900)
     pair = here.log_in()
     assert (pair.expires_in, pair.refresh_expires_in) == expected
@@ -126,7 +126,7 @@ def test_a_claims_callback_that_fails_leaves_no_row() -> None:
     assert here.logins.calls == []
 
 
-def test_a_login_right_after_sign_out_everywhere_lives() -> None:
+def test_a_session_right_after_a_revocation_of_all_is_valid() -> None:
     """USERS 39"""
     here = site()
     before = here.log_in()
@@ -146,7 +146,7 @@ def test_it_costs_one_look_up_and_one_write() -> None:
     assert (here.revocations.calls, here.logins.calls) == (["find"], ["open"])
 
 
-def test_each_login_removes_some_of_those_that_have_expired() -> None:
+def test_each_new_session_removes_some_that_have_expired() -> None:
     here = site()
     old = here.log_in("bob")
     here.clock.advance(21 * DAY)
@@ -156,7 +156,7 @@ def test_each_login_removes_some_of_those_that_have_expired() -> None:
 
 
 @pytest.mark.parametrize("failing", ["sweep", "end"])
-def test_what_only_tidies_up_fails_nobodys_login(failing: str) -> None:
+def test_a_failing_clean_up_fails_no_login(failing: str) -> None:
     here = site(MAX_SESSIONS=1)
     here.log_in()
     here.clock.advance(1)
@@ -166,7 +166,7 @@ def test_what_only_tidies_up_fails_nobodys_login(failing: str) -> None:
     assert here.is_kept(pair)
 
 
-def test_the_store_of_revocations_down_opens_no_login() -> None:
+def test_while_the_store_of_revocations_fails_no_session_is_opened() -> None:
     here = site()
     here.revocations.error = DOWN
     with pytest.raises(StoreUnavailableError):
@@ -174,7 +174,7 @@ def test_the_store_of_revocations_down_opens_no_login() -> None:
     assert here.logins.calls == []
 
 
-def test_a_lenient_app_opens_logins_without_knowing_which_are_revoked() -> None:
+def test_a_lenient_app_opens_sessions_without_knowing_which_are_revoked() -> None:
     here = site(BLOCKLIST_ON_ERROR="accept")
     here.revocations.error, here.revocations.failing = DOWN, frozenset({"find"})
     assert here.is_kept(here.log_in())
@@ -202,7 +202,7 @@ def test_a_row_that_could_not_be_written_is_a_503_without_tokens(late: bool) -> 
     assert here.accepts(pair_in(ask(here.app, "POST", "/login")))
 
 
-def test_an_answer_with_tokens_is_kept_by_no_cache() -> None:
+def test_a_response_with_tokens_is_kept_by_no_cache() -> None:
     here = site()
     login_view(here)
     assert ask(here.app, "POST", "/login").headers["Cache-Control"] == "no-store"
@@ -228,7 +228,7 @@ def test_without_sessions_each_method_names_the_setting(name: str, prefix: str) 
                 call()
 
 
-def test_with_sessions_refresh_tokens_come_from_a_login_alone() -> None:
+def test_with_sessions_refresh_tokens_come_from_login_alone() -> None:
     here = site()
     access = here.log_in().access_token
     with here.app.app_context():
@@ -286,7 +286,7 @@ def test_the_oldest_is_the_one_that_began_first_however_lately_it_was_seen() -> 
     assert [here.is_kept(first), here.is_kept(second)] == [False, True]
 
 
-def test_others_logins_don_t_count_nor_do_those_that_are_over() -> None:
+def test_sessions_of_others_and_revoked_ones_do_not_count() -> None:
     here = site(MAX_SESSIONS=2)
     first = here.log_in()
     others = [here.log_in("bob"), here.log_in("bob")]
@@ -297,20 +297,20 @@ def test_others_logins_don_t_count_nor_do_those_that_are_over() -> None:
     later = [here.log_in(), here.log_in("cat"), here.log_in("cat")]
     assert all(map(here.accepts, [first, *others, *later]))
     assert not any(map(here.is_kept, ended))
-    # That they are over has been said; nobody says it again of each.
+    # The revocation of the user has revoked them; no entry is added for each.
     assert [entry.kind for entry in here.revocations.added] == ["subject"]
 
 
 @pytest.mark.parametrize("new", ["a", "z"])
-def test_a_new_login_never_gives_way_to_one_of_the_same_second(new: str) -> None:
-    """A second log-in that follows at once, as by a double click, must not be dead on arrival."""
+def test_a_new_session_never_gives_way_to_one_of_the_same_second(new: str) -> None:
+    """A second log-in that follows at once, as by a double click, must not be revoked at once."""
     ids = iter(["m", "m-access", "m-refresh", new, f"{new}-access", f"{new}-refresh"])
     here = site(MAX_SESSIONS=1, ids=lambda: next(ids))
     first, second = here.log_in(), here.log_in()
     assert [here.accepts(first), here.accepts(second)] == [False, True]
 
 
-def test_of_logins_that_race_each_other_enough_stay_and_the_next_one_counts_again() -> None:
+def test_of_racing_sessions_enough_stay_and_the_next_one_counts_again() -> None:
     """None ends one that it has not seen before itself, so they never end each other."""
     here = site(MAX_SESSIONS=3)
     start = threading.Barrier(8, timeout=60)
@@ -335,8 +335,8 @@ def test_of_logins_that_race_each_other_enough_stay_and_the_next_one_counts_agai
             assert len(live) == 3
 
 
-def test_what_gives_way_is_revoked_before_its_row_is_gone() -> None:
-    """Else a refresh that runs beside it would go on with a login that nothing has ended."""
+def test_a_session_is_revoked_before_its_row_is_removed() -> None:
+    """Else a refresh that runs beside it would go on with a session that is not revoked."""
     here = site(MAX_SESSIONS=1)
     oldest = here.log_in()
     seen: list[bool] = []
@@ -346,7 +346,7 @@ def test_what_gives_way_is_revoked_before_its_row_is_gone() -> None:
     assert seen == [False]
 
 
-def test_the_next_login_makes_up_for_what_failed() -> None:
+def test_the_next_session_makes_up_for_what_failed() -> None:
     here = site(MAX_SESSIONS=1)
     pairs = [here.log_in()]
     # Another worker each time: one that has seen a store fail leaves it alone for a second.

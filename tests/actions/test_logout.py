@@ -48,7 +48,7 @@ def out(app: Any, method: str = "POST", **kwargs: Any) -> Any:
     return outcome(ask(app, method, "/logout", **kwargs))
 
 
-def test_the_current_login_ends_with_all_its_tokens() -> None:
+def test_the_current_session_is_revoked_with_all_its_tokens() -> None:
     app, authx, store = spied()
     access, refresh, _ = login(app, authx)
     other, other_refresh, _ = login(app, authx)
@@ -75,7 +75,7 @@ def test_it_works_in_a_guarded_view_too() -> None:
     assert not works(app, refresh, "/refresh")
 
 
-def test_an_expired_token_ends_its_login() -> None:
+def test_an_expired_token_revokes_its_session() -> None:
     """Its refresh token may live on for weeks."""
     app, authx, _ = spied()
     access, refresh, _ = login(app, authx)
@@ -118,7 +118,7 @@ def bad(token: str) -> dict[str, str]:
     }
 
 
-def test_a_bad_token_is_refused_and_ends_nothing() -> None:
+def test_an_invalid_token_is_refused_and_revokes_nothing() -> None:
     """SECURITY A.12 201"""
 
     def check(kind: str) -> None:
@@ -148,7 +148,7 @@ PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("old", [False, True])
-def test_a_refresh_token_will_do_in_any_place(place: str, old: bool) -> None:
+def test_a_refresh_token_logs_out_from_any_place(place: str, old: bool) -> None:
     app, authx, _ = spied()
     access, refresh, _ = login(app, authx)
     assert out(app, **PLACES[place](expired(refresh) if old else refresh)) == OK
@@ -156,7 +156,7 @@ def test_a_refresh_token_will_do_in_any_place(place: str, old: bool) -> None:
     assert not works(app, refresh, "/refresh")
 
 
-def test_two_tokens_in_one_request_are_none() -> None:
+def test_two_tokens_in_one_request_are_refused() -> None:
     app, authx, store = spied()
     access, _, _ = login(app, authx)
     store.calls.clear()
@@ -168,7 +168,7 @@ def test_two_tokens_in_one_request_are_none() -> None:
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("type", ["access", "refresh"])
 def test_a_cookie_needs_its_csrf_value_on_unsafe_methods(type: str, old: bool) -> None:
-    """Or any other site could end a user's login."""
+    """Or any other site could log a user out."""
     app, authx, store = spied()
     access, refresh, _ = login(app, authx)
     _, strange, _ = login(app, authx)
@@ -209,7 +209,7 @@ def foreign(token: str, **claims: Any) -> str:
     return reforge(token, header={"typ": "JWT"}, sid=..., auth_time=..., **claims)
 
 
-def test_a_token_without_a_login_ends_by_itself() -> None:
+def test_a_token_without_a_session_is_revoked_alone() -> None:
     store, clock = SpyStore(), Clock()
     app, authx = store_app(store, clock, ACCEPT_UNTYPED=True)
     token, other = (foreign(access_token(app, authx)) for _ in range(2))
@@ -219,7 +219,7 @@ def test_a_token_without_a_login_ends_by_itself() -> None:
     assert works(app, other)
 
 
-def test_a_token_without_a_login_that_has_expired_needs_nothing() -> None:
+def test_an_expired_token_without_a_session_is_not_written() -> None:
     store, clock = SpyStore(), Clock()
     app, authx = store_app(store, clock, ACCEPT_UNTYPED=True)
     token = foreign(access_token(app, authx), iat=1_000, nbf=1_000, exp=2_000)
@@ -228,8 +228,8 @@ def test_a_token_without_a_login_that_has_expired_needs_nothing() -> None:
     assert store.calls == []
 
 
-def test_a_token_without_a_login_ends_as_long_as_it_is_accepted() -> None:
-    """A token is good until its expiry and the leeway are over."""
+def test_a_token_without_a_session_is_revoked_within_the_leeway() -> None:
+    """A token is valid until its expiry and the leeway have passed."""
     store, clock = SpyStore(), Clock()
     app, authx = store_app(store, clock, ACCEPT_UNTYPED=True)
     token = foreign(access_token(app, authx))
@@ -240,8 +240,8 @@ def test_a_token_without_a_login_ends_as_long_as_it_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_it_is_announced_with_whose_login_it_was(old: bool) -> None:
-    """Nothing else tells whose: the view needs no guard, and a sid names nobody."""
+def test_the_signal_names_the_user_of_the_session(old: bool) -> None:
+    """Nothing else names the user: the view needs no guard, and a sid is no uid."""
     app, authx, _ = spied()
     access, _, sid = login(app, authx)
     heard: list[dict[str, Any]] = []
@@ -264,13 +264,13 @@ def test_a_store_that_fails_is_not_a_logout() -> None:
     assert store.entries == {}
 
 
-def test_outside_of_a_request_there_is_nobody_to_log_out() -> None:
+def test_logout_needs_a_request() -> None:
     app, authx, _ = spied()
     with app.app_context(), pytest.raises(RuntimeError, match="request context"):
         authx.logout()
 
 
-def test_within_the_request_the_token_is_over_too() -> None:
+def test_the_token_is_revoked_within_the_request_too() -> None:
     app, authx, _ = spied()
     refresh = refresh_token(app, authx)
     with app.test_request_context(method="POST", headers=bearer(refresh)):
@@ -309,7 +309,7 @@ def csrf_of(token: str) -> str:
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_a_bad_access_cookie_keeps_nobody_from_logging_out(bad: str) -> None:
+def test_an_invalid_access_cookie_is_no_obstacle_to_a_log_out(bad: str) -> None:
     """After a change of keys in a hurry, the refresh token lives on for weeks."""
     app, authx, _ = spied()
     access, refresh, _ = login(app, authx)
@@ -319,7 +319,7 @@ def test_a_bad_access_cookie_keeps_nobody_from_logging_out(bad: str) -> None:
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_a_bad_refresh_cookie_keeps_nobody_from_logging_out(bad: str) -> None:
+def test_an_invalid_refresh_cookie_is_no_obstacle_to_a_log_out(bad: str) -> None:
     app, authx, _ = spied()
     access, refresh, _ = login(app, authx)
     assert logged_out(app, access, BAD[bad](refresh), csrf_of(access)) == OK
@@ -327,8 +327,8 @@ def test_a_bad_refresh_cookie_keeps_nobody_from_logging_out(bad: str) -> None:
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_the_good_one_needs_its_own_csrf_value(bad: str) -> None:
-    """SECURITY A.12: a bad cookie beside it opens nothing"""
+def test_the_valid_cookie_needs_its_own_csrf_value(bad: str) -> None:
+    """SECURITY A.12: an invalid cookie beside it changes nothing"""
     app, authx, store = spied()
     access, refresh, _ = login(app, authx)
     _, strange, _ = login(app, authx)
@@ -340,28 +340,28 @@ def test_the_good_one_needs_its_own_csrf_value(bad: str) -> None:
 
 
 @pytest.mark.parametrize("bad", ["of a withdrawn key", "garbage"])
-def test_two_bad_ones_are_an_error(bad: str) -> None:
+def test_two_invalid_cookies_are_refused(bad: str) -> None:
     app, authx, store = spied()
     access, refresh, _ = login(app, authx)
     assert logged_out(app, BAD[bad](access), BAD[bad](refresh), csrf_of(access)) == INVALID
     assert store.added == []
 
 
-def test_a_wrong_csrf_value_of_a_good_token_is_an_error_whatever_else_there_is() -> None:
+def test_a_wrong_csrf_value_of_a_valid_token_is_refused_beside_any_other() -> None:
     app, authx, store = spied()
     access, refresh, _ = login(app, authx)
     assert logged_out(app, access, refresh, "wrong") == CSRF
     assert store.added == []
 
 
-def test_an_expired_access_cookie_ends_the_login_of_its_refresh_token() -> None:
+def test_an_expired_access_cookie_revokes_the_session_of_its_refresh_token() -> None:
     app, authx, _ = spied()
     access, refresh, _ = login(app, authx)
     assert logged_out(app, expired(access), refresh, csrf_of(access)) == OK
     assert not works(app, refresh, "/refresh")
 
 
-def test_a_bad_header_is_an_error_where_there_is_no_other_token() -> None:
+def test_an_invalid_header_is_refused_without_another_token() -> None:
     app, authx, store = spied()
     access, _, _ = login(app, authx)
     response = ask(app, "POST", "/logout", headers=bearer(forged(access)))

@@ -60,7 +60,7 @@ def again(here: Site, token: str, uid: str = "ann") -> str:
 @pytest.mark.parametrize(
     ("after", "expected"), [(0, OK), (299, OK), (300, OK), (300.5, STALE), (301, STALE)]
 )
-def test_a_log_in_is_good_enough_for_so_long(after: float, expected: Any) -> None:
+def test_a_log_in_is_fresh_until_max_age(after: float, expected: Any) -> None:
     here = step_up()
     token = here.log_in().access_token
     here.clock.advance(after)
@@ -69,7 +69,7 @@ def test_a_log_in_is_good_enough_for_so_long(after: float, expected: Any) -> Non
     assert outcome(here.ask(token, "GET", "/guarded")) == OK
 
 
-def test_the_challenge_says_how_old_it_may_be() -> None:
+def test_the_challenge_names_the_max_age() -> None:
     """RFC 9470 section 3"""
     here = step_up()
     token = here.log_in().access_token
@@ -86,14 +86,14 @@ def test_without_an_age_the_challenge_names_none() -> None:
     here.app.add_url_rule("/fresh", "fresh", here.authx.fresh_token_required(view))
     pair = here.log_in()
     here.clock.advance(800)
-    # However long ago, as long as the token lives.
+    # However long ago, until the token expires.
     assert outcome(here.ask(pair.access_token, "GET", "/fresh")) == OK
     response = here.ask(here.renew(pair.refresh_token).access_token, "GET", "/fresh")
     assert outcome(response) == STALE
     assert "max_age" not in response.headers["WWW-Authenticate"]
 
 
-def test_a_refreshed_token_is_no_log_in_however_young() -> None:
+def test_a_refreshed_token_is_not_fresh() -> None:
     here = step_up()
     assert sudo(here, here.renew(here.log_in().refresh_token).access_token) == STALE
 
@@ -114,7 +114,7 @@ def test_the_age_may_be_given_to_either_guard_in_any_way(age: Any, how: str) -> 
     assert 'max_age="60"' in response.headers["WWW-Authenticate"]
 
 
-def test_an_age_of_nothing_wants_a_log_in_of_this_second() -> None:
+def test_a_max_age_of_0_needs_a_log_in_of_this_second() -> None:
     app, authx = make_app()
     app.add_url_rule("/now", "now", authx.fresh_token_required(max_age=0)(view))
     token = access_token(app, authx, fresh=True)
@@ -133,7 +133,7 @@ def test_an_age_without_fresh_and_one_that_is_none_are_refused_at_the_start() ->
             guard(max_age=age)
 
 
-def test_whoever_is_revoked_hears_that_first() -> None:
+def test_a_revoked_token_is_refused_as_revoked_first() -> None:
     here = step_up()
     token = here.log_in().access_token
     here.clock.advance(301)
@@ -145,7 +145,7 @@ def test_whoever_is_revoked_hears_that_first() -> None:
 # Proving it again
 
 
-def test_the_same_login_goes_on_with_a_fresh_token() -> None:
+def test_the_same_session_gets_a_fresh_token() -> None:
     here = step_up()
     pair = here.renew(here.log_in().refresh_token)
     here.clock.advance(500)
@@ -165,7 +165,7 @@ def test_the_same_login_goes_on_with_a_fresh_token() -> None:
     assert sudo(here, fresh) == STALE
 
 
-def test_it_ends_with_its_login() -> None:
+def test_the_fresh_token_is_revoked_with_its_session() -> None:
     here = step_up()
     pair = here.log_in()
     fresh = again(here, pair.access_token)
@@ -174,7 +174,7 @@ def test_it_ends_with_its_login() -> None:
     assert sudo(here, fresh) == REVOKED
 
 
-def test_it_never_goes_on_after_the_logins_end() -> None:
+def test_the_fresh_token_expires_with_its_session() -> None:
     here = step_up(SESSION_LIFETIME=1000, ACCESS_TOKEN_EXPIRES=900)
     pair = here.log_in()
     here.clock.advance(600)
@@ -185,7 +185,7 @@ def test_it_never_goes_on_after_the_logins_end() -> None:
 
 
 def test_scopes_and_audience_stay_as_the_current_tokens() -> None:
-    """Proving who one is gives nobody more than they had."""
+    """Re-authentication adds no scopes."""
     here = step_up(DECODE_AUDIENCE="shop")
     pair = here.log_in(scopes=["a", "b"], audience=["shop", "x"])
     narrow = here.renew(pair.refresh_token, scopes=["a"]).access_token
@@ -227,7 +227,7 @@ def test_a_number_is_the_user_that_tokens_name_by_it() -> None:
     assert again(here, here.log_in(7).access_token)
 
 
-def test_nobody_can_prove_what_they_have_not_said() -> None:
+def test_reauthenticate_needs_a_guarded_request() -> None:
     here = step_up()
 
     assert outcome(ask(here.app, "POST", "/again", data="ann")) == MISSING
@@ -249,7 +249,7 @@ def test_it_works_in_an_async_view() -> None:
     assert here.token(again(here, here.log_in().access_token)).fresh
 
 
-def test_it_works_where_logins_are_kept_in_no_store() -> None:
+def test_it_works_without_a_store_of_sessions() -> None:
     app, authx = make_app()
 
     @app.post("/again")
@@ -264,8 +264,8 @@ def test_it_works_where_logins_are_kept_in_no_store() -> None:
     assert (fresh["sid"], fresh["auth_time"]) == (before["sid"], before["auth_time"])
 
 
-def test_there_a_login_has_no_end_that_a_token_could_be_cut_to() -> None:
-    """``JWT_SESSION_LIFETIME`` is about logins in a store."""
+def test_without_a_store_a_session_has_no_end() -> None:
+    """``JWT_SESSION_LIFETIME`` is about sessions in a store."""
     clock = Clock()
     app, authx = make_app(clock=clock)
 

@@ -28,7 +28,7 @@ AT = int(NOW)
 DAY = 86400
 
 
-def test_the_login_goes_on_with_the_next_generation() -> None:
+def test_the_session_goes_on_with_the_next_generation() -> None:
     """USERS 51, 59"""
     here = site()
     pair = here.log_in(name="phone")
@@ -74,7 +74,7 @@ def test_it_costs_one_look_up_one_row_and_one_write() -> None:
     assert (here.revocations.calls, here.logins.calls) == (["find"], ["get"])
 
 
-def test_what_has_no_good_signature_costs_nothing_and_ends_nothing() -> None:
+def test_a_token_without_a_valid_signature_costs_nothing_and_revokes_nothing() -> None:
     """DESIGN 5.1, SECURITY A.13 238"""
     here = site()
     pair = here.log_in()
@@ -171,7 +171,9 @@ def test_scopes_and_audience_stay_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("asked", "given"), [(["a"], {"a"}), (["b:c"], {"b:c"}), (["b:c", "a"], {"a", "b:c"}), ([], ())]
 )
-def test_the_access_token_may_have_fewer_and_the_login_keeps_all(asked: Any, given: Any) -> None:
+def test_the_access_token_may_have_fewer_scopes_and_the_session_keeps_all(
+    asked: Any, given: Any
+) -> None:
     here = site()
     pair = here.renew(here.log_in(scopes=["a", "b:*"]).refresh_token, scopes=asked)
     assert here.token(pair.access_token).scopes == frozenset(given)
@@ -227,7 +229,7 @@ def test_each_refresh_starts_the_idle_time_anew_up_to_the_absolute_end() -> None
         exps = (here.token(pair.access_token).exp, here.token(pair.refresh_token).exp)
         ends.append((exps[0] - AT, exps[1] - AT))
         assert here.row(pair).expires == exps[1]
-    # No token goes on after the end of its login.
+    # No token goes on after the end of its session.
     assert ends == [(140, 180), (220, 250), (250, 250)]
     assert (pair.expires_in, pair.refresh_expires_in) == (10, 10)
     here.clock.advance(9)
@@ -239,7 +241,7 @@ def test_each_refresh_starts_the_idle_time_anew_up_to_the_absolute_end() -> None
 
 
 @pytest.mark.parametrize(("after", "good"), [(99, True), (99.9, True), (100, False), (105, False)])
-def test_an_idle_login_ends_at_the_second_said_whatever_the_leeway(
+def test_an_idle_session_expires_at_its_second_whatever_the_leeway(
     after: float, good: bool
 ) -> None:
     here = site(REFRESH_TOKEN_EXPIRES=100, DECODE_LEEWAY=10)
@@ -253,7 +255,7 @@ def test_an_idle_login_ends_at_the_second_said_whatever_the_leeway(
 # Who
 
 
-def test_a_user_whom_the_app_knows_no_more_is_signed_out() -> None:
+def test_a_deleted_user_is_signed_out() -> None:
     """USERS 58, SECURITY A.13 243"""
     here = site()
     users = {"ann": "Ann"}
@@ -268,7 +270,7 @@ def test_a_user_whom_the_app_knows_no_more_is_signed_out() -> None:
     assert asked == ["ann"]
     users.clear()
     with heard(session_revoked) as revoked, heard(token_refused) as refused:
-        # The same answer as for any bad token: nobody learns who exists.
+        # The same response as for any invalid token: it does not tell which users exist.
         assert outcome(here.ask(pair.refresh_token)) == INVALID
     assert [type(one["error"]) for one in refused.times] == [SubjectNotFoundError]
     [told] = revoked.times
@@ -297,7 +299,7 @@ def test_what_the_user_callback_raises_is_the_apps_own_and_consumes_nothing() ->
     assert here.generation(here.renew(pair.refresh_token)) == 1
 
 
-# What is no login any more
+# Sessions that are revoked or lost
 
 
 def ended(here: Site, pair: TokenPair, how: str) -> None:
@@ -315,7 +317,7 @@ def ended(here: Site, pair: TokenPair, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["session", "subject", "token", "logout", "lost"])
-def test_nobody_refreshes_what_is_over(how: str) -> None:
+def test_a_revoked_or_lost_session_is_not_refreshed(how: str) -> None:
     here = site()
     pair = here.log_in()
     ended(here, pair, how)
@@ -326,7 +328,7 @@ def test_nobody_refreshes_what_is_over(how: str) -> None:
     assert "move" not in here.logins.calls
 
 
-def test_a_refresh_token_from_before_there_were_sessions_is_over() -> None:
+def test_a_refresh_token_from_before_there_were_sessions_is_refused() -> None:
     here = site()
     old = refresh_token(*store_app(here.revocations, here.clock))
     assert "gen" not in here.token(old).claims

@@ -1,4 +1,4 @@
-"""A refresh that fails has consumed nothing, and one whose answer is lost can be repeated."""
+"""A refresh that fails has consumed nothing, and one whose response is lost can be repeated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ BUSY = StoreBusyError("busy")
 
 @pytest.mark.parametrize("failing", ["get", "move"])
 @pytest.mark.parametrize("error", [DOWN, TimeoutError(), KeyError("x"), BUSY], ids=repr)
-def test_a_store_of_logins_that_fails_consumes_nothing(failing: str, error: Exception) -> None:
+def test_while_the_store_of_sessions_fails_nothing_is_consumed(
+    failing: str, error: Exception
+) -> None:
     """SECURITY A.13 236"""
     here = site()
     pair = here.log_in()
@@ -50,7 +52,7 @@ def test_a_store_of_logins_that_fails_consumes_nothing(failing: str, error: Exce
 
 
 @pytest.mark.parametrize("error", [DOWN, BUSY], ids=repr)
-def test_the_store_of_revocations_down_consumes_nothing(error: Exception) -> None:
+def test_while_the_store_of_revocations_fails_nothing_is_consumed(error: Exception) -> None:
     here = site()
     pair = here.log_in()
     here.revocations.error = error
@@ -70,7 +72,7 @@ def test_a_lenient_app_refreshes_nothing_unchecked() -> None:
 
 
 @pytest.mark.parametrize("error", [DOWN, BUSY], ids=repr)
-def test_a_move_whose_answer_is_lost_is_answered_when_it_is_asked_for_again(
+def test_a_move_whose_result_is_lost_is_repeated(
     error: Exception,
 ) -> None:
     """USERS 61, SECURITY A.13 237: the store did it and said nothing."""
@@ -84,13 +86,13 @@ def test_a_move_whose_answer_is_lost_is_answered_when_it_is_asked_for_again(
         other = site(like=here)
         again = pair_in(other.ask(pair.refresh_token))
         assert here.generation(again) == here.row(pair).generation == 1
-        # And the login goes on from there.
+        # And the session goes on from there.
         assert here.generation(other.renew(again.refresh_token)) == 2
     assert reuse.times == []
 
 
 @pytest.mark.parametrize("answer", [5, "row", True, b"", ()], ids=repr)
-def test_a_store_that_answers_nonsense_refreshes_nothing(answer: Any) -> None:
+def test_a_store_that_returns_another_type_refreshes_nothing(answer: Any) -> None:
     class Nonsense(SpySessions):
         def get(self, key: bytes, /) -> Any:
             super().get(key)
@@ -134,7 +136,7 @@ def once(here: Site, method: str, work: Callable[[], object]) -> None:
     here.logins.before[method] = run
 
 
-def test_who_loses_to_another_refresh_gets_tokens_of_the_same_generation() -> None:
+def test_the_slower_of_two_refreshes_gets_the_same_generation() -> None:
     here = site()
     pair = here.log_in()
     once(here, "move", lambda: here.renew(pair.refresh_token))
@@ -144,7 +146,7 @@ def test_who_loses_to_another_refresh_gets_tokens_of_the_same_generation() -> No
     assert here.logins.calls == ["get", "move", "get", "move", "get"]
 
 
-def test_who_loses_to_two_others_has_come_too_late_for_grace() -> None:
+def test_the_slowest_of_three_refreshes_is_a_reuse() -> None:
     here = site()
     pair = here.log_in()
     once(here, "move", lambda: here.renew(here.renew(pair.refresh_token).refresh_token))
@@ -163,7 +165,7 @@ def end(here: Site, sid: str, how: str) -> None:
 
 @pytest.mark.parametrize("method", ["get", "move"])
 @pytest.mark.parametrize("how", ["session", "subject"])
-def test_a_login_that_ends_meanwhile_stays_ended(method: str, how: str) -> None:
+def test_a_session_that_is_revoked_meanwhile_stays_revoked(method: str, how: str) -> None:
     """USERS 60, SECURITY A.12 220"""
     here = site()
     pair = here.log_in()
@@ -174,15 +176,15 @@ def test_a_login_that_ends_meanwhile_stays_ended(method: str, how: str) -> None:
     assert here.listed() == []
 
 
-def test_a_row_that_is_lost_meanwhile_is_a_login_that_is_over() -> None:
+def test_a_session_whose_row_is_lost_meanwhile_is_refused() -> None:
     here = site()
     pair = here.log_in()
     once(here, "move", lambda: here.logins.lose(here.sid(pair)))
     assert outcome(here.ask(pair.refresh_token)) == REVOKED
 
 
-def test_a_row_of_another_user_is_none_of_this_token() -> None:
-    """Keys are hashes; if two were ever the same, nobody gets another one's tokens."""
+def test_a_row_of_another_user_is_not_this_tokens() -> None:
+    """Keys are hashes; if two were ever the same, no user gets another's tokens."""
     here = site()
     ann, bob = here.log_in("ann"), here.log_in("bob")
     here.logins.keys[here.sid(ann)] = here.logins.keys[here.sid(bob)]
@@ -194,5 +196,5 @@ def test_a_row_of_another_user_is_none_of_this_token() -> None:
     clock = here.clock
     mixed = site(like=Site(here.app, here.authx, clock, here.revocations, Mixed(clock)))
     assert outcome(mixed.ask(ann.refresh_token)) == REVOKED
-    # The row is not ended for it.
+    # The row is not removed for it.
     assert here.generation(here.renew(bob.refresh_token)) == 1

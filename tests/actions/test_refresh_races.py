@@ -44,7 +44,7 @@ ROUNDS = 10
 
 @dataclass(eq=False)
 class Place:
-    """An app whose logins are kept in a real store, and threads that start together."""
+    """An app whose sessions are kept in a real store, and threads that start together."""
 
     app: Flask
     authx: AuthX
@@ -118,7 +118,7 @@ def generation(token: str) -> int:
     return found
 
 
-def test_all_who_race_with_one_token_go_on_with_one_generation(place: Place) -> None:
+def test_refreshes_that_race_with_one_token_get_one_generation(place: Place) -> None:
     """USERS 52, SECURITY A.13 232"""
     pair = place.log_in()
     with heard(session_revoked) as revoked:
@@ -132,8 +132,8 @@ def test_all_who_race_with_one_token_go_on_with_one_generation(place: Place) -> 
     assert revoked.times == []
 
 
-def test_without_grace_a_token_is_good_for_once(opened: Open) -> None:
-    """USERS 55, SECURITY A.13 231: whoever sends it twice has shown that there are two of it."""
+def test_without_grace_a_token_is_accepted_once(opened: Open) -> None:
+    """USERS 55, SECURITY A.13 231: a token that is sent twice has been copied."""
     place = opened(JWT_REFRESH_GRACE=0)
     for _ in range(ROUNDS):
         token = place.log_in().refresh_token
@@ -155,7 +155,7 @@ def test_of_tabs_that_each_go_on_by_their_own_token_none_is_signed_out(place: Pl
     assert len(place.rows()) == 1
 
 
-def test_of_many_who_find_a_reuse_at_once_one_tells_the_app(place: Place) -> None:
+def test_of_many_that_find_a_reuse_at_once_one_tells_the_app(place: Place) -> None:
     for _ in range(ROUNDS):
         pair = place.log_in()
         last = place.renew(place.renew(pair.refresh_token).refresh_token)
@@ -170,7 +170,7 @@ def test_of_many_who_find_a_reuse_at_once_one_tells_the_app(place: Place) -> Non
 
 
 @pytest.mark.parametrize("how", ["session", "subject"])
-def test_whichever_comes_first_the_end_of_a_login_wins(place: Place, how: str) -> None:
+def test_a_revocation_wins_over_refreshes_that_race_it(place: Place, how: str) -> None:
     """USERS 60, SECURITY A.12 220"""
     minted: list[TokenPair] = []
 
@@ -210,7 +210,7 @@ class Site:
 
     app: Flask
     authx: AuthX
-    #: Called by a refresh between its guard and its minting.
+    #: Called by a refresh between its guard and its new tokens.
     pause: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
@@ -223,7 +223,7 @@ class Site:
         @self.authx.refresh_token_required
         def refresh() -> dict[str, str]:
             self.pause()
-            # Both ways to go on with a login.
+            # Both ways to go on with a session.
             sub = current_token.sub
             return {
                 "access": self.authx.create_access_token(sub, login=current_token),
@@ -236,7 +236,7 @@ class Site:
             return ""
 
     def log_in(self, sub: str) -> TokenPair:
-        """A new login."""
+        """A new session."""
         with self.app.app_context():
             return self.authx.create_token_pair(sub)
 
@@ -245,11 +245,11 @@ class Site:
         return self._passes("GET", "/guarded", access)
 
     def refreshes(self, refresh: str) -> bool:
-        """Whether a refresh token mints others."""
+        """Whether a refresh token is accepted."""
         return self._passes("POST", "/refresh", refresh)
 
     def refresh(self, token: str) -> list[str]:
-        """An access and a refresh token, or nothing if the login is over."""
+        """An access and a refresh token, or nothing if the session is revoked."""
         answer = ask(self.app, "POST", "/refresh", headers=bearer(token))
         if outcome(answer) == REVOKED:
             return []
@@ -273,7 +273,7 @@ def sites(request: pytest.FixtureRequest, tmp_path: Path) -> list[Site]:
 
 
 def end(site: Site, how: str, sub: str, pair: TokenPair) -> None:
-    """End a login."""
+    """Revoke a session."""
     if how == "logout":
         headers = bearer(pair.access_token)
         assert ask(site.app, "POST", "/logout", headers=headers).status_code == 200
@@ -313,7 +313,7 @@ def test_what_a_refresh_creates_after_its_session_was_revoked_is_revoked(
 
 
 @pytest.mark.slow
-def test_whichever_of_a_refresh_and_a_logout_is_first_the_login_is_over(
+def test_a_session_is_revoked_whether_a_refresh_or_a_log_out_is_first(
     sites: list[Site],
 ) -> None:
     """SECURITY A.12 220, USERS 38 39"""

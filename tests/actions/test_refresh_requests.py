@@ -80,7 +80,7 @@ def test_from_a_cookie_with_its_csrf_value_alone() -> None:
     headers["X-CSRF-TOKEN"] = csrf
     renewed = pair_in(ask(here.app, "POST", "/refresh", headers=headers))
     assert here.generation(renewed) == 1
-    # It is the login's, so that a form in another tab stays good.
+    # It is the session's, so that a form in another tab stays good.
     assert parts(renewed.refresh_token)[1]["csrf"] == csrf
     for old, new in ((pair, renewed),):
         assert parts(old.access_token)[1]["csrf"] == parts(new.access_token)[1]["csrf"]
@@ -134,7 +134,7 @@ def test_any_other_does(method: str) -> None:
     assert outcome(here.ask(here.log_in().refresh_token, method)) == OK
 
 
-def test_the_answer_is_kept_by_no_cache() -> None:
+def test_the_response_is_kept_by_no_cache() -> None:
     here = site()
     response = here.ask(here.log_in().refresh_token)
     assert response.headers["Cache-Control"] == "no-store"
@@ -165,7 +165,7 @@ def test_one_that_was_found_in_a_cookie_needs_its_csrf_value() -> None:
         assert here.generation(here.authx.refresh(found)) == 1
 
 
-def test_it_goes_before_the_requests_own_and_changes_nobodys_identity() -> None:
+def test_a_given_token_goes_before_the_requests_own_and_changes_no_identity() -> None:
     here = site()
     ann, bob = here.log_in("ann"), here.log_in("bob")
 
@@ -279,7 +279,7 @@ def test_a_guard_lets_the_current_one_pass_and_the_one_before_within_the_grace()
     assert below(here, first.refresh_token) == below(here, second.refresh_token) == OK
 
 
-def test_a_replaced_one_at_a_guard_gives_itself_away() -> None:
+def test_a_replaced_token_at_a_guard_is_a_reuse() -> None:
     """RFC 9700 section 4.14.2: wherever it is used."""
     here = guarded()
     first = here.log_in()
@@ -292,7 +292,7 @@ def test_a_replaced_one_at_a_guard_gives_itself_away() -> None:
     assert not here.accepts(second)
 
 
-def test_where_the_store_of_logins_can_not_say_the_guard_refuses_with_503() -> None:
+def test_while_the_store_of_sessions_fails_the_guard_refuses_with_503() -> None:
     here = guarded()
     pair = here.log_in()
     here.logins.fail("get", error=StoreBusyError("busy"))
@@ -301,7 +301,7 @@ def test_where_the_store_of_logins_can_not_say_the_guard_refuses_with_503() -> N
     assert below(here, pair.refresh_token) == OK
 
 
-def test_no_access_token_is_minted_beside_the_rotation() -> None:
+def test_no_access_token_is_created_beside_the_rotation() -> None:
     here = guarded()
     pair = here.log_in()
     with here.app.app_context():
@@ -312,8 +312,8 @@ def test_no_access_token_is_minted_beside_the_rotation() -> None:
         assert here.authx.create_access_token("ann", login=access)
 
 
-def test_a_refresh_token_is_revoked_with_its_login() -> None:
-    """RFC 7009 section 2.1: its predecessor would be answered with another one."""
+def test_a_refresh_token_is_revoked_with_its_session() -> None:
+    """RFC 7009 section 2.1: its predecessor would get another one."""
     here = guarded()
     first = here.log_in()
     second = here.renew(first.refresh_token)
@@ -333,7 +333,7 @@ def test_an_access_token_is_revoked_alone() -> None:
     assert outcome(here.ask(pair.refresh_token)) == OK
 
 
-def test_a_login_that_is_over_is_not_ended_again() -> None:
+def test_a_revoked_session_is_not_revoked_again() -> None:
     """Else a token that expired long ago fills the audit trail."""
     here = guarded()
     pair = here.log_in()
@@ -345,7 +345,7 @@ def test_a_login_that_is_over_is_not_ended_again() -> None:
     assert len(revoked.times) == 1
 
 
-def test_a_login_is_ended_by_an_access_token_that_is_revoked_itself() -> None:
+def test_a_revoked_access_token_logs_its_session_out() -> None:
     here = guarded()
     pair = here.log_in()
     with here.app.app_context():
@@ -354,7 +354,7 @@ def test_a_login_is_ended_by_an_access_token_that_is_revoked_itself() -> None:
     assert outcome(here.ask(pair.refresh_token)) == REVOKED
 
 
-def test_an_expired_refresh_token_is_revoked_with_its_login_all_the_same() -> None:
+def test_an_expired_refresh_token_is_revoked_with_its_session() -> None:
     """Those after it live on."""
     here = guarded()
     first = here.log_in()
@@ -366,7 +366,7 @@ def test_an_expired_refresh_token_is_revoked_with_its_login_all_the_same() -> No
     assert outcome(here.ask(second.refresh_token)) == REVOKED
 
 
-def test_nothing_is_minted_beside_the_rotation_for_who_has_proved_it_again() -> None:
+def test_reauthenticate_creates_nothing_beside_the_rotation() -> None:
     here = guarded()
 
     @here.app.post("/again")
@@ -379,7 +379,7 @@ def test_nothing_is_minted_beside_the_rotation_for_who_has_proved_it_again() -> 
     assert here.ask(here.log_in().refresh_token, path="/again").status_code == 200
 
 
-def test_no_token_of_a_login_outlives_its_idle_end() -> None:
+def test_no_token_outlives_the_idle_end_of_its_session() -> None:
     here = site(ACCESS_TOKEN_EXPIRES=3600, REFRESH_TOKEN_EXPIRES=600)
     pair = here.log_in()
     assert pair.expires_in == 600

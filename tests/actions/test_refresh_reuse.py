@@ -1,4 +1,4 @@
-"""A refresh token that was replaced before: by a lost answer, another tab or a thief (A.13)."""
+"""A refresh token that was replaced before: by a lost response, another tab or a thief (A.13)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOWN = ConnectionError("down")
 
 
 def refreshed(times: int = 1, **config: Any) -> tuple[Site, list[TokenPair]]:
-    """A login and its pairs, one for each generation."""
+    """A session and its pairs, one for each generation."""
     here = site(**config)
     pairs = [here.log_in()]
     for _ in range(times):
@@ -38,8 +38,8 @@ def refreshed(times: int = 1, **config: Any) -> tuple[Site, list[TokenPair]]:
 
 
 @pytest.mark.parametrize("after", [0, 1, 59, 59.9])
-def test_the_predecessor_is_answered_with_the_current_generation(after: float) -> None:
-    """USERS 54, SECURITY A.13 229: a lost answer, two tabs."""
+def test_the_predecessor_gets_tokens_of_the_current_generation(after: float) -> None:
+    """USERS 54, SECURITY A.13 229: a lost response, two tabs."""
     here, [first, second] = refreshed()
     row = here.row(second)
     here.clock.advance(after)
@@ -50,7 +50,7 @@ def test_the_predecessor_is_answered_with_the_current_generation(after: float) -
     # Nothing is written, neither a row nor a revocation.
     assert here.logins.calls == ["get"]
     assert here.revocations.calls == ["find"]
-    # However often it is asked for, no token lives longer for it than the row does.
+    # However often it is asked for, no token outlives the row.
     assert here.token(again.refresh_token).exp == row.expires
     assert all(map(here.accepts, [first, second, again]))
     # Both tabs go on from here, whichever is first.
@@ -62,7 +62,7 @@ def test_the_predecessor_is_answered_with_the_current_generation(after: float) -
 @pytest.mark.parametrize(
     ("grace", "after"), [(60, 60), (60, 61), (5, 5), (0, 0), (600, 600), (600, 86400)]
 )
-def test_later_than_that_it_has_been_copied(grace: int, after: int) -> None:
+def test_the_predecessor_after_its_grace_is_a_reuse(grace: int, after: int) -> None:
     """USERS 53, 55"""
     here, [first, second] = refreshed(REFRESH_GRACE=grace)
     here.clock.advance(after)
@@ -110,13 +110,13 @@ def test_the_predecessor_gets_claims_scopes_and_user_as_any_refresh() -> None:
 # Reuse
 
 
-def test_a_token_used_again_ends_the_login_and_all_its_tokens() -> None:
+def test_a_reused_token_revokes_the_session_and_all_its_tokens() -> None:
     """USERS 53, SECURITY A.13 228"""
     here, pairs = refreshed(2)
     other = here.log_in()
     response = here.ask(pairs[0].refresh_token)
     assert response.status_code == 401
-    # Neither of the two holders is told more than that it is over.
+    # Neither of the two clients is told more than that it is revoked.
     body: Any = response.get_json()
     assert body == {"msg": "The token has been revoked", "error_type": "RevokedTokenError"}
     challenge = response.headers["WWW-Authenticate"]
@@ -161,7 +161,7 @@ def test_the_app_is_told_once_and_knows_the_error_by_its_class() -> None:
     assert len(used.times) == 4
 
 
-def test_a_receiver_that_fails_leaves_the_login_ended() -> None:
+def test_a_receiver_that_fails_leaves_the_session_revoked() -> None:
     """SECURITY A.13 250"""
     here, pairs = refreshed(2)
 
@@ -174,7 +174,7 @@ def test_a_receiver_that_fails_leaves_the_login_ended() -> None:
     assert not here.is_kept(pairs[2])
 
 
-def test_a_handler_for_reuse_alone_may_answer_it() -> None:
+def test_an_app_may_handle_the_error_of_a_reuse() -> None:
     here, pairs = refreshed(2)
 
     @here.app.errorhandler(ReusedTokenError)
@@ -208,7 +208,7 @@ def test_a_revocation_that_could_not_be_written_is_a_503_and_found_out_again() -
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_row_that_stays_keeps_no_token_alive(late: bool) -> None:
+def test_a_row_that_stays_leaves_no_token_valid(late: bool) -> None:
     here, pairs = refreshed(2)
     here.logins.fail("end", error=StoreBusyError("busy"), late=late)
     with heard(refresh_reuse_detected) as reuse, heard(session_revoked) as revoked:
@@ -219,12 +219,12 @@ def test_a_row_that_stays_keeps_no_token_alive(late: bool) -> None:
         for pair in pairs:
             assert not here.accepts(pair)
             assert outcome(here.ask(pair.refresh_token)) == REVOKED
-    # Nobody can say who removed the row: rather this one than nobody.
+    # It is unknown who removed the row: the app is told once.
     assert [len(reuse.times), len(revoked.times)] == [1, 1]
 
 
-def test_whoever_is_signed_out_meanwhile_is_not_told_of_a_thief() -> None:
-    """The row is gone when the reuse would end it: its owner has been before."""
+def test_a_log_out_meanwhile_is_not_a_reuse() -> None:
+    """The row is removed before the reuse would revoke it: its user has logged out."""
     here, pairs = refreshed(2)
 
     def sign_out() -> None:

@@ -60,7 +60,7 @@ def test_a_token_is_revoked_in_each_form(form: int, mint: Any) -> None:
 
 
 def test_the_token_of_a_view_without_a_guard_is_verified_first() -> None:
-    """SECURITY A.12 201, USERS 34: a forger takes nobody's token away."""
+    """SECURITY A.12 201, USERS 34: an attacker can not revoke a user's token."""
     app, authx, store = spied()
 
     @app.post("/done")
@@ -136,7 +136,7 @@ def test_revoking_twice_is_the_same_as_once() -> None:
     assert len(store.entries) == 3
 
 
-def test_a_login_is_revoked_with_its_access_and_its_refresh_tokens() -> None:
+def test_a_session_is_revoked_with_its_access_and_its_refresh_tokens() -> None:
     """USERS 38, SECURITY A.12 221"""
     app, authx, _ = spied()
     access, refresh, sid = login(app, authx)
@@ -150,8 +150,8 @@ def test_a_login_is_revoked_with_its_access_and_its_refresh_tokens() -> None:
 
 
 @pytest.mark.parametrize("how", ["session", "subject"])
-def test_a_refresh_that_races_a_logout_mints_a_dead_token(how: str) -> None:
-    """SECURITY A.12 220: the login that goes on is the one that is over."""
+def test_a_refresh_that_races_a_log_out_creates_revoked_tokens(how: str) -> None:
+    """SECURITY A.12 220: the session that goes on is the revoked one."""
     app, authx, store = spied()
     _, refresh, sid = login(app, authx)
     verified = decoded(app, authx, refresh)
@@ -169,7 +169,7 @@ def test_a_refresh_that_races_a_logout_mints_a_dead_token(how: str) -> None:
     assert not works(app, late_refresh, "/refresh")
 
 
-def test_revoking_a_token_leaves_its_login_alone() -> None:
+def test_revoking_a_token_leaves_its_session_alone() -> None:
     """USERS 37"""
     app, authx, _ = spied()
     access, refresh, _ = login(app, authx)
@@ -196,7 +196,7 @@ def test_a_revoked_token_is_revoked_in_every_spelling_and_place() -> None:
 
 
 @pytest.mark.parametrize("uid", ["ann", 5, UUID(int=7)])
-def test_a_user_is_named_as_for_minting(uid: Any) -> None:
+def test_a_user_is_named_as_for_new_tokens(uid: Any) -> None:
     app, authx, _ = spied()
     token, other = access_token(app, authx, uid), access_token(app, authx, "bob")
     with app.app_context():
@@ -279,7 +279,7 @@ def test_what_is_of_the_wrong_type_is_refused() -> None:
     check_all(by_repr([None, 5, b"s", True, ["s"], object()]), check)
 
 
-def test_who_can_be_no_user_is_refused() -> None:
+def test_what_can_not_be_a_uid_is_refused() -> None:
     app, authx, store = spied()
 
     def check(uid: str) -> None:

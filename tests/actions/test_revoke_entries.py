@@ -58,7 +58,7 @@ def test_a_tokens_entry_lives_for_what_is_left_of_it(
         ),
     ],
 )
-def test_the_entries_of_logins_and_users_outlive_every_token(
+def test_the_entries_of_sessions_and_users_outlive_every_token(
     config: dict[str, Any], life: int, leeway: int, skew: int
 ) -> None:
     store = SpyStore()
@@ -74,7 +74,7 @@ def test_the_entries_of_logins_and_users_outlive_every_token(
 
 
 def test_nothing_that_is_kept_says_whose_it_is_or_could_be_used() -> None:
-    """SECURITY A.12 227: somebody reads the store."""
+    """SECURITY A.12 227: an attacker reads the store."""
     app, authx, store = spied()
     token, refresh, sid = login(app, authx, "ann@example.org")
     said = decoded(app, authx, token)
@@ -232,7 +232,7 @@ def test_a_request_is_one_round_trip_however_many_guards_there_are() -> None:
     assert store.asked == []
 
 
-def test_nobody_is_asked_about_a_bad_token() -> None:
+def test_an_invalid_token_is_not_looked_up() -> None:
     """SECURITY A.12 201, 202, USERS 34"""
     app, authx, store = spied()
     tokens = bad_tokens(access_token(app, authx), refresh_token(app, authx))
@@ -244,7 +244,7 @@ def test_nobody_is_asked_about_a_bad_token() -> None:
     assert store.calls == []
 
 
-def test_finding_and_decoding_ask_nobody() -> None:
+def test_finding_and_decoding_look_nothing_up() -> None:
     """Rule 1"""
     app, authx, store = spied()
     token = access_token(app, authx)

@@ -1,4 +1,4 @@
-"""Which logins a revocation of a user's ends, and which begin after it: DESIGN "Revocation"."""
+"""Which sessions a revocation of a user revokes, and which begin after it: DESIGN "Revocation"."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def moved(seconds: float) -> tuple[Flask, AuthX, Clock]:
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.001, 0.5, 0.999])
-def test_a_login_in_the_same_second_as_the_revocation_lives(fraction: float) -> None:
+def test_a_session_in_the_same_second_as_the_revocation_is_valid(fraction: float) -> None:
     """USERS 39"""
     app, authx, clock = moved(fraction)
     before, before_refresh, _ = login(app, authx)
@@ -39,7 +39,7 @@ def test_a_login_in_the_same_second_as_the_revocation_lives(fraction: float) -> 
     assert decoded(app, authx, after).iat == int(clock.now)
 
 
-def test_an_access_or_a_refresh_token_alone_is_a_login_too() -> None:
+def test_an_access_or_a_refresh_token_alone_is_a_session_too() -> None:
     app, authx, _ = moved(0)
     with app.app_context():
         authx.revoke_subject("ann")
@@ -48,7 +48,7 @@ def test_an_access_or_a_refresh_token_alone_is_a_login_too() -> None:
     assert works(app, refresh, "/refresh")
 
 
-def test_opening_a_login_asks_once_and_after_a_revocation_of_its_own_user_only() -> None:
+def test_a_new_session_costs_one_look_up_of_its_own_user() -> None:
     """DESIGN: it reads the subject's cut-off in one round trip."""
     app, authx, store = spied()
     with app.app_context():
@@ -60,7 +60,7 @@ def test_opening_a_login_asks_once_and_after_a_revocation_of_its_own_user_only()
     assert decoded(app, authx, token).auth_time == int(NOW)
 
 
-def test_several_revocations_in_one_second_with_logins_between_them() -> None:
+def test_several_revocations_in_one_second_with_sessions_between_them() -> None:
     app, authx, _ = moved(0.5)
     tokens: list[str] = []
     for _ in range(5):
@@ -71,7 +71,7 @@ def test_several_revocations_in_one_second_with_logins_between_them() -> None:
     assert works(app, login(app, authx)[0])
 
 
-def test_one_login_can_be_kept() -> None:
+def test_one_session_can_be_kept() -> None:
     """USERS 41: a password change."""
     app, authx, _ = moved(0)
     kept, kept_refresh, sid = login(app, authx)
@@ -86,7 +86,7 @@ def test_one_login_can_be_kept() -> None:
     assert not works(app, other_refresh, "/refresh")
 
 
-def test_the_current_login_is_kept_in_a_view() -> None:
+def test_the_current_session_is_kept_in_a_view() -> None:
     app, authx, _ = moved(0)
 
     @app.post("/password")
@@ -105,7 +105,7 @@ def test_the_current_login_is_kept_in_a_view() -> None:
     assert not works(app, other)
 
 
-def test_a_login_may_be_kept_again_and_again() -> None:
+def test_a_session_may_be_kept_again_and_again() -> None:
     app, authx, clock = moved(0)
     kept, _, sid = login(app, authx)
     for seconds in (0, 0, 1, 500):
@@ -117,8 +117,8 @@ def test_a_login_may_be_kept_again_and_again() -> None:
         assert not works(app, other)
 
 
-def test_keeping_another_login_revives_nobody() -> None:
-    """DESIGN: writing an entry never makes a refused token good again."""
+def test_keeping_another_session_revives_none() -> None:
+    """DESIGN: writing an entry never makes a refused token valid again."""
     app, authx, clock = moved(0)
     first, _, first_sid = login(app, authx)
     second, _, second_sid = login(app, authx)
@@ -140,7 +140,7 @@ def test_keeping_another_login_revives_nobody() -> None:
     assert works(app, third)
 
 
-def test_a_kept_login_dies_by_its_own_entry() -> None:
+def test_a_kept_session_is_revoked_by_its_own_entry() -> None:
     app, authx, _ = moved(0)
     token, _, sid = login(app, authx)
     with app.app_context():
@@ -150,7 +150,7 @@ def test_a_kept_login_dies_by_its_own_entry() -> None:
     assert not works(app, token)
 
 
-def test_a_login_of_somebody_else_is_not_kept_by_its_sid() -> None:
+def test_a_session_of_another_user_is_not_kept_by_its_sid() -> None:
     app, authx, _ = moved(0)
     token, _, _ = login(app, authx, "ann")
     other, _, other_sid = login(app, authx, "bob")
@@ -275,7 +275,7 @@ def test_sessions_from_before_are_revoked_and_later_ones_valid_on_all_machines(
     settings(fixed, max_examples=examples)(given(steps)(world.run))()
 
 
-def test_a_clock_that_is_set_back_further_revives_nobody_and_locks_nobody_out() -> None:
+def test_a_clock_that_is_set_back_further_revives_none_and_locks_none_out() -> None:
     app, authx, clock = moved(0)
     before, _, _ = login(app, authx)
     with app.app_context():

@@ -1,4 +1,4 @@
-"""Logins of several apps, workers and ``AuthX`` objects in one store, and on every store."""
+"""Sessions of several apps, workers and ``AuthX`` objects in one store, and on every store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.session_sites import Site, pair_in, route, site
 ISSUER: dict[str, Any] = {"ENCODE_ISSUER": "https://id.example"}
 
 
-def test_two_objects_on_one_app_know_nothing_of_each_others_logins() -> None:
+def test_two_objects_on_one_app_have_sessions_of_their_own() -> None:
     here = site()
     here.app.config["ADMIN_JWT_SECRET_KEY"] = OTHER_SECRET
     stores: dict[str, Any] = {"blocklist": here.revocations, "sessions": here.logins}
@@ -45,7 +45,7 @@ def here_sid(pair: TokenPair) -> str:
     return sid
 
 
-def test_apps_of_one_issuer_share_their_logins() -> None:
+def test_apps_of_one_issuer_share_their_sessions() -> None:
     """One log-in for the shop and the account pages, which are apps of their own."""
     shop = site(**ISSUER)
     account = site(like=shop, name="account", **ISSUER)
@@ -61,7 +61,9 @@ def test_apps_of_one_issuer_share_their_logins() -> None:
 
 
 @pytest.mark.parametrize("issuers", [(None, None), ("https://a.example", "https://b.example")])
-def test_apps_of_other_names_or_issuers_don_t(issuers: tuple[str | None, str | None]) -> None:
+def test_apps_of_other_names_or_issuers_share_no_sessions(
+    issuers: tuple[str | None, str | None],
+) -> None:
     first, second = (dict[str, Any](ENCODE_ISSUER=issuer) for issuer in issuers)
     shop = site(**first)
     other = site(like=shop, name="other", **second)
@@ -90,8 +92,8 @@ def test_workers_share_everything() -> None:
 
 
 @pytest.mark.parametrize("kind", STORES)
-def test_a_login_from_beginning_to_end_on_every_store(kind: str, tmp_path: Path) -> None:
-    """USERS 51, 53, 57: what a login does is the same wherever it is kept."""
+def test_a_session_from_beginning_to_end_on_every_store(kind: str, tmp_path: Path) -> None:
+    """USERS 51, 53, 57: a session is the same in every store."""
     clock = Clock()
     settings = settings_for(kind, tmp_path) | {"JWT_SESSIONS": True}
     settings |= {"JWT_SESSION_LIFETIME": 1000, "JWT_REFRESH_TOKEN_EXPIRES": 400}

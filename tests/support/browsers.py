@@ -1,4 +1,4 @@
-"""What the tests of browsers share: apps whose tokens are in cookies, and what an answer sets."""
+"""What the tests of browsers share: apps whose tokens are in cookies, and what a response sets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SetCookie:
 
 
 def cookies_in(response: BaseResponse | TestResponse) -> dict[str, SetCookie]:
-    """The cookies that an answer sets, by name; none may be set twice."""
+    """The cookies that a response sets, by name; none may be set twice."""
     found: dict[str, SetCookie] = {}
     for header in response.headers.getlist("Set-Cookie"):
         pair, *attributes = header.split("; ")
@@ -59,7 +59,7 @@ def csrf_of(token: str) -> dict[str, str]:
 
 
 def plain_app(*, home: str | None = "/auth", **config: Any) -> tuple[Flask, AuthX]:
-    """An app that keeps no logins, and takes tokens from cookies and the header.
+    """An app that keeps no sessions, and takes tokens from cookies and the header.
 
     :param home: where it has a view for refresh.
     """
@@ -83,7 +83,7 @@ def answer(app: Flask, fill: Callable[[Response], object], **environ: Any) -> Re
 
 
 def pair_of(app: Flask, authx: AuthX, uid: str = "ann", **kwargs: Any) -> TokenPair:
-    """The tokens of a new login that is kept nowhere."""
+    """The tokens of a new session that is kept nowhere."""
     with app.app_context():
         return authx.create_token_pair(uid, **kwargs)
 
@@ -104,7 +104,7 @@ class Frail:
 
 
 class FrailSessions(MemorySessions):
-    """Keeps logins in memory as if all processes saw them, and fails when it is told to."""
+    """Keeps sessions in memory as if all processes saw them, and fails when it is told to."""
 
     per_process = False
 
@@ -141,9 +141,9 @@ def browser_app(
     stores: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> tuple[Flask, AuthX]:
-    """An app that keeps logins in memory, with the blueprint and a view ``/guarded``.
+    """An app that keeps sessions in memory, with the blueprint and a view ``/guarded``.
 
-    ``POST /sign-in/<uid>`` opens a login, sets its cookies and shows its tokens, too.
+    ``POST /sign-in/<uid>`` opens a session, sets its cookies and shows its tokens, too.
 
     :param stores: those to be used instead, for :class:`AuthX`.
     """

@@ -1,4 +1,4 @@
-"""What the tests of implicit refresh share: an app that renews, and what an answer has renewed."""
+"""What the tests of automatic renewal share: an app that renews, and what a response renews."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def add(app: Flask, rule: str, view: Callable[..., Any]) -> None:
 
 
 def renewed(response: TestResponse) -> str | None:
-    """The access token that an answer sets, if it sets one."""
+    """The access token that a response sets, if it sets one."""
     cookie = cookies_in(response).get(ACCESS_COOKIE)
     return None if cookie is None or not cookie.value else cookie.value
 
 
 def is_renewed(client: FlaskClient, path: str = "/guarded", method: str = "GET") -> bool:
-    """Whether a request that is answered well renews the token."""
+    """Whether a request that succeeds renews the token."""
     response = client.open(path, method=method, headers=csrf(client))
     assert response.status_code == 200
     return renewed(response) is not None

@@ -1,4 +1,4 @@
-"""An app whose logins are kept in a store that notes its calls, and can be made to fail."""
+"""An app whose sessions are kept in a store that notes its calls, and can be made to fail."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class SpySessions:
-    """A store of logins in memory.
+    """A store of sessions in memory.
 
     :param clock: of the app.
     """
@@ -30,14 +30,14 @@ class SpySessions:
 
     def __init__(self, clock: Clock) -> None:
         self._kept = MemorySessions(clock)
-        #: The key of each login that was ever opened, by its sid.
+        #: The key of each session that was ever opened, by its sid.
         self.keys: dict[str, bytes] = {}
         #: The names of the methods that were called, in order.
         self.calls: list[str] = []
         #: What is raised, by the methods named.
         self.error: Exception | None = None
         self.failing: frozenset[str] = frozenset()
-        #: Whether that is raised when the work has been done, as when only the answer is lost.
+        #: Whether that is raised when the work has been done, as when only the response is lost.
         self.late: bool = False
         #: Called before the work of a method.
         self.before: dict[str, Callable[[], object]] = {}
@@ -51,11 +51,11 @@ class SpySessions:
         self.failing = frozenset()
 
     def row(self, sid: str) -> Session | None:
-        """What is kept of a login."""
+        """What is kept of a session."""
         return self._kept.get(self.keys[sid])
 
     def lose(self, sid: str) -> None:
-        """Forget a login, as a store does that is emptied."""
+        """Forget a session, as a store does that is emptied."""
         self._kept.end(self.keys[sid])
 
     def _do(self, name: str, work: Callable[..., T], *args: object) -> T:
@@ -109,7 +109,7 @@ class Site:
     logins: SpySessions
 
     def log_in(self, uid: Any = "ann", **kwargs: Any) -> TokenPair:
-        """A new login, outside of a request."""
+        """A new session, outside of a request."""
         with self.app.app_context():
             return self.authx.login(uid, **kwargs)
 
@@ -119,7 +119,7 @@ class Site:
             return self.authx.refresh(token, **kwargs)
 
     def ask(self, token: str, method: str = "POST", path: str = "/refresh") -> TestResponse:
-        """The answer to a request with a token in its header."""
+        """The response to a request with a token in its header."""
         return ask(self.app, method, path, headers=bearer(token))
 
     def token(self, raw: str) -> Token:
@@ -127,18 +127,18 @@ class Site:
         return decoded(self.app, self.authx, raw)
 
     def sid(self, pair: TokenPair) -> str:
-        """The login that a pair belongs to."""
+        """The session that a pair belongs to."""
         sid: str = parts(pair.access_token)[1]["sid"]
         return sid
 
     def row(self, pair: TokenPair) -> Session:
-        """What is kept of a pair's login."""
+        """What is kept of a pair's session."""
         row = self.logins.row(self.sid(pair))
         assert row is not None
         return row
 
     def is_kept(self, pair: TokenPair) -> bool:
-        """Whether there is a row of a pair's login."""
+        """Whether there is a row of a pair's session."""
         return self.logins.row(self.sid(pair)) is not None
 
     def generation(self, pair: TokenPair) -> int:
@@ -151,7 +151,7 @@ class Site:
         return works(self.app, pair.access_token)
 
     def listed(self, uid: Any = "ann") -> list[str]:
-        """The sids of a user's logins, the latest first."""
+        """The sids of a user's sessions, the latest first."""
         with self.app.app_context():
             return [session.sid for session in self.authx.sessions(uid)]
 
@@ -223,7 +223,7 @@ def route(app: Flask, authx: AuthX, prefix: str = "") -> None:
 
 
 def pair_in(response: TestResponse) -> TokenPair:
-    """The tokens of an answer."""
+    """The tokens of a response."""
     assert outcome(response) == (200, None)
     body: Any = response.get_json()
     return TokenPair(**body)
