@@ -57,8 +57,8 @@ def test_a_browser_gets_new_cookies_and_no_token_in_the_body() -> None:
     assert parts(found[REFRESH_COOKIE].value)[1]["gen"] == 1
     assert "Path=/auth" in found[REFRESH_COOKIE].attributes
     assert is_private(response)
-    assert client.post("/guarded", headers=csrf(client)).status_code == 200
-    assert client.post("/auth/refresh", headers=csrf(client, REFRESH_CSRF)).status_code == 200
+    assert outcome(client.post("/guarded", headers=csrf(client))) == OK
+    assert outcome(client.post("/auth/refresh", headers=csrf(client, REFRESH_CSRF))) == OK
 
 
 @pytest.mark.parametrize("way", ["json", "headers"])
@@ -148,11 +148,11 @@ def test_a_reused_token_revokes_the_session_and_clears_no_cookie() -> None:
     clock = Clock()
     app, _ = browser_app(clock=clock)
     client = app.test_client()
-    stolen = sign_in(client)["refresh_token"]
+    reused = sign_in(client)["refresh_token"]
     for _ in range(2):
-        assert client.post("/auth/refresh", headers=csrf(client, REFRESH_CSRF)).status_code == 200
+        assert outcome(client.post("/auth/refresh", headers=csrf(client, REFRESH_CSRF))) == OK
         clock.advance(100)
-    response = ask(app, "POST", "/auth/refresh", headers=bearer(stolen))
+    response = ask(app, "POST", "/auth/refresh", headers=bearer(reused))
     assert outcome(response) == REVOKED
     response = client.post("/auth/refresh", headers=csrf(client, REFRESH_CSRF))
     assert outcome(response) == REVOKED
@@ -183,9 +183,9 @@ def test_views_that_change_something_take_post_alone(path: str) -> None:
     client = browser(app)
     for method in (*METHODS, "HEAD"):
         if method != "POST":
-            assert client.open(path, method=method).status_code == 405
+            assert outcome(client.open(path, method=method)) == Outcome(405)
     assert kept_by(client) == COOKIES
-    assert client.get("/guarded").status_code == 200
+    assert outcome(client.get("/guarded")) == OK
 
 
 def test_a_refresh_cookie_beside_the_access_cookie_of_another_session_is_refused() -> None:
@@ -197,7 +197,7 @@ def test_a_refresh_cookie_beside_the_access_cookie_of_another_session_is_refused
         (ACCESS_COOKIE, mine["access_token"]), (REFRESH_COOKIE, planted["refresh_token"])
     )
     response = ask(app, "POST", "/auth/refresh", headers={**headers, "X-CSRF-TOKEN": value})
-    assert outcome(response) == (401, "JWTDecodeError")
+    assert outcome(response) == Outcome(401, "JWTDecodeError")
     assert cookies_in(response) == {}
     # Nor does a second access cookie help, of which it is unknown whose it is.
     headers["Cookie"] += f"; {ACCESS_COOKIE}=x"

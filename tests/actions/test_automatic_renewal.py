@@ -9,7 +9,7 @@ from flask import Flask, Response, redirect
 
 from flask_authx import AuthX, BadConfigurationError
 from tests.support import NOW, SECRET, Clock, bearer
-from tests.support.answers import ACCESS_COOKIE, ask, cookie
+from tests.support.answers import ACCESS_COOKIE, OK, Outcome, ask, cookie, outcome
 from tests.support.browsers import ACCESS_CSRF, browser, browser_app, cookies_in, csrf, sign_in
 from tests.support.corpus import by_repr, check_all
 from tests.support.renewal import (
@@ -45,13 +45,13 @@ def test_a_proof_holds_for_two_thirds_of_its_token() -> None:
     app, authx = renewing_app(clock, IMPLICIT_REFRESH_DELTATIME=600)
     add(app, "/sudo", authx.fresh_token_required(max_age=300)(lambda: ""))
     with app.app_context():
-        login = authx.decode_token(authx.login("ann").access_token)
-        proof = authx.create_access_token("ann", fresh=True, expiry=300, login=login)
-        plain = authx.create_access_token("ann", expiry=300, login=login)
+        session = authx.decode_token(authx.login("ann").access_token)
+        proof = authx.create_access_token("ann", fresh=True, expiry=300, login=session)
+        plain = authx.create_access_token("ann", expiry=300, login=session)
     for after, expected in ((99, (False, False)), (101, (False, True)), (201, (True, True))):
         clock.now = NOW + after
-        answers = [ask(app, headers=cookie((ACCESS_COOKIE, one))) for one in (proof, plain)]
-        assert tuple(renewed(answer) is not None for answer in answers) == expected
+        responses = [ask(app, headers=cookie((ACCESS_COOKIE, one))) for one in (proof, plain)]
+        assert tuple(renewed(response) is not None for response in responses) == expected
 
 
 def test_what_has_expired_is_refused_and_not_renewed() -> None:
@@ -122,7 +122,7 @@ def test_a_post_with_its_csrf_value_renews_and_the_value_stays_valid() -> None:
     before = csrf(client)
     clock.advance(DUE)
     assert renewed(client.post("/guarded", headers=before))
-    assert client.post("/guarded", headers=before).status_code == 200
+    assert outcome(client.post("/guarded", headers=before)) == OK
 
 
 def test_a_claims_callback_says_anew_what_is_true() -> None:
@@ -151,12 +151,12 @@ def test_a_renewal_shows_the_session_to_be_in_use() -> None:
     clock.advance(DUE)
     client.get("/guarded", headers={"User-Agent": "a browser"})
     with app.app_context():
-        (login,) = authx.sessions("ann")
-    assert login.last_seen == NOW + DUE
-    assert login.expires == NOW + DUE + 7200
-    assert login.user_agent == "a browser"
-    assert login.generation == 0
-    assert login.created == NOW
+        (session,) = authx.sessions("ann")
+    assert session.last_seen == NOW + DUE
+    assert session.expires == NOW + DUE + 7200
+    assert session.user_agent == "a browser"
+    assert session.generation == 0
+    assert session.created == NOW
 
 
 def test_a_session_in_use_lasts_until_its_absolute_end() -> None:
@@ -172,7 +172,7 @@ def test_a_session_in_use_lasts_until_its_absolute_end() -> None:
             ends.append(claims_of(token)["exp"] - NOW)
     # The last of them expires with the session, so that another would last no longer.
     assert ends == [1500, 2100, 2700, 3000]
-    assert client.get("/guarded").status_code == 200
+    assert outcome(client.get("/guarded")) == OK
     clock.advance(20)
     assert client.get("/guarded").status_code == 401
 
@@ -261,7 +261,7 @@ def test_an_optional_guard_and_a_redirect_renew_and_an_open_view_does_not() -> N
     assert is_renewed(client, "/optional") is True
     clock.advance(DUE)
     response = client.get("/moved")
-    assert response.status_code == 302
+    assert outcome(response) == Outcome(302)
     assert renewed(response)
 
 

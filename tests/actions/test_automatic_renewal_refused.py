@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from flask_authx import AuthX, current_token
 from tests.support import NOW, Clock
-from tests.support.answers import ACCESS_COOKIE, REFRESH_COOKIE
+from tests.support.answers import ACCESS_COOKIE, OK, REFRESH_COOKIE, Outcome, outcome
 from tests.support.browsers import FrailSessions, browser, cookies_in, csrf
 from tests.support.renewal import DUE, add, claims_of, is_renewed, renewed, renewing_app
 from tests.support.spy_store import SpyStore, said
@@ -139,16 +139,16 @@ def test_a_log_out_in_the_same_response_wins(setup: Setup) -> None:
 def test_a_log_out_by_the_blueprint_wins(path: str, setup: Setup) -> None:
     client = setup.near_the_end()
     with setup.app.app_context():
-        (login,) = setup.authx.sessions("ann")
+        (session,) = setup.authx.sessions("ann")
     method = "POST" if path == "/auth/logout" else "DELETE"
-    response = client.open(path.format(sid=login.sid), method=method, headers=csrf(client))
-    assert response.status_code == 204
+    response = client.open(path.format(sid=session.sid), method=method, headers=csrf(client))
+    assert outcome(response) == Outcome(204)
     assert {cookie.value for cookie in cookies_in(response).values()} == {""}
 
 
 REVOCATIONS: dict[str, Callable[[AuthX], None]] = {
     "token": lambda authx: authx.revoke_token(),
-    "login": lambda authx: authx.revoke_session(current_token.sid),
+    "session": lambda authx: authx.revoke_session(current_token.sid),
     "user": lambda authx: authx.revoke_subject(current_token.sub),
 }
 
@@ -284,7 +284,7 @@ def test_a_callback_that_fails_is_logged_and_the_response_is_intact(
     else:
         setup.authx.set_callback_additional_claims(fail)
     response = client.get("/guarded")
-    assert response.status_code == 200
+    assert outcome(response) == OK
     assert response.get_json()["sub"] == "ann"
     assert cookies_in(response) == {}
     (line,) = said(caplog, logging.ERROR)

@@ -35,15 +35,15 @@ def claims_of(token: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("mint", "type_", "typ", "life"),
+    ("create", "type_", "typ", "life"),
     [(access_token, "access", "at+jwt", 900), (refresh_token, "refresh", "rt+jwt", 20 * 86400)],
 )
 def test_a_token_has_these_claims_and_no_others(
-    mint: Callable[..., str], type_: str, typ: str, life: int
+    create: Callable[..., str], type_: str, typ: str, life: int
 ) -> None:
     """DESIGN 4; RFC 9068 section 2; SECURITY A.19 10."""
     app, authx = make_app()
-    header, claims, _ = parts(mint(app, authx))
+    header, claims, _ = parts(create(app, authx))
     assert set(header) == {"alg", "kid", "typ"}
     assert (header["alg"], header["typ"]) == ("HS256", typ)
     assert set(claims) == COMMON
@@ -148,9 +148,9 @@ def test_a_uid_of_another_type_is_refused() -> None:
     app, authx = make_app()
 
     def check(uid: Any) -> None:
-        for mint in (access_token, refresh_token):
+        for create in (access_token, refresh_token):
             with pytest.raises(TypeError, match="uid must be a str, an int or a UUID"):
-                mint(app, authx, uid)
+                create(app, authx, uid)
 
     check_all(
         by_repr([None, True, False, 1.5, b"ann", {"id": 1}, ["ann"], object()]),
@@ -246,8 +246,8 @@ def test_an_expiry_of_another_type_is_refused() -> None:
 def test_a_token_has_a_csrf_value_only_if_cookies_are_on() -> None:
     for locations, has in (("headers", False), ("cookies", True), ("headers,cookies", True)):
         app, authx = make_app(TOKEN_LOCATION=locations)
-        for mint in (access_token, refresh_token):
-            assert ("csrf" in claims_of(mint(app, authx))) is has
+        for create in (access_token, refresh_token):
+            assert ("csrf" in claims_of(create(app, authx))) is has
 
 
 def test_a_csrf_value_differs_by_session_and_type() -> None:
@@ -255,8 +255,8 @@ def test_a_csrf_value_differs_by_session_and_type() -> None:
     app, authx = make_app(TOKEN_LOCATION="cookies")
     with app.app_context():
         pair = authx.create_token_pair("ann")
-        login = authx.decode_token(pair.refresh_token)
-        renewed = authx.create_access_token("ann", login=login)
+        session = authx.decode_token(pair.refresh_token)
+        renewed = authx.create_access_token("ann", login=session)
         other = authx.create_access_token("ann")
     access, refresh = claims_of(pair.access_token), claims_of(pair.refresh_token)
     assert claims_of(renewed)["csrf"] == access["csrf"]
@@ -288,24 +288,25 @@ def test_a_continued_session_keeps_its_sid_and_when_it_began() -> None:
     """DESIGN 4: a refresh that races a log-out creates a token of the old session."""
     clock = Clock()
     app, authx = make_app(clock=clock)
-    login = decoded(app, authx, refresh_token(app, authx, "7"))
+    session = decoded(app, authx, refresh_token(app, authx, "7"))
     clock.advance(3600)
     with app.app_context():
         tokens = [
-            mint(7, login=login) for mint in (authx.create_access_token, authx.create_refresh_token)
+            create(7, login=session)
+            for create in (authx.create_access_token, authx.create_refresh_token)
         ]
     for claims in map(claims_of, tokens):
-        assert claims["sid"] == login.sid
+        assert claims["sid"] == session.sid
         assert claims["auth_time"] == int(NOW)
         assert claims["iat"] == int(NOW) + 3600
-        assert claims["jti"] != login.jti
+        assert claims["jti"] != session.jti
 
 
 def test_a_continued_session_of_another_user_is_refused() -> None:
     app, authx = make_app()
-    login = decoded(app, authx, refresh_token(app, authx, "bob"))
+    session = decoded(app, authx, refresh_token(app, authx, "bob"))
     with pytest.raises(ValueError, match="another user"):
-        access_token(app, authx, "ann", login=login)
+        access_token(app, authx, "ann", login=session)
 
 
 # The rest

@@ -10,6 +10,7 @@ import pytest
 
 from flask_authx.settings.options import RESERVED_CLAIMS
 from tests.support import access_token, bearer, make_app, parts, refresh_token
+from tests.support.answers import OK, outcome
 from tests.support.corpus import by_repr, check_all
 
 
@@ -69,7 +70,7 @@ def check_round_trip(headers: dict[str, Any] | None = None, **kwargs: Any) -> di
     app, authx = make_app()
     token = access_token(app, authx, headers=headers, **kwargs)
     response = app.test_client().get("/guarded", headers=bearer(token))
-    assert response.status_code == 200, response.get_data(as_text=True)
+    assert outcome(response) == OK
     return claims_of(token)
 
 
@@ -85,14 +86,14 @@ def test_no_claim_with_a_meaning_can_be_set() -> None:
     """USERS 29; SECURITY A.15."""
 
     def check(case: tuple[str, Callable[..., str]]) -> None:
-        name, mint = case
+        name, create = case
         # Anew, as the callback stays.
         app, authx = make_app()
         with pytest.raises(ValueError, match=f"the claim {name} is reserved"):
-            mint(app, authx, data={name: "x"})
+            create(app, authx, data={name: "x"})
         authx.set_callback_additional_claims(saying({name: "x"}))
         with pytest.raises(ValueError, match=name):
-            mint(app, authx)
+            create(app, authx)
 
     check_all(
         by_repr(itertools.product(sorted(RESERVED_CLAIMS), [access_token, refresh_token])),
@@ -192,8 +193,8 @@ def test_the_claims_callback_runs_for_every_token() -> None:
 
     with app.app_context():
         pair = authx.create_token_pair(7)
-        login = authx.decode_token(pair.refresh_token)
-        renewed = authx.create_access_token(7, login=login)
+        session = authx.decode_token(pair.refresh_token)
+        renewed = authx.create_access_token(7, login=session)
     assert calls == ["7", "7", "7"]
     assert claims_of(pair.access_token)["version"] == 1
     assert claims_of(renewed)["version"] == 3

@@ -65,7 +65,7 @@ def test_a_users_sessions_are_listed_the_latest_seen_first() -> None:
             "address": None,
         },
     ]
-    assert listed(here, "nobody") == []
+    assert listed(here, "unknown") == []
 
 
 def test_its_times_are_there_as_datetimes_too() -> None:
@@ -99,11 +99,11 @@ def test_a_session_that_has_expired_is_not_listed() -> None:
     assert listed(here) == []
 
 
-@pytest.mark.parametrize("store", ["revocations", "logins"])
+@pytest.mark.parametrize("store", ["revocations", "sessions"])
 def test_a_store_that_fails_is_a_503_and_no_empty_list(store: str) -> None:
     here = site()
     here.log_in()
-    if store == "logins":
+    if store == "sessions":
         here.logins.fail("of", error=BUSY)
     else:
         here.revocations.error = BUSY
@@ -129,7 +129,7 @@ def test_a_session_can_be_named_again_and_unnamed() -> None:
         for name in ("Zoë's 📱", "x" * 255, "two words", None):
             assert here.authx.name_session(here.sid(pair), name)
             assert here.authx.sessions("ann")[0].name == name
-        assert not here.authx.name_session("no-such-login", "x")
+        assert not here.authx.name_session("no-such-session", "x")
     # A refresh in between changes nothing of it, nor does a name change what a refresh needs.
     with here.app.app_context():
         here.authx.name_session(here.sid(pair), "phone")
@@ -237,7 +237,7 @@ def test_either_token_expired_or_not_logs_the_session_out(by: str, later: int) -
     here = site()
     pair, other = here.log_in(), here.log_in()
     here.clock.advance(later)
-    assert here.ask(getattr(pair, by), path="/logout").status_code == 200
+    assert outcome(here.ask(getattr(pair, by), path="/logout")) == OK
     assert not here.is_kept(pair)
     assert here.listed() == [here.sid(other)]
     assert outcome(here.ask(pair.refresh_token)) == REVOKED

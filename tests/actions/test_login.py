@@ -232,10 +232,10 @@ def test_with_sessions_refresh_tokens_come_from_login_alone() -> None:
     here = site()
     access = here.log_in().access_token
     with here.app.app_context():
-        login = here.authx.decode_token(access)
+        session = here.authx.decode_token(access)
         for call, what in (
             (lambda: here.authx.create_refresh_token("ann"), "create_refresh_token"),
-            (lambda: here.authx.create_refresh_token("ann", login=login), "create_refresh_token"),
+            (lambda: here.authx.create_refresh_token("ann", login=session), "create_refresh_token"),
             (lambda: here.authx.create_token_pair("ann"), "create_token_pair"),
         ):
             with pytest.raises(

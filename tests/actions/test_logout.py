@@ -102,12 +102,12 @@ def test_logging_out_twice_is_fine() -> None:
     assert len(store.entries) == 1
 
 
-def bad(token: str) -> dict[str, str]:
+def invalid_tokens(token: str) -> dict[str, str]:
     header, claims, _ = parts(token)
     return {
         "garbage": "x.y.z",
-        "signed by somebody else": forge(header, claims, OTHER_SECRET),
-        "signed by somebody else, expired": forge(header, {**claims, "exp": 2}, OTHER_SECRET),
+        "signed with another key": forge(header, claims, OTHER_SECRET),
+        "signed with another key, expired": forge(header, {**claims, "exp": 2}, OTHER_SECRET),
         "algorithm none": reforge(token, header={"alg": "none"}),
         "no sid": reforge(token, sid=...),
         "no exp": reforge(token, exp=...),
@@ -126,14 +126,14 @@ def test_an_invalid_token_is_refused_and_revokes_nothing() -> None:
         app, authx = store_app(store, DECODE_ISSUER="us", ENCODE_ISSUER="us", **EVERYWHERE)
         access, refresh, _ = login(app, authx)
         store.calls.clear()
-        response = ask(app, "POST", "/logout", headers=bearer(bad(access)[kind]))
+        response = ask(app, "POST", "/logout", headers=bearer(invalid_tokens(access)[kind]))
         assert outcome(response) == INVALID
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
         assert store.calls == []
         assert works(app, access)
         assert works(app, refresh, "/refresh")
 
-    check_all(by_repr(bad(access_token(*store_app(SpyStore())))), check)
+    check_all(by_repr(invalid_tokens(access_token(*store_app(SpyStore())))), check)
 
 
 PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
@@ -160,8 +160,8 @@ def test_two_tokens_in_one_request_are_refused() -> None:
     app, authx, store = spied()
     access, _, _ = login(app, authx)
     store.calls.clear()
-    answer = out(app, headers=bearer(access), query_string={"token": access})
-    assert answer == MALFORMED
+    found = out(app, headers=bearer(access), query_string={"token": access})
+    assert found == MALFORMED
     assert store.calls == []
 
 
@@ -289,7 +289,7 @@ def forged(token: str) -> str:
 
 
 #: What may be left in a cookie.
-BAD: dict[str, Callable[[str], str]] = {
+LEFT: dict[str, Callable[[str], str]] = {
     "of a withdrawn key": forged,
     "garbage": lambda _: "x.y.z",
     "without dots": lambda _: "garbage",
@@ -308,42 +308,42 @@ def csrf_of(token: str) -> str:
     return str(parts(token)[1]["csrf"])
 
 
-@pytest.mark.parametrize("bad", BAD)
-def test_an_invalid_access_cookie_is_no_obstacle_to_a_log_out(bad: str) -> None:
+@pytest.mark.parametrize("kind", LEFT)
+def test_an_invalid_access_cookie_is_no_obstacle_to_a_log_out(kind: str) -> None:
     """After a change of keys in a hurry, the refresh token lives on for weeks."""
     app, authx, _ = spied()
     access, refresh, _ = login(app, authx)
     assert works(app, refresh, "/refresh")
-    assert logged_out(app, BAD[bad](access), refresh, csrf_of(refresh)) == OK
+    assert logged_out(app, LEFT[kind](access), refresh, csrf_of(refresh)) == OK
     assert not works(app, refresh, "/refresh")
 
 
-@pytest.mark.parametrize("bad", BAD)
-def test_an_invalid_refresh_cookie_is_no_obstacle_to_a_log_out(bad: str) -> None:
+@pytest.mark.parametrize("kind", LEFT)
+def test_an_invalid_refresh_cookie_is_no_obstacle_to_a_log_out(kind: str) -> None:
     app, authx, _ = spied()
     access, refresh, _ = login(app, authx)
-    assert logged_out(app, access, BAD[bad](refresh), csrf_of(access)) == OK
+    assert logged_out(app, access, LEFT[kind](refresh), csrf_of(access)) == OK
     assert not works(app, access)
 
 
-@pytest.mark.parametrize("bad", BAD)
-def test_the_valid_cookie_needs_its_own_csrf_value(bad: str) -> None:
+@pytest.mark.parametrize("kind", LEFT)
+def test_the_valid_cookie_needs_its_own_csrf_value(kind: str) -> None:
     """SECURITY A.12: an invalid cookie beside it changes nothing"""
     app, authx, store = spied()
     access, refresh, _ = login(app, authx)
     _, strange, _ = login(app, authx)
-    left = BAD[bad](access)
+    left = LEFT[kind](access)
     assert logged_out(app, left, refresh, None) == NO_CSRF
     assert logged_out(app, left, refresh, csrf_of(strange)) == CSRF
     assert store.added == []
     assert works(app, refresh, "/refresh")
 
 
-@pytest.mark.parametrize("bad", ["of a withdrawn key", "garbage"])
-def test_two_invalid_cookies_are_refused(bad: str) -> None:
+@pytest.mark.parametrize("kind", ["of a withdrawn key", "garbage"])
+def test_two_invalid_cookies_are_refused(kind: str) -> None:
     app, authx, store = spied()
     access, refresh, _ = login(app, authx)
-    assert logged_out(app, BAD[bad](access), BAD[bad](refresh), csrf_of(access)) == INVALID
+    assert logged_out(app, LEFT[kind](access), LEFT[kind](refresh), csrf_of(access)) == INVALID
     assert store.added == []
 
 

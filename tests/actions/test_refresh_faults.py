@@ -91,18 +91,18 @@ def test_a_move_whose_result_is_lost_is_repeated(
     assert reuse.times == []
 
 
-@pytest.mark.parametrize("answer", [5, "row", True, b"", ()], ids=repr)
-def test_a_store_that_returns_another_type_refreshes_nothing(answer: Any) -> None:
+@pytest.mark.parametrize("found", [5, "row", True, b"", ()], ids=repr)
+def test_a_store_that_returns_another_type_refreshes_nothing(found: Any) -> None:
     class Nonsense(SpySessions):
         def get(self, key: bytes, /) -> Any:
             super().get(key)
-            return answer
+            return found
 
-    good = site()
-    pair = good.log_in()
+    sound = site()
+    pair = sound.log_in()
     clock = Clock()
-    bad = Site(good.app, good.authx, clock, good.revocations, Nonsense(clock))
-    here = site(like=bad)
+    broken = Site(sound.app, sound.authx, clock, sound.revocations, Nonsense(clock))
+    here = site(like=broken)
     assert outcome(here.ask(pair.refresh_token)) == FAULT
     assert "move" not in here.logins.calls
 

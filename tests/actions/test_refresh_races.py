@@ -172,11 +172,11 @@ def test_of_many_that_find_a_reuse_at_once_one_tells_the_app(place: Place) -> No
 @pytest.mark.parametrize("how", ["session", "subject"])
 def test_a_revocation_wins_over_refreshes_that_race_it(place: Place, how: str) -> None:
     """USERS 60, SECURITY A.12 220"""
-    minted: list[TokenPair] = []
+    created: list[TokenPair] = []
 
     def refresh(token: str) -> str:
         try:
-            minted.append(place.renew(token))
+            created.append(place.renew(token))
         except RevokedTokenError as error:
             return type(error).__name__
         return ""
@@ -188,14 +188,14 @@ def test_a_revocation_wins_over_refreshes_that_race_it(place: Place, how: str) -
     for _ in range(ROUNDS):
         pair = place.log_in()
         refreshing = [partial(refresh, pair.refresh_token)] * (THREADS - 1)
-        answers = place.together(partial(end, pair), *refreshing)
+        results = place.together(partial(end, pair), *refreshing)
         # A sign-out is no theft.
-        assert set(answers) <= {"", RevokedTokenError.__name__}
-        for one in [pair, *minted]:
+        assert set(results) <= {"", RevokedTokenError.__name__}
+        for one in [pair, *created]:
             assert not place.accepts(one)
             assert place.refused(one.refresh_token) == RevokedTokenError.__name__
         assert place.rows() == []
-        minted.clear()
+        created.clear()
 
 
 # A refresh and the end of its session, on stores that processes share
@@ -250,17 +250,17 @@ class Site:
 
     def refresh(self, token: str) -> list[str]:
         """An access and a refresh token, or nothing if the session is revoked."""
-        answer = ask(self.app, "POST", "/refresh", headers=bearer(token))
-        if outcome(answer) == REVOKED:
+        response = ask(self.app, "POST", "/refresh", headers=bearer(token))
+        if outcome(response) == REVOKED:
             return []
-        assert outcome(answer) == OK
-        body: dict[str, str] = answer.get_json()
+        assert outcome(response) == OK
+        body: dict[str, str] = response.get_json()
         return [body["access"], body["refresh"]]
 
     def _passes(self, method: str, path: str, token: str) -> bool:
-        answer = outcome(ask(self.app, method, path, headers=bearer(token)))
-        assert answer in (OK, REVOKED)
-        return answer == OK
+        response = outcome(ask(self.app, method, path, headers=bearer(token)))
+        assert response in (OK, REVOKED)
+        return response == OK
 
 
 @pytest.fixture(params=SHARED)
@@ -276,7 +276,7 @@ def end(site: Site, how: str, sub: str, pair: TokenPair) -> None:
     """Revoke a session."""
     if how == "logout":
         headers = bearer(pair.access_token)
-        assert ask(site.app, "POST", "/logout", headers=headers).status_code == 200
+        assert outcome(ask(site.app, "POST", "/logout", headers=headers)) == OK
         return
     with site.app.app_context():
         if how == "session":
@@ -330,8 +330,8 @@ def test_a_session_is_revoked_whether_a_refresh_or_a_log_out_is_first(
             assert sites[1].accepts(pair.access_token)
             racing = [pool.submit(together, site.refresh, pair.refresh_token) for site in sites]
             ending = pool.submit(together, end, sites[number % 2], how, sub, pair)
-            minted = [token for one in racing for token in one.result()]
+            created = [token for one in racing for token in one.result()]
             ending.result()
             for site in sites:
-                assert not any(map(site.accepts, [pair.access_token, *minted[::2]]))
-                assert not any(map(site.refreshes, [pair.refresh_token, *minted[1::2]]))
+                assert not any(map(site.accepts, [pair.access_token, *created[::2]]))
+                assert not any(map(site.refreshes, [pair.refresh_token, *created[1::2]]))

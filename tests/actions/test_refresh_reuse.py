@@ -1,4 +1,4 @@
-"""A refresh token that was replaced before: by a lost response, another tab or a thief (A.13)."""
+"""A refresh token that was replaced: by a lost response, another tab or an attacker (A.13)."""
 
 from __future__ import annotations
 
@@ -145,15 +145,15 @@ def test_the_app_is_told_once_and_knows_the_error_by_its_class() -> None:
         assert isinstance(caught.value, RevokedTokenError)
         for pair in pairs:
             assert outcome(here.ask(pair.refresh_token)) == REVOKED
-    stolen = here.token(pairs[0].refresh_token)
-    ids = {"name": "authx", "sid": stolen.sid, "sub": "ann", "jti": stolen.jti}
+    reused = here.token(pairs[0].refresh_token)
+    ids = {"name": "authx", "sid": reused.sid, "sub": "ann", "jti": reused.jti}
     assert (reuse.times, reuse.senders) == ([ids], [here.app])
     [told] = revoked.times
     assert told == {
         "name": "authx",
         "actor": "ann",
         "reason": "a refresh token was used again",
-        "sid": stolen.sid,
+        "sid": reused.sid,
     }
     assert [type(one["error"]) for one in refused.times] == [ReusedTokenError] + [
         RevokedTokenError

@@ -17,10 +17,10 @@ from flask_authx import (
     TokenExpiredError,
     current_token,
 )
-from tests.http.test_revocation_callback import bad_tokens, in_all_places
 from tests.support import Clock, access_token, bearer, make_app, reforge, refresh_token
 from tests.support.answers import OK, REVOKED, ask, outcome
 from tests.support.corpus import by_repr, check_all
+from tests.support.invalid_tokens import in_all_places, invalid_tokens
 from tests.support.spy_store import SpyStore, decoded, login, new_token, spied, store_app, works
 
 
@@ -47,11 +47,11 @@ def forms(app: Flask, authx: AuthX, raw: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("form", [0, 1, 2], ids=["text", "RequestToken", "Token"])
-@pytest.mark.parametrize("mint", [access_token, refresh_token])
-def test_a_token_is_revoked_in_each_form(form: int, mint: Any) -> None:
+@pytest.mark.parametrize("create", [access_token, refresh_token])
+def test_a_token_is_revoked_in_each_form(form: int, create: Any) -> None:
     app, authx, _ = spied()
-    token, other = mint(app, authx), mint(app, authx)
-    path = "/guarded" if mint is access_token else "/refresh"
+    token, other = create(app, authx), create(app, authx)
+    path = "/guarded" if create is access_token else "/refresh"
     assert works(app, token, path)
     with app.app_context():
         authx.revoke_token(forms(app, authx, token)[form])
@@ -69,15 +69,15 @@ def test_the_token_of_a_view_without_a_guard_is_verified_first() -> None:
         return ""
 
     victim, said = new_token(app, authx)
-    for kind, bad in bad_tokens(victim, refresh_token(app, authx)).items():
+    for kind, invalid in invalid_tokens(victim, refresh_token(app, authx)).items():
         if kind in ("other type", "expired"):
             continue
         store.calls.clear()
-        response = ask(app, "POST", "/done", headers=bearer(bad))
+        response = ask(app, "POST", "/done", headers=bearer(invalid))
         assert response.status_code in {400, 401}, kind
         assert store.calls == [], kind
         with app.app_context(), pytest.raises(JWTDecodeError):
-            authx.revoke_token(bad)
+            authx.revoke_token(invalid)
     assert store.entries == {}
     assert works(app, victim)
     assert said.jti not in repr(store.asked)

@@ -11,7 +11,6 @@ from flask import Flask
 
 from flask_authx import AuthX, Kind, current_token
 from flask_authx.sessions.revocations import MARGIN
-from tests.http.test_revocation_callback import bad_tokens, in_all_places
 from tests.support import (
     NOW,
     Clock,
@@ -22,6 +21,7 @@ from tests.support import (
     refresh_token,
 )
 from tests.support.answers import MISSING, OK, REVOKED, ask, outcome
+from tests.support.invalid_tokens import in_all_places, invalid_tokens
 from tests.support.spy_store import SpyStore, decoded, login, new_token, spied, store_app, works
 
 # What is written
@@ -235,10 +235,10 @@ def test_a_request_is_one_round_trip_however_many_guards_there_are() -> None:
 def test_an_invalid_token_is_not_looked_up() -> None:
     """SECURITY A.12 201, 202, USERS 34"""
     app, authx, store = spied()
-    tokens = bad_tokens(access_token(app, authx), refresh_token(app, authx))
+    tokens = invalid_tokens(access_token(app, authx), refresh_token(app, authx))
     store.calls.clear()
-    for kind, bad in tokens.items():
-        for kwargs in in_all_places(bad):
+    for kind, invalid in tokens.items():
+        for kwargs in in_all_places(invalid):
             for path in ("/guarded", "/optional"):
                 assert ask(app, path=path, **kwargs).status_code in {400, 401}, kind
     assert store.calls == []

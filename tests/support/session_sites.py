@@ -37,7 +37,7 @@ class SpySessions:
         #: What is raised, by the methods named.
         self.error: Exception | None = None
         self.failing: frozenset[str] = frozenset()
-        #: Whether that is raised when the work has been done, as when only the response is lost.
+        #: Whether that is raised when the work has been done, as when only the result is lost.
         self.late: bool = False
         #: Called before the work of a method.
         self.before: dict[str, Callable[[], object]] = {}
