@@ -196,6 +196,7 @@ class TestMeasuring:
         assert all(one.calls > 3 * 5 for one in field)
         assert all(taken >= 0 for one in rounds for taken in one.values())
 
+    @pytest.mark.slow
     def test_a_process_that_breaks_off_is_an_error(self) -> None:
         with pytest.raises(RuntimeError, match="broke off"):
             run(Plan(("no such algorithm",), processes=1, rounds=1, calls=-1))
@@ -254,6 +255,8 @@ class TestArithmetic:
         }
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("frozen_heap")
 def test_a_quick_run_prints_every_row_and_writes_its_rounds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,6 +174,8 @@ class TestArithmetic:
         assert Plan(sizes=(1_000, 20_000), blocks=1, rounds=5).ends == 4
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("frozen_heap")
 @pytest.mark.parametrize(
     "stores", [["sqlite", "memory"], ["postgresql"], ["mariadb"], ["redis"]], ids=lambda one: one[0]
 )

@@ -13,12 +13,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from flask_authx import AuthX, current_token
-from tests.docs.test_snippets import snippet
+from tests.docs.support import ANN, snippet
 from tests.support import Clock, bearer
+from tests.support.answers import NO_CSRF, OK, REVOKED, Outcome, outcome
 
 #: It has no types.
 flask_wtf: Any = importlib.import_module("flask_wtf")
-ANN = {"name": "ann", "password": "correct horse"}
 URL = "https://localhost"
 
 
@@ -31,7 +31,7 @@ def site() -> ModuleType:
 def client(site: ModuleType) -> FlaskClient:
     """A browser that has logged in."""
     client: FlaskClient = site.app.test_client()
-    assert client.post("/login", data=ANN, base_url=URL).status_code == 303
+    assert outcome(client.post("/login", data=ANN, base_url=URL)) == Outcome(303)
     return client
 
 
@@ -53,8 +53,8 @@ def field_of(page: TestResponse) -> dict[str, str]:
 
 
 def test_a_log_in_sets_the_cookies_that_the_page_lists(site: ModuleType) -> None:
-    answer = site.app.test_client().post("/login", data=ANN, base_url=URL)
-    lines = [re.sub("=[^;]+", "", one, count=1) for one in answer.headers.getlist("Set-Cookie")]
+    response = site.app.test_client().post("/login", data=ANN, base_url=URL)
+    lines = [re.sub("=[^;]+", "", one, count=1) for one in response.headers.getlist("Set-Cookie")]
     ends = "SameSite=Lax"
     age = f"Max-Age={20 * 86400}; Secure"
     lines = [re.sub("Expires=[^;]+; ", "", line) for line in lines]
@@ -64,7 +64,7 @@ def test_a_log_in_sets_the_cookies_that_the_page_lists(site: ModuleType) -> None
         f"__Secure-refresh_token; {age}; HttpOnly; Path=/auth; {ends}",
         f"csrf_refresh_token; {age}; Path=/; {ends}",
     ]
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert response.headers["Cache-Control"] == "no-store"
 
 
 def test_a_log_in_is_refused_by_its_password_and_from_another_site(site: ModuleType) -> None:
@@ -91,7 +91,7 @@ def test_forms_and_scripts_send_the_csrf_value(client: FlaskClient) -> None:
     assert "X-CSRF-TOKEN" in missing["msg"]
     # A form that is open in another tab outlives a refresh.
     refresh = {"X-CSRF-TOKEN": cookie(client, "csrf_refresh_token")}
-    assert post(client, "/auth/refresh", headers=refresh).status_code == 200
+    assert outcome(post(client, "/auth/refresh", headers=refresh)) == OK
     assert post(client, "/transfer", data=field_of(page)).json == {"paid_by": "ann"}
 
 
@@ -103,8 +103,8 @@ def test_pages_of_another_origin_ask_for_the_values(client: FlaskClient) -> None
 def test_a_log_out_takes_all_cookies_back(client: FlaskClient) -> None:
     form = field_of(client.get("/transfer", base_url=URL))
     old = cookie(client, "__Host-access_token")
-    assert post(client, "/auth/sign-out").status_code == 403
-    assert post(client, "/auth/sign-out", data=form).status_code == 303
+    assert outcome(post(client, "/auth/sign-out")) == NO_CSRF
+    assert outcome(post(client, "/auth/sign-out", data=form)) == Outcome(303)
     for name in ("__Host-access_token", "csrf_access_token", "csrf_refresh_token"):
         assert client.get_cookie(name) is None
     assert client.get_cookie("__Secure-refresh_token", path="/auth") is None
@@ -142,57 +142,57 @@ def configured(site: ModuleType, change: str | None) -> tuple[Flask, AuthX, Cloc
 def test_the_log_out_of_a_page_that_has_been_open_for_long(site: ModuleType) -> None:
     app, _, clock = configured(site, None)
     client = app.test_client()
-    assert post(client, "/login").status_code == 200
+    assert outcome(post(client, "/login")) == OK
     value: Any = client.get("/page", base_url=URL).json
     clock.advance(3600)
     # Its access token has expired, and the browser still has it.
-    assert client.get("/page", base_url=URL).status_code == 401
-    assert post(client, "/auth/logout", data={"csrf_token": value["csrf"]}).status_code == 204
+    assert outcome(client.get("/page", base_url=URL)) == Outcome(401, "TokenExpiredError")
+    assert outcome(post(client, "/auth/logout", data={"csrf_token": value["csrf"]})) == Outcome(204)
 
 
 def test_a_page_of_another_origin_is_let_in(site: ModuleType) -> None:
     app, _, _ = configured(site, "serve_another_origin")
     client = app.test_client()
     ours, others = ({"Origin": f"https://{host}.example.com"} for host in ("www", "evil"))
-    assert post(client, "/login", headers=others).status_code == 403
-    answer = post(client, "/login", headers=ours)
-    assert answer.headers["Access-Control-Allow-Origin"] == ours["Origin"]
-    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    assert outcome(post(client, "/login", headers=others)) == Outcome(403, "CrossOriginError")
+    response = post(client, "/login", headers=ours)
+    assert response.headers["Access-Control-Allow-Origin"] == ours["Origin"]
+    assert response.headers["Access-Control-Allow-Credentials"] == "true"
     asks = {"Access-Control-Request-Method": "POST", **ours}
     preflight = client.options(
         "/page", base_url=URL, headers={"Access-Control-Request-Headers": "x-csrf-token", **asks}
     )
     assert preflight.headers["Access-Control-Allow-Headers"] == "x-csrf-token"
     value = {"X-CSRF-TOKEN": cookie(client, "csrf_access_token"), **ours}
-    assert post(client, "/page", headers=value).status_code == 200
-    assert post(client, "/page", headers=ours).status_code == 403
+    assert outcome(post(client, "/page", headers=value)) == OK
+    assert outcome(post(client, "/page", headers=ours)) == NO_CSRF
 
 
-def test_cookies_are_renewed_by_the_way(site: ModuleType) -> None:
+def test_cookies_are_renewed_automatically(site: ModuleType) -> None:
     app, _, clock = configured(site, "renew_by_the_way")
     client = app.test_client()
-    assert post(client, "/login").status_code == 200
+    assert outcome(post(client, "/login")) == OK
     for seconds, renewed in ((599, False), (1, True), (1, False), (600, True)):
         clock.advance(seconds)
-        answer = client.get("/page", base_url=URL)
-        assert answer.status_code == 200
-        assert ("__Host-access_token=" in str(answer.headers)) == renewed
+        response = client.get("/page", base_url=URL)
+        assert outcome(response) == OK
+        assert ("__Host-access_token=" in str(response.headers)) == renewed
 
 
 def test_flask_wtf_leaves_our_views_alone(site: ModuleType) -> None:
     site.leave_alone(flask_wtf.CSRFProtect(site.app))
     client = site.app.test_client()
-    assert post(client, "/login", data=ANN).status_code == 400
+    assert outcome(post(client, "/login", data=ANN)) == Outcome(400)
     site.app.config["WTF_CSRF_ENABLED"] = False
-    assert post(client, "/login", data=ANN).status_code == 303
+    assert outcome(post(client, "/login", data=ANN)) == Outcome(303)
     site.app.config["WTF_CSRF_ENABLED"] = True
     header = {"X-CSRF-TOKEN": cookie(client, "csrf_access_token")}
     assert post(client, "/transfer", headers=header).json == {"paid_by": "ann"}
-    assert post(client, "/transfer").status_code == 403
+    assert outcome(post(client, "/transfer")) == NO_CSRF
     refresh = {"X-CSRF-TOKEN": cookie(client, "csrf_refresh_token")}
-    assert post(client, "/auth/refresh", headers=refresh).status_code == 200
+    assert outcome(post(client, "/auth/refresh", headers=refresh)) == OK
     # This one is not exempt: Flask-WTF looks for a value of its own.
-    assert post(client, "/auth/sign-out", headers=header).status_code == 400
+    assert outcome(post(client, "/auth/sign-out", headers=header)) == Outcome(400)
 
 
 # The blueprint
@@ -207,29 +207,31 @@ def test_the_blueprint_as_its_page_shows_it() -> None:
     new: Any = client.post("/auth/refresh", json={"refresh_token": pair["refresh_token"]}).json
     access = bearer(new["access_token"])
     listed: Any = client.get("/auth/sessions", headers=access).json
-    (login,) = listed["sessions"]
-    assert login.keys() == {
+    (session,) = listed["sessions"]
+    assert session.keys() == {
         *("sid", "name", "created", "last_seen", "expires", "ends"),
         *("user_agent", "address", "current"),
     }
-    assert client.delete("/auth/sessions", headers=access).status_code == 204
-    assert client.delete(f"/auth/sessions/{login['sid']}x", headers=access).status_code == 404
-    assert client.delete(f"/auth/sessions/{login['sid']}", headers=access).status_code == 204
-    assert client.post("/auth/logout", headers=access).status_code == 204
-    assert client.get("/auth/sessions", headers=access).status_code == 401
+    own = f"/auth/sessions/{session['sid']}"
+    assert outcome(client.delete("/auth/sessions", headers=access)) == Outcome(204)
+    unknown = client.delete(f"{own}x", headers=access)
+    assert outcome(unknown) == Outcome(404, "SessionNotFoundError")
+    assert outcome(client.delete(own, headers=access)) == Outcome(204)
+    assert outcome(client.post("/auth/logout", headers=access)) == Outcome(204)
+    assert outcome(client.get("/auth/sessions", headers=access)) == REVOKED
 
 
 @pytest.mark.parametrize("body", [{}, [], {"name": "ann"}, {**ANN, "password": "x"}, {"name": 1}])
 def test_a_refused_log_in_of_the_blueprint(body: Any) -> None:
-    answer = snippet("blueprint").app.test_client().post("/auth/login", json=body)
-    assert answer.status_code == 401
-    assert answer.json == {"msg": "The log-in failed", "error_type": "LoginFailedError"}
+    response = snippet("blueprint").app.test_client().post("/auth/login", json=body)
+    assert outcome(response) == Outcome(401, "LoginFailedError")
+    assert response.json == {"msg": "The log-in failed", "error_type": "LoginFailedError"}
 
 
 def test_browsers_get_cookies_and_others_get_json() -> None:
     client: FlaskClient = snippet("blueprint").app.test_client()
-    answer: Any = post(client, "/auth/login", json=ANN, headers={"Sec-Fetch-Site": "same-origin"})
-    assert answer.json.keys() == {"expires_in", "refresh_expires_in"}
+    response: Any = post(client, "/auth/login", json=ANN, headers={"Sec-Fetch-Site": "same-origin"})
+    assert response.json.keys() == {"expires_in", "refresh_expires_in"}
     refresh = {"X-CSRF-TOKEN": cookie(client, "csrf_refresh_token")}
     renewed: Any = post(client, "/auth/refresh", headers=refresh)
     assert renewed.json.keys() == {"expires_in", "refresh_expires_in"}

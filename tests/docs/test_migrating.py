@@ -1,5 +1,7 @@
 """The guide for migrations is right about the tokens and settings of Flask-JWT-Extended."""
 
+from __future__ import annotations
+
 import re
 from contextlib import suppress
 from datetime import timedelta
@@ -11,12 +13,12 @@ import pytest
 from flask import Flask
 
 from flask_authx import AuthX, BadConfigurationError, JWTDecodeError
-from tests.docs.test_snippets import bearer, snippet
-from tests.support import ROOT
+from tests.docs.support import snippet
+from tests.support import ROOT, SECRET, bearer
+from tests.support.corpus import check_all
 
 #: Its types are only partly known.
 fje: Any = flask_jwt_extended
-SECRET = "kQ2vX9mB4tR7yW1zN6cL8pD3fH5jS0gA"
 
 
 def tokens_of_flask_jwt_extended() -> dict[str, str]:
@@ -89,10 +91,13 @@ def test_settings_of_flask_jwt_extended_are_known_or_in_the_guide() -> None:
         re.compile(name.replace("*", "[A-Z]+")) for name in re.findall(r"``(JWT_[A-Z_*]+)", guide)
     ]
     assert "JWT_VERIFY_SUB" in theirs
-    for setting in theirs:
+
+    def is_known_or_named(setting: str) -> None:
         app = Flask(__name__)
         app.config.from_mapping({"JWT_SECRET_KEY": SECRET, setting: None})
-        try:
+        with suppress(BadConfigurationError):
             AuthX(app)
-        except BadConfigurationError:
-            assert any(one.fullmatch(setting) for one in named), setting
+            return
+        assert any(one.fullmatch(setting) for one in named), "not known, nor in the guide"
+
+    check_all({setting: setting for setting in theirs}, is_known_or_named)

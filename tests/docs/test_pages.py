@@ -1,5 +1,7 @@
 """The documentation says what the code does: nothing loose, nothing made up, nothing left out."""
 
+from __future__ import annotations
+
 import configparser
 import doctest
 import importlib
@@ -17,6 +19,7 @@ import flask_authx
 from flask_authx import AuthXException, ErrorType
 from flask_authx.settings.options import Settings
 from tests.support import ROOT
+from tests.support.corpus import check_all
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.rst"))
@@ -52,36 +55,45 @@ def directives(page: Path) -> Iterator[tuple[str, str, str]]:
 # Code
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_code_comes_from_tested_files(page: Path) -> None:
-    """USERS 5 113: every snippet executes. test_docs_snippets and test_docs_tutorial run them."""
+def test_code_comes_from_tested_files() -> None:
+    """USERS 5 113: every snippet executes. The other tests in this folder run them."""
+    check_all({page.stem: page for page in PAGES}, code_is_tested)
+
+
+def code_is_tested(page: Path) -> None:
     text = page.read_text("utf-8")
     for name, argument, options in directives(page):
         if name in {"code-block", "code", "sourcecode", "highlight"}:
             assert argument in UNTESTED, f"loose code in {argument or 'no language'}"
         if name == "literalinclude":
             target = (DOCS / argument).resolve()
-            assert target.is_file()
-            assert target.is_relative_to(ROOT / "examples")
-            assert "python" in options or target.suffix != ".py"
+            assert target.is_file(), f"there is no {argument}"
+            assert target.is_relative_to(ROOT / "examples"), f"{argument} is not tested"
+            assert "python" in options or target.suffix != ".py", f"no language for {argument}"
             for marker in re.findall(r":(?:start-after|end-before): (.+)", options):
-                assert target.read_text("utf-8").count(marker) == 1
+                count = target.read_text("utf-8").count(marker)
+                assert count == 1, f"{marker} is {count} times in {argument}"
     # A paragraph that ends in two colons begins a block of code in no language.
-    assert not re.search(r"^(?!\s*\.\. ).*\S::$", text, re.MULTILINE)
-    assert doctest.testfile(str(page), module_relative=False).failed == 0
+    assert re.findall(r"^(?!\s*\.\. ).*\S::$", text, re.MULTILINE) == []
+    failed, _ = doctest.testfile(str(page), module_relative=False)
+    assert failed == 0, f"{failed} doctests failed"
 
 
 def test_every_part_of_every_snippet_is_shown() -> None:
     shown = "\n".join(page.read_text("utf-8") for page in PAGES)
-    for file in (ROOT / "examples" / "snippets").glob("*.py"):
-        for marker in re.findall(r"^# (\[\w+\])$", file.read_text("utf-8"), re.MULTILINE):
-            assert marker in shown
+    markers = {
+        f"{marker} of {file.name}": marker
+        for file in (ROOT / "examples" / "snippets").glob("*.py")
+        for marker in re.findall(r"^# (\[\w+\])$", file.read_text("utf-8"), re.MULTILINE)
+    }
+    assert markers
+    assert [name for name, marker in markers.items() if marker not in shown] == []
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:
     index = (DOCS / "index.rst").read_text("utf-8")
-    for page in PAGES:
-        assert page.stem == "index" or re.search(rf"^   {page.stem}$", index, re.MULTILINE)
+    listed = {"index", *re.findall(r"^   ([\w-]+)$", index, re.MULTILINE)}
+    assert {page.stem for page in PAGES} - listed == set()
 
 
 # Settings
@@ -127,19 +139,16 @@ def exists(name: str) -> bool:
     return name in SETTINGS | OTHER_NAMES or name in {"JWT_", "JWT_X"}
 
 
-@pytest.mark.parametrize(
-    "file",
+def test_every_setting_that_is_named_exists() -> None:
     # The guide for migrations names the settings of others, too.
-    [
-        *(page for page in PAGES if page.stem != "migrating"),
-        *SOURCES,
-        ROOT / "README.md",
-        *sorted((ROOT / "examples").rglob("*.py")),
-    ],
-    ids=lambda file: str(file.relative_to(ROOT)),
-)
-def test_every_setting_that_is_named_exists(file: Path) -> None:
-    assert [name for name in mentioned(file.read_text("utf-8")) if not exists(name)] == []
+    pages = [page for page in PAGES if page.stem != "migrating"]
+    examples = (ROOT / "examples").rglob("*.py")
+    files = [*pages, *SOURCES, ROOT / "README.md", *examples]
+
+    def names_exist(file: Path) -> None:
+        assert [name for name in mentioned(file.read_text("utf-8")) if not exists(name)] == []
+
+    check_all({str(file.relative_to(ROOT)): file for file in files}, names_exist)
 
 
 def test_names_of_settings_are_recognised() -> None:
@@ -174,7 +183,7 @@ def test_every_error_type_is_explained() -> None:
     assert {comment.name for comment in comments if comment.text} == set(ErrorType.__members__)
 
 
-def test_example_answers_are_the_real_ones(reference: Any) -> None:
+def test_example_responses_are_the_real_ones(reference: Any) -> None:
     assert reference.answer(flask_authx.MissingTokenError) == (
         "HTTP/1.1 401 Unauthorized\n"
         "Content-Type: application/json\n"
@@ -185,9 +194,9 @@ def test_example_answers_are_the_real_ones(reference: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("name", flask_authx.__all__)
-def test_every_public_name_is_in_the_api_reference(name: str) -> None:
-    assert re.search(rf"\b{name}\b", (DOCS / "api.rst").read_text("utf-8"))
+def test_every_public_name_is_in_the_api_reference() -> None:
+    words = {*re.findall(r"\w+", (DOCS / "api.rst").read_text("utf-8"))}
+    assert {*flask_authx.__all__} - words == set()
 
 
 def test_every_module_is_in_the_picture_and_on_the_page() -> None:
@@ -199,20 +208,23 @@ def test_every_module_is_in_the_picture_and_on_the_page() -> None:
     assert {*picture.rooms()} == rooms
     shown = picture.svg()
     page = (DOCS / "architecture.rst").read_text("utf-8")
-    for name in sorted(modules | packages):
-        assert f"``{name}``" in page, f"{name} is not on the page"
-        assert name in shown, f"{name} is not in the picture"
+    names = sorted(modules | packages)
+    assert [name for name in names if f"``{name}``" not in page] == []
+    assert [name for name in names if name not in shown] == []
 
 
 def test_the_files_that_the_architecture_page_names_exist() -> None:
-    """Also those in which the answers of its guess test are."""
+    """Also those in which the solutions of its guess test are."""
     page = (DOCS / "architecture.rst").read_text("utf-8")
     paths = re.findall(r"     - ``([a-z_/]+)``\n", page)
     paths += [module for _, module, _ in extension("picture").LINE]
     assert len(paths) >= 20
-    for path in paths:
-        file = PACKAGE / path
-        assert file.with_suffix(".py").is_file() or file.is_dir(), path
+    files = {path: PACKAGE / path for path in paths}
+    assert [
+        path
+        for path, file in files.items()
+        if not file.with_suffix(".py").is_file() and not file.is_dir()
+    ] == []
 
 
 def test_the_picture_shows_the_order_of_the_import_contract() -> None:

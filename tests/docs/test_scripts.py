@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from werkzeug.serving import make_server
 
-from tests.docs.test_snippets import snippet
+from tests.docs.support import ANN, snippet
+from tests.support.chromium import PATIENCE, chromium
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.slow
+# One worker starts the browser once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("docs_scripts")]
 
-CHROMIUM = "/usr/bin/chromium"
-#: Milliseconds that a busy machine may take.
-PATIENCE = 60_000
 SEND = """async (times) => {
     const { send } = await import("/static/page.js");
     const sent = Array.from({ length: times }, () => send("/transfer"));
-    return (await Promise.all(sent)).map((answer) => answer.status);
+    return (await Promise.all(sent)).map((response) => response.status);
 }"""
 
 
@@ -42,29 +38,24 @@ def origin() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture
-def page(origin: str) -> Iterator[Page]:
-    """A page of somebody who has logged in."""
-    if not Path(CHROMIUM).exists() or importlib.util.find_spec("playwright") is None:
-        what = f"this needs {CHROMIUM} and playwright"
-        if os.environ.get("AUTHX_REQUIRE_SERVERS"):
-            pytest.fail(what)
-        pytest.skip(what)
-    from playwright.sync_api import sync_playwright
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--headless", "--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page()
-        page.set_default_timeout(PATIENCE)
+
+@pytest.fixture
+def page(browser: Browser, origin: str) -> Iterator[Page]:
+    """A page of a user who has logged in."""
+    with browser.new_context() as context:
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
         page.goto(f"{origin}/login")
-        page.get_by_label("Name").fill("ann")
-        page.get_by_label("Password").fill("correct horse")
+        page.get_by_label("Name").fill(ANN["name"])
+        page.get_by_label("Password").fill(ANN["password"])
         page.get_by_role("button").click()
         page.wait_for_url("**/transfer")
         yield page
-        browser.close()
 
 
 def refreshes(page: Page) -> list[str]:
@@ -83,7 +74,7 @@ def test_the_script_of_a_page_refreshes_once_for_all_its_requests(page: Page) ->
     assert len(asked) == 1
 
 
-def test_a_login_that_is_over_is_left_to_the_page(page: Page) -> None:
+def test_an_expired_session_is_left_to_the_page(page: Page) -> None:
     page.context.clear_cookies()
     asked = refreshes(page)
     assert page.evaluate(SEND, 1) == [401]

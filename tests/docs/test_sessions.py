@@ -12,10 +12,9 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 from werkzeug.security import generate_password_hash
 
-from tests.docs.test_snippets import snippet
+from tests.docs.support import ANN, log_in, with_users
 from tests.support import SECRET, bearer
-
-ANN = {"name": "ann", "password": "correct horse"}
+from tests.support.answers import INVALID, OK, REVOKED, Outcome, outcome
 
 
 @pytest.fixture
@@ -23,28 +22,16 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType
     """The app of docs/sessions.rst, with two users."""
     monkeypatch.setenv("FLASK_JWT_SECRET_KEY", SECRET)
     monkeypatch.setenv("FLASK_SQLALCHEMY_DATABASE_URI", f"sqlite:///{tmp_path / 'app.sqlite3'}")
-    module = snippet("sessions")
     password = generate_password_hash(ANN["password"], "pbkdf2:sha256:1")
-    with module.app.app_context():
-        module.db.session.add(module.User(name="ann", password=password))
-        module.db.session.add(module.User(name="bob", password=password))
-        module.db.session.commit()
-    yield module
-    with module.app.app_context():
-        module.db.engine.dispose()
+    users = ({"name": name, "password": password} for name in ("ann", "bob"))
+    with with_users("sessions", *users) as module:
+        yield module
 
 
 @pytest.fixture
 def client(site: ModuleType) -> FlaskClient:
     client: FlaskClient = site.app.test_client()
     return client
-
-
-def log_in(client: FlaskClient, **asked: Any) -> dict[str, Any]:
-    answer: Any = client.post("/login", json={**ANN, **asked})
-    assert answer.status_code == 200
-    pair: dict[str, Any] = answer.json
-    return pair
 
 
 def refresh(client: FlaskClient, pair: dict[str, Any]) -> Any:
@@ -55,11 +42,9 @@ def access(pair: dict[str, Any]) -> dict[str, str]:
     return bearer(pair["access_token"])
 
 
-def reason(client: FlaskClient, pair: dict[str, Any]) -> str:
-    """Why an access token is refused."""
-    answer: Any = client.get("/profile", headers=access(pair)).json
-    why: str = answer["error_type"]
-    return why
+def use(client: FlaskClient, pair: dict[str, Any]) -> Outcome:
+    """What comes of using the access token of a pair."""
+    return outcome(client.get("/profile", headers=access(pair)))
 
 
 def update(site: ModuleType, **values: Any) -> None:
@@ -77,28 +62,30 @@ def test_a_refresh_replaces_both_tokens_and_reads_the_user_again(
     new = refresh(client, pair).json
     assert client.get("/profile", headers=access(new)).json == {"user": "ann", "role": "editor"}
     assert new["refresh_token"] != pair["refresh_token"]
-    # The answer was lost: the same token is answered again.
+    # The response was lost: the same token is accepted again.
     again = refresh(client, pair).json
-    assert client.get("/profile", headers=access(again)).status_code == 200
+    assert use(client, again) == OK
     update(site, blocked=True)
-    assert refresh(client, new).json["error_type"] == "JWTDecodeError"
-    assert reason(client, new) == "RevokedTokenError"
+    assert outcome(refresh(client, new)) == INVALID
+    assert use(client, new) == REVOKED
 
 
 def test_a_wrong_password_opens_nothing(client: FlaskClient) -> None:
-    assert client.post("/login", json={**ANN, "password": "x"}).status_code == 403
-    assert client.post("/login", json={**ANN, "name": "eve"}).status_code == 403
+    assert outcome(client.post("/login", json={**ANN, "password": "x"})) == Outcome(403)
+    assert outcome(client.post("/login", json={**ANN, "name": "eve"})) == Outcome(403)
 
 
-def test_reuse_ends_the_login_and_its_owner_is_told(site: ModuleType, client: FlaskClient) -> None:
+def test_reuse_revokes_the_session_and_its_owner_is_told(
+    site: ModuleType, client: FlaskClient
+) -> None:
     stolen = log_in(client)
     latest = refresh(client, refresh(client, stolen).json).json
     assert refresh(client, stolen).json == {
         "msg": "The token has been revoked",
         "error_type": "RevokedTokenError",
     }
-    assert refresh(client, latest).json["error_type"] == "RevokedTokenError"
-    assert reason(client, latest) == "RevokedTokenError"
+    assert outcome(refresh(client, latest)) == REVOKED
+    assert use(client, latest) == REVOKED
     with site.app.app_context():
         told = site.db.session.scalars(sa.select(site.Notice)).all()
         assert [(one.user, one.text) for one in told] == [
@@ -116,7 +103,7 @@ def test_a_refresh_can_ask_for_less_and_never_for_more(
         client.post("/refresh-to-read", headers=bearer(pair["refresh_token"]))
         for pair in (able, unable)
     ]
-    assert [answer.status_code for answer in asked] == [200, 403]
+    assert [response.status_code for response in asked] == [200, 403]
     with site.app.app_context():
         token = site.authx.decode_token(asked[0].json["access_token"])
     assert token.scopes == {"notes:read"}
@@ -127,7 +114,7 @@ def test_a_refresh_can_ask_for_less_and_never_for_more(
     assert token.scopes == {"notes:read", "notes:write"}
 
 
-def test_owners_list_name_and_end_their_logins(client: FlaskClient) -> None:
+def test_owners_list_name_and_end_their_sessions(client: FlaskClient) -> None:
     here, there = log_in(client, device="laptop"), log_in(client, device="phone")
     bobs = log_in(client, name="bob")
     listed: Any = client.get("/logins", headers=access(here)).json
@@ -135,15 +122,15 @@ def test_owners_list_name_and_end_their_logins(client: FlaskClient) -> None:
     phone = next(one["sid"] for one in listed if one["name"] == "phone")
     renamed = client.put(f"/logins/{phone}", json={"name": "old phone"}, headers=access(here))
     assert renamed.json == {"renamed": phone}
-    assert client.delete(f"/logins/{phone}", headers=access(bobs)).status_code == 404
+    assert outcome(client.delete(f"/logins/{phone}", headers=access(bobs))) == Outcome(404)
     assert client.delete(f"/logins/{phone}", headers=access(here)).json == {"ended": phone}
-    assert client.get("/profile", headers=access(there)).status_code == 401
-    assert refresh(client, there).status_code == 401
+    assert use(client, there) == REVOKED
+    assert outcome(refresh(client, there)) == REVOKED
     third = log_in(client)
-    assert client.delete("/logins", headers=access(here)).status_code == 200
-    assert refresh(client, third).status_code == 401
-    assert refresh(client, here).status_code == 200
-    assert refresh(client, bobs).status_code == 200
+    assert outcome(client.delete("/logins", headers=access(here))) == OK
+    assert outcome(refresh(client, third)) == REVOKED
+    assert outcome(refresh(client, here)) == OK
+    assert outcome(refresh(client, bobs)) == OK
 
 
 def test_erasing_a_user_leaves_no_row(site: ModuleType, client: FlaskClient) -> None:
@@ -155,28 +142,30 @@ def test_erasing_a_user_leaves_no_row(site: ModuleType, client: FlaskClient) -> 
         site.db.session.commit()
         table = site.db.metadata.tables["authx_sessions"]
         assert site.db.session.scalars(sa.select(table.c.sub)).all() == ["bob"]
-    assert refresh(client, pair).status_code == 401
-    assert client.post("/login", json=ANN).status_code == 403
+    assert outcome(refresh(client, pair)) == REVOKED
+    assert outcome(client.post("/login", json=ANN)) == Outcome(403)
 
 
 def test_step_up_for_a_new_password(client: FlaskClient) -> None:
     here, there = log_in(client), log_in(client)
     stale = refresh(client, here).json
-    answer = client.put("/password", json={"password": "new"}, headers=access(stale))
-    assert answer.status_code == 401
-    assert 'max_age="300"' in answer.headers["WWW-Authenticate"]
-    assert client.post("/confirm", json={"password": "x"}, headers=access(stale)).status_code == 403
+    response = client.put("/password", json={"password": "new"}, headers=access(stale))
+    assert outcome(response) == Outcome(401, "FreshTokenRequiredError")
+    assert 'max_age="300"' in response.headers["WWW-Authenticate"]
+    assert outcome(
+        client.post("/confirm", json={"password": "x"}, headers=access(stale))
+    ) == Outcome(403)
     fresh: Any = client.post("/confirm", json=ANN, headers=access(stale)).json
     changed = client.put("/password", json={"password": "new"}, headers=access(fresh))
     assert changed.json == {"changed": True}
-    assert refresh(client, there).status_code == 401
-    assert refresh(client, stale).status_code == 200
-    assert client.post("/login", json=ANN).status_code == 403
+    assert outcome(refresh(client, there)) == REVOKED
+    assert outcome(refresh(client, stale)) == OK
+    assert outcome(client.post("/login", json=ANN)) == Outcome(403)
 
 
 def test_a_log_out_wins_over_a_refresh_beside_it(client: FlaskClient) -> None:
     pair = log_in(client)
     newer = refresh(client, pair).json
     assert client.post("/logout", headers=access(pair)).json == {"logged_out": True}
-    assert client.get("/profile", headers=access(newer)).status_code == 401
-    assert refresh(client, newer).status_code == 401
+    assert use(client, newer) == REVOKED
+    assert outcome(refresh(client, newer)) == REVOKED
