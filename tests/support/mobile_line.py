@@ -1,4 +1,4 @@
-"""A line to a server on which answers get lost."""
+"""A line to a server on which responses get lost."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Self
 
 
 class Line:
-    """Hands requests on to a server, which answers them; some of its answers are dropped.
+    """Hands requests on to a server, and back its responses; some of these are dropped.
 
     :param port: of the server on this machine.
-    :param path: whose answers are dropped.
+    :param path: whose responses are dropped.
     :param drop: how many of them.
     """
 
@@ -28,7 +28,7 @@ class Line:
                 with closing(http.client.HTTPConnection("127.0.0.1", port)) as server:
                     server.request(self.command, self.path, body, dict(self.headers.items()))
                     response = server.getresponse()
-                    answer = response.read()
+                    content = response.read()
                 if self.path == path:
                     line.asked += 1
                     if line.asked <= drop:
@@ -37,7 +37,7 @@ class Line:
                 for name, value in response.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(answer)
+                self.wfile.write(content)
 
             def do_POST(self) -> None:
                 self.do_GET()

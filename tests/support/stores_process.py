@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from tests.support import ROOT, parts
+from tests.support import parts
+from tests.support.answers import OK, REVOKED
 from tests.support.databases import database_url, redis_url
-from tests.support.example_process import Answer, Example
+from tests.support.example_process import Example, Response
 
 #: The stores that outlast a process.
 LASTING = ("sqlite", "postgresql", "mariadb", "redis")
@@ -25,41 +24,30 @@ def url_of(kind: str, folder: Path) -> str:
     return re.sub(r"^(\w+)\+\w+:", r"\1:", url)
 
 
-def environment(**more: str) -> dict[str, str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("FLASK_")}
-    # A busy machine is no fault of the store.
-    return clean | {"FLASK_JWT_STORE_TIMEOUT": "10"} | more
-
-
 class Stores(Example):
-    """The example as a process of its own, on a free port."""
+    """The example ``stores``."""
 
-    def __init__(self, folder: Path, store: str, **more: str) -> None:
-        self.folder = folder
+    module = "examples.stores"
+
+    def __init__(self, folder: Path, store: str) -> None:
         self.store = store
-        self.log_file = folder / "log"
-        options = ["--port", "0", "--instance", str(folder), "--store", store]
-        with self.log_file.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "examples.stores", *options],
-                cwd=ROOT,
-                env=environment(**more),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        self.port = self._port()
+        super().__init__(folder, "--store", store)
 
     def tokens(self, name: str = "ann") -> tuple[str, str]:
         body = self.ask("POST", f"/login/{name}").body
         return body["access_token"], body["refresh_token"]
 
-    def opens(self, token: str) -> bool:
-        """Whether a token is accepted; if not, because it is revoked and for no other reason."""
+    def use(self, token: str) -> Response:
+        """The response to a request that needs just such a token."""
         refresh = parts(token)[0]["typ"] == "rt+jwt"
-        answer = self.ask(*(("POST", "/refresh") if refresh else ("GET", "/profile")), token)
-        assert answer.status == 200 or answer.body["error_type"] == "RevokedTokenError"
-        return answer.status == 200
+        return self.ask(*(("POST", "/refresh") if refresh else ("GET", "/profile")), token)
 
-    def revoke_ann(self, token: str, reason: object) -> Answer:
+    def check(self, *, accepted: Iterable[str] = (), revoked: Iterable[str] = ()) -> None:
+        """See that tokens are accepted, and that others are refused because they are revoked."""
+        for token in accepted:
+            assert self.use(token).outcome == OK
+        for token in revoked:
+            assert self.use(token).outcome == REVOKED
+
+    def revoke_ann(self, token: str, reason: object) -> Response:
         return self.ask("POST", "/admin/revoke/ann", token, {"reason": reason})
