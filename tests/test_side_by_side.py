@@ -17,21 +17,28 @@ from tests.support.databases import REDIS_DATABASES, redis_database, redis_url
 from tests.support.servers.private import PORTS, free_port, program, redis_server
 from tests.support.servers.reserved import reserve
 
+pytestmark = pytest.mark.slow
+
 #: Prints the value of an expression and holds its reservation until stdin is closed.
 HOLD = """
 import sys
-from subprocess import DEVNULL, Popen
-from tests.support.databases import redis_url
-from tests.support.servers.private import free_port
-from tests.support.servers.reserved import reserve
+{imports}
 print({expression}, flush=True)
 sys.stdin.read()
 """
+#: What the expressions use. Each process imports no more than it needs: that takes the longest.
+IMPORTS = {
+    "Popen": "from subprocess import DEVNULL, Popen",
+    "redis_url": "from tests.support.databases import redis_url",
+    "free_port": "from tests.support.servers.private import free_port",
+    "reserve": "from tests.support.servers.reserved import reserve",
+}
 
 
 def start(expression: str) -> subprocess.Popen[str]:
+    imports = "\n".join(line for name, line in IMPORTS.items() if name in expression)
     return subprocess.Popen(
-        [sys.executable, "-c", HOLD.format(expression=expression)],
+        [sys.executable, "-c", HOLD.format(imports=imports, expression=expression)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
