@@ -1,25 +1,21 @@
-"""The example ``webapp`` as a process of its own, and somebody who visits it with a browser."""
+"""The example ``webapp`` as a process of its own, and users who visit it with a browser."""
 
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
-import pytest
-
-from tests.support import ROOT, SECRET, reforge
+from tests.support import SECRET, reforge
+from tests.support.example_process import Example
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page, Response, expect
 else:
 
     def expect(actual):
-        """Playwright's, which may not be installed: whoever asks for a browser is told that."""
+        """Playwright's, which may not be installed: the fixture ``browser`` says so."""
         from playwright.sync_api import expect
 
         return expect(actual)
@@ -34,58 +30,26 @@ REFRESH = "__Secure-refresh_token"
 SCREENSHOTS = "AUTHX_SCREENSHOTS"
 
 
-class Margin:
-    """The example, on a free port.
+class Margin(Example):
+    """The example.
 
     :param settings: of the app, without their ``JWT_``.
     """
 
+    module = "examples.webapp"
+    # Browsers send Secure cookies over plain http to this name.
+    host = "localhost"
+
     def __init__(self, folder: Path, **settings: object) -> None:
-        self.folder = folder
         # The secret is the tests', so that they can make a token that has expired.
-        self._settings = {"SECRET_KEY": SECRET, "STORE_TIMEOUT": 10, **settings}
-        self.port = 0
-        self.start()
-
-    def start(self) -> None:
-        """Start it; if it has been started before, then on the same port."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("FLASK_")}
-        environment |= {f"FLASK_JWT_{name}": str(value) for name, value in self._settings.items()}
-        options = ["--port", str(self.port), "--instance", str(self.folder)]
-        with (self.folder / "log").open("w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "examples.webapp", *options],
-                cwd=ROOT,
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self.port = self._announced_port()
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    @property
-    def url(self) -> str:
-        return f"http://localhost:{self.port}"
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
-
-    def _announced_port(self) -> int:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self._process.poll() is None:
-            if found := re.search(r"on http://localhost:(\d+)\n", self.log):
-                return int(found[1])
-            time.sleep(0.02)
-        self.stop()
-        pytest.fail(f"the example did not start:\n{self.log}")
+        all_settings = {"SECRET_KEY": SECRET, **settings}
+        super().__init__(
+            folder, **{f"FLASK_JWT_{name}": str(value) for name, value in all_settings.items()}
+        )
 
 
 class Visitor:
-    """Somebody with a browser profile of their own; their pages are tabs of it."""
+    """A user with a browser profile of their own; their pages are tabs of it."""
 
     def __init__(self, margin: Margin, context: BrowserContext) -> None:
         self.margin = margin
@@ -111,9 +75,32 @@ class Visitor:
         return page
 
     def sign_up(self, name: str) -> None:
-        """Make an account; ends on the page with the notes."""
+        """Make an account, as a user does; ends on the page with the notes."""
         self.open("/signup")
         self._fill_in(name, "Make an account")
+
+    def signed_up(self, name: str) -> Self:
+        """With a new account, on the page with the notes; only the forms are left out."""
+        return self._after_form("/signup", name)
+
+    def signed_in(self, name: str) -> Self:
+        """Logged in to an account, on the page with the notes; only the form is left out."""
+        return self._after_form("/login", name)
+
+    def _after_form(self, path: str, name: str) -> Self:
+        fields: dict[str, str | float | bool] = {"name": name, "password": PASSWORD}
+        origin = {"Origin": self.margin.url}
+        response = self.context.request.post(
+            self.margin.url + path, form=fields, headers=origin, max_redirects=0
+        )
+        assert response.status == 303, f"{path} of {name}: {response.status} {response.text()}"
+        self.open("/notes")
+        return self.shows("Your notes")
+
+    def shows(self, heading: str) -> Self:
+        """See that the page has this heading."""
+        expect(self.page.get_by_role("heading", name=heading)).to_be_visible()
+        return self
 
     def sign_in(self, name: str, password: str = PASSWORD) -> None:
         """Fill in the log-in page, where it is open already, or open it first."""
@@ -140,7 +127,7 @@ class Visitor:
         return value
 
     def copied(self) -> list[Any]:
-        """The cookies, as a thief gets them who has the disk."""
+        """The cookies, as an attacker gets them who has the disk."""
         return list(self.cookies().values())
 
     def put(self, name: str, value: str) -> None:
@@ -161,7 +148,7 @@ class Visitor:
             self.put(name, reforge(cookies[name]["value"], **times))
 
     def forget(self, *names: str) -> None:
-        """Lose these cookies, as a browser does when their time is over."""
+        """Lose these cookies, as a browser does when they expire."""
         for name in names:
             self.context.clear_cookies(name=name)
 

@@ -12,7 +12,8 @@ from .margin import ACCESS, PASSWORD, Visitor, expect, picture
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
-pytestmark = pytest.mark.slow
+# One worker starts the browser and the server, each once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp_devices")]
 
 PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) AppleWebKit/605.1.15 "
@@ -22,12 +23,8 @@ LAPTOP = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:145.0) Gecko/20100101 Fir
 
 
 def on_three_devices(visit: Visit, name: str) -> tuple[Visitor, Visitor, Visitor]:
-    desk, phone, laptop = visit(), visit(user_agent=PHONE), visit(user_agent=LAPTOP)
-    desk.sign_up(name)
-    is_in(desk)
-    for other in (phone, laptop):
-        other.sign_in(name)
-        is_in(other)
+    desk = visit().signed_up(name)
+    phone, laptop = (visit(user_agent=agent).signed_in(name) for agent in (PHONE, LAPTOP))
     desk.page.get_by_role("link", name="Devices").click()
     expect(desk.page.locator(".device")).to_have_count(3)
     return desk, phone, laptop
@@ -37,19 +34,31 @@ def device(visitor: Visitor, name: str) -> Locator:
     return visitor.page.get_by_role("listitem").filter(has_text=name)
 
 
-def is_in(visitor: Visitor) -> None:
-    expect(visitor.page.get_by_role("heading", name="Your notes")).to_be_visible()
+def can_be_named(desk: Visitor) -> None:
+    """Give the phone a name and take it away again."""
+    phone = device(desk, "Safari on iPhone")
+    phone.get_by_text("Rename").click()
+    phone.get_by_label("Name of the device").fill("Ann's phone")
+    phone.get_by_role("button", name="Save").click()
+    expect(desk.page.get_by_role("heading", name="Ann's phone")).to_be_visible()
+    named = device(desk, "Ann's phone")
+    expect(named).to_contain_text("Safari on iPhone")
+    named.get_by_text("Rename").click()
+    named.get_by_label("Name of the device").fill("")
+    named.get_by_role("button", name="Save").click()
+    expect(desk.page.get_by_role("heading", name="Ann's phone")).to_have_count(0)
+    expect(desk.page.get_by_role("heading", name="Safari on iPhone")).to_be_visible()
 
 
-def is_out(visitor: Visitor) -> None:
-    """Neither the access token nor the refresh token is good for anything any more."""
+def is_signed_out(visitor: Visitor) -> None:
+    """See that neither the access token nor the refresh token is accepted any more."""
     visitor.write("one more")
     expect(visitor.page.get_by_text("You have been signed out.")).to_be_visible()
     visitor.open("/auth/renew?next=/notes")
-    expect(visitor.page.get_by_role("heading", name="Sign in")).to_be_visible()
+    visitor.shows("Sign in")
 
 
-def test_the_list_says_which_is_which(visit: Visit) -> None:
+def test_devices_are_told_apart_and_can_be_named(visit: Visit) -> None:
     desk, phone, _ = on_three_devices(visit, "ann")
     expect(device(desk, "Safari on iPhone")).to_have_count(1)
     expect(device(desk, "Firefox on Windows")).to_contain_text("Last seen")
@@ -57,53 +66,33 @@ def test_the_list_says_which_is_which(visit: Visit) -> None:
     picture(desk.page, "devices")
     phone.open("/devices")
     expect(device(phone, "This device")).to_contain_text("Safari on iPhone")
+    can_be_named(desk)
 
 
-def test_one_device_is_signed_out(visit: Visit) -> None:
+def test_one_device_is_signed_out_and_then_all_others(visit: Visit) -> None:
     desk, phone, laptop = on_three_devices(visit, "ben")
     desk.page.get_by_role("button", name="Sign out Safari on iPhone").click()
     expect(desk.page.locator(".device")).to_have_count(2)
     expect(desk.page.get_by_role("status")).to_have_text("Safari on iPhone is signed out.")
     expect(desk.page.get_by_role("heading", name="Your devices")).to_be_focused()
-    is_out(phone)
+    is_signed_out(phone)
     laptop.page.reload()
-    is_in(laptop)
-
-
-def test_all_others_are_signed_out(visit: Visit) -> None:
-    desk, phone, laptop = on_three_devices(visit, "cat")
+    laptop.shows("Your notes")
+    phone.signed_in("ben")
+    desk.page.reload()
+    expect(desk.page.locator(".device")).to_have_count(3)
     everywhere = desk.page.get_by_role("button", name="Sign out everywhere else")
     everywhere.click()
     expect(desk.page.locator(".device")).to_have_count(1)
     expect(everywhere).to_be_hidden()
-    is_out(phone)
-    is_out(laptop)
+    is_signed_out(phone)
+    is_signed_out(laptop)
     desk.page.reload()
     expect(desk.page.locator(".device")).to_have_count(1)
 
 
-def test_a_device_is_given_a_name_and_loses_it_again(visit: Visit) -> None:
-    desk, _, _ = on_three_devices(visit, "dan")
-    phone = device(desk, "Safari on iPhone")
-    phone.get_by_text("Rename").click()
-    phone.get_by_label("Name of the device").fill("Dan's phone")
-    phone.get_by_role("button", name="Save").click()
-    expect(desk.page.get_by_role("heading", name="Dan's phone")).to_be_visible()
-    named = device(desk, "Dan's phone")
-    expect(named).to_contain_text("Safari on iPhone")
-    named.get_by_text("Rename").click()
-    named.get_by_label("Name of the device").fill("")
-    named.get_by_role("button", name="Save").click()
-    expect(desk.page.get_by_role("heading", name="Dan's phone")).to_have_count(0)
-    expect(desk.page.get_by_role("heading", name="Safari on iPhone")).to_be_visible()
-
-
-def test_nobody_ends_or_names_the_device_of_another(visit: Visit) -> None:
-    desk, other = visit(), visit()
-    desk.sign_up("eve")
-    is_in(desk)
-    other.sign_up("mallory")
-    is_in(other)
+def test_a_user_ends_or_names_no_device_of_another(visit: Visit) -> None:
+    desk, other = visit().signed_up("eve"), visit().signed_up("mallory")
     desk.open("/devices")
     sid = desk.page.locator(".device").get_attribute("data-sid")
     ask = """async ([method, path]) => {
@@ -117,7 +106,7 @@ def test_nobody_ends_or_names_the_device_of_another(visit: Visit) -> None:
     expect(desk.page.get_by_role("heading", name="Chrome on Linux")).to_be_visible()
 
 
-def test_a_new_password_needs_the_old_one_and_keeps_only_this_login(visit: Visit) -> None:
+def test_a_new_password_needs_the_old_one_and_keeps_only_this_session(visit: Visit) -> None:
     desk, phone, laptop = on_three_devices(visit, "fay")
     # What a refresh gives is not fresh any more.
     desk.expire(ACCESS)
@@ -132,11 +121,11 @@ def test_a_new_password_needs_the_old_one_and_keeps_only_this_login(visit: Visit
     desk.page.get_by_label("New password").fill("another horse entirely")
     desk.page.get_by_role("button", name="Change the password").click()
     expect(desk.page.get_by_text("Your password is changed.")).to_be_visible()
-    is_out(phone)
-    is_out(laptop)
+    is_signed_out(phone)
+    is_signed_out(laptop)
     desk.open("/notes")
-    is_in(desk)
+    desk.shows("Your notes")
     phone.sign_in("fay")
     expect(phone.page.get_by_role("alert")).to_be_visible()
     phone.sign_in("fay", "another horse entirely")
-    is_in(phone)
+    phone.shows("Your notes")

@@ -1,4 +1,4 @@
-"""With a keyboard alone, on a phone, in the dark, and for those who hear the page."""
+"""With a keyboard alone, on a phone, in the dark, and with a screen reader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from .margin import ACCESS, PASSWORD, Visitor, expect, picture
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.slow
+# One worker starts the browser and the server, each once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp_for_everybody")]
 
 PHONE = {"width": 360, "height": 720}
 PAGES = ("/notes", "/devices", "/password", "/confirm")
@@ -88,7 +89,7 @@ def test_a_phone_never_scrolls_sideways(visit: Visit) -> None:
     for path in ("/login", "/signup"):
         ben.open(path)
         fits(ben.page, path)
-    ben.sign_up("b" * 64)
+    ben.signed_up("b" * 64)
     ben.write("Donaudampfschifffahrtsgesellschaftskapitän" * 4)
     ben.write("Ask Ben for the recipe of his rye bread")
     expect(ben.page.locator(".note")).to_have_count(2)
@@ -112,8 +113,7 @@ def fits(page: Page, where: str) -> None:
 
 
 def test_it_is_dark_where_that_is_wanted(visit: Visit) -> None:
-    cat = visit(color_scheme="dark", viewport=PHONE)
-    cat.sign_up("cat")
+    cat = visit(color_scheme="dark", viewport=PHONE).signed_up("cat")
     for text in ("Water the lemon tree", "Tickets for Thursday: row F, 12 to 14"):
         cat.write(text)
         expect(cat.page.get_by_role("listitem").filter(has_text=text)).to_be_visible()
@@ -129,7 +129,7 @@ def test_every_page_reads_well(visit: Visit) -> None:
     dan = visit()
     dan.open("/login")
     reads_well(dan, signed_in=False)
-    dan.sign_up("dan")
+    dan.signed_up("dan")
     dan.write("a note")
     expect(dan.page.get_by_role("status")).to_have_text("Note added.")
     for path in PAGES:

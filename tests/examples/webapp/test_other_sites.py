@@ -1,4 +1,4 @@
-"""What pages of others make a browser send: nothing of it is done."""
+"""What pages of other sites make a browser send: nothing of it is done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from .margin import PASSWORD, Margin, Visitor, expect
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Response
 
-pytestmark = pytest.mark.slow
+# One worker starts the browser and the server, each once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp_other_sites")]
 
 #: Another site, and another origin of the same site: cookies are sent from there, and can be read.
 HOSTS = ("127.0.0.1", "localhost")
@@ -40,7 +41,7 @@ class OtherSite(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), OtherSite)
     thread = threading.Thread(target=server.serve_forever)
@@ -60,7 +61,7 @@ class Form:
     margin: Margin
 
     def press(self, visitor: Visitor, path: str, **fields: str) -> tuple[Response, Page]:
-        """Let a visitor press its button, in a new tab; gives the answer and the tab."""
+        """Let a visitor press its button, in a new tab; gives the response and the tab."""
         inputs = "".join(
             f'<input type="hidden" name="{name}" value="{html.escape(value)}">'
             for name, value in fields.items()
@@ -71,10 +72,10 @@ class Form:
         )
         tab = visitor.context.new_page()
         tab.goto(f"http://{self.host}:{self.port}/")
-        with tab.expect_response(target) as answer:
-            # An answer without a page is none that a click could be waited for.
+        with tab.expect_response(target) as response:
+            # A response without a page is none that a click could be waited for.
             tab.get_by_role("button", name="Win").click(no_wait_after=True)
-        return answer.value, tab
+        return response.value, tab
 
 
 @pytest.fixture(params=HOSTS)
@@ -82,43 +83,32 @@ def form(request: pytest.FixtureRequest, port: int, margin: Margin) -> Form:
     return Form(request.param, port, margin)
 
 
-def signed_up(visit: Visit, name: str) -> Visitor:
-    visitor = visit()
-    visitor.sign_up(name)
-    is_in(visitor)
-    return visitor
-
-
-def is_in(visitor: Visitor) -> None:
-    expect(visitor.page.get_by_role("heading", name="Your notes")).to_be_visible()
-
-
 def test_a_form_of_theirs_changes_nothing(visit: Visit, form: Form) -> None:
-    ann = signed_up(visit, f"ann@{form.host}")
+    ann = visit().signed_up(f"ann@{form.host}")
     for path, fields in (
         ("/password", {"password": "the attacker's"}),
         ("/auth/refresh", {}),
         ("/auth/renew", {"next": "/notes"}),
         ("/auth/logout", {}),
     ):
-        answer, _ = form.press(ann, path, **fields)
+        response, _ = form.press(ann, path, **fields)
         # Not even to forget those that it has: that would sign the visitor out.
-        assert answer.header_values("set-cookie") == []
+        assert response.header_values("set-cookie") == [], path
     ann.open("/notes")
-    is_in(ann)
+    ann.shows("Your notes")
     ann.page.get_by_role("button", name="Sign out").click()
     expect(ann.page.get_by_text("You are signed out.")).to_be_visible()
     ann.sign_in(f"ann@{form.host}", PASSWORD)
-    is_in(ann)
+    ann.shows("Your notes")
 
 
-def test_they_can_sign_nobody_in_as_somebody_else(visit: Visit, form: Form) -> None:
+def test_they_can_sign_no_visitor_in_as_another_user(visit: Visit, form: Form) -> None:
     """Else the visitor would write notes that the attacker reads."""
     attacker, victim = f"mallory@{form.host}", visit()
-    signed_up(visit, attacker)
+    visit().signed_up(attacker)
     for path, name in (("/login", attacker), ("/signup", f"trudy@{form.host}")):
-        answer, tab = form.press(victim, path, name=name, password=PASSWORD)
-        assert answer.status == 403
+        response, tab = form.press(victim, path, name=name, password=PASSWORD)
+        assert response.status == 403, path
         expect(tab.get_by_role("heading", name="That was refused")).to_be_visible()
     assert victim.context.cookies() == []
 
@@ -127,7 +117,7 @@ def test_a_page_on_another_port_reads_the_csrf_value_and_is_refused_all_the_same
     visit: Visit, port: int, margin: Margin
 ) -> None:
     """Browsers keep cookies apart by host, not by port."""
-    ben = signed_up(visit, "ben")
+    ben = visit().signed_up("ben")
     OtherSite.page = f"""
         <form method="post" action="{margin.url}/password">
           <input name="csrf_token"><input name="password" value="the attacker's">
@@ -139,32 +129,32 @@ def test_a_page_on_another_port_reads_the_csrf_value_and_is_refused_all_the_same
         </script>"""
     ben.page.goto(f"http://localhost:{port}/")
     assert ben.page.locator("input").first.input_value() != ""
-    with ben.page.expect_response(f"{margin.url}/password") as answer:
+    with ben.page.expect_response(f"{margin.url}/password") as response:
         ben.page.get_by_role("button", name="Win").click()
-    assert answer.value.status == 403
+    assert response.value.status == 403
     expect(ben.page.get_by_role("heading", name="That was refused")).to_be_visible()
     ben.open("/notes")
-    is_in(ben)
+    ben.shows("Your notes")
 
 
 def test_a_link_of_theirs_opens_the_page_and_changes_nothing(
     visit: Visit, port: int, margin: Margin
 ) -> None:
-    cat = signed_up(visit, "cat")
+    cat = visit().signed_up("cat")
     OtherSite.page = f'<a href="{margin.url}/notes">Read</a>'
     cat.page.goto(f"http://127.0.0.1:{port}/")
     cat.page.get_by_role("link", name="Read").click()
-    is_in(cat)
+    cat.shows("Your notes")
     for path, status in (("/auth/refresh", 405), ("/auth/logout", 405)):
-        assert cat.open(path).status == status
+        assert (path, cat.open(path).status) == (path, status)
     cat.open("/notes")
-    is_in(cat)
+    cat.shows("Your notes")
 
 
 def test_no_page_of_theirs_can_frame_one_of_the_example(
     visit: Visit, port: int, margin: Margin
 ) -> None:
-    dan = signed_up(visit, "dan")
+    dan = visit().signed_up("dan")
     OtherSite.page = f'<iframe src="{margin.url}/notes"></iframe>'
     dan.page.goto(f"http://localhost:{port}/")
     frame = dan.page.frame_locator("iframe")

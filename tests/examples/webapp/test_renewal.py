@@ -11,36 +11,29 @@ from .conftest import Visit
 from .margin import ACCESS, PASSWORD, REFRESH, Margin, Visitor, expect, picture
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Route
 
-pytestmark = pytest.mark.slow
+# One worker starts the browser and the server, each once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp_renewal")]
 
 CSRF = "csrf_access_token"
-
-
-def signed_up(visit: Visit, name: str, **options: object) -> Visitor:
-    visitor = visit(**options)
-    visitor.sign_up(name)
-    shows(visitor.page, "Your notes")
-    return visitor
-
-
-def shows(page: Page, heading: str) -> None:
-    expect(page.get_by_role("heading", name=heading)).to_be_visible()
 
 
 def expired(visitor: Visitor) -> None:
     visitor.expire(ACCESS)
 
 
-def gone(visitor: Visitor) -> None:
-    """Browsers drop a cookie when its time is over."""
+def dropped(visitor: Visitor) -> None:
+    """Browsers drop a cookie that expires."""
     visitor.forget(ACCESS, CSRF)
 
 
-@pytest.mark.parametrize("lose", [expired, gone])
-def test_a_script_gets_its_request_done(visit: Visit, lose: Callable[[Visitor], None]) -> None:
-    ann = signed_up(visit, f"ann-{lose.__name__}")
+@pytest.mark.parametrize("lose", [expired, dropped])
+def test_what_the_user_does_is_done(
+    visit: Visit, margin: Margin, lose: Callable[[Visitor], None]
+) -> None:
+    ann = visit().signed_up(f"ann-{lose.__name__}")
+    # The request of a script.
     before = ann.cookie(ACCESS), ann.cookie(REFRESH)
     lose(ann)
     ann.write("a note")
@@ -48,46 +41,36 @@ def test_a_script_gets_its_request_done(visit: Visit, lose: Callable[[Visitor], 
     after = ann.cookie(ACCESS), ann.cookie(REFRESH)
     assert None not in after
     assert not set(before) & set(after)
-
-
-@pytest.mark.parametrize("lose", [expired, gone])
-def test_a_page_opens_and_no_step_is_left_behind(
-    visit: Visit, margin: Margin, lose: Callable[[Visitor], None]
-) -> None:
-    ben = signed_up(visit, f"ben-{lose.__name__}")
-    lose(ben)
-    ben.page.get_by_role("link", name="Devices").click()
-    shows(ben.page, "Your devices")
-    assert ben.page.url == f"{margin.url}/devices"
-    ben.page.go_back()
-    shows(ben.page, "Your notes")
-
-
-@pytest.mark.parametrize("lose", [expired, gone])
-def test_a_form_is_sent(visit: Visit, lose: Callable[[Visitor], None]) -> None:
-    cat = signed_up(visit, f"cat-{lose.__name__}")
-    cat.open("/confirm?next=/devices")
-    lose(cat)
-    cat.page.get_by_label("Password").fill(PASSWORD)
-    cat.page.get_by_role("button", name="Go on").click()
-    shows(cat.page, "Your devices")
+    # A page opens, and the page in between is no step for the back button.
+    lose(ann)
+    ann.page.get_by_role("link", name="Devices").click()
+    ann.shows("Your devices")
+    assert ann.page.url == f"{margin.url}/devices"
+    ann.page.go_back()
+    ann.shows("Your notes")
+    # A form is sent.
+    ann.open("/confirm?next=/devices")
+    lose(ann)
+    ann.page.get_by_label("Password").fill(PASSWORD)
+    ann.page.get_by_role("button", name="Go on").click()
+    ann.shows("Your devices")
 
 
 def test_without_scripts_a_form_changes_nothing_and_says_so(visit: Visit) -> None:
-    dan = signed_up(visit, "dan", java_script_enabled=False)
+    dan = visit(java_script_enabled=False).signed_up("dan")
     dan.open("/confirm?next=/devices")
     expired(dan)
     dan.page.get_by_label("Password").fill(PASSWORD)
     dan.page.get_by_role("button", name="Go on").click()
-    shows(dan.page, "Please send that again")
+    dan.shows("Please send that again")
     dan.page.get_by_role("link", name="Back to your notes").click()
     # Without a script, the page in between has a button.
     dan.page.get_by_role("button", name="Go on").click()
-    shows(dan.page, "Your notes")
+    dan.shows("Your notes")
 
 
 def test_two_tabs_refresh_at_once_and_both_stay_signed_in(visit: Visit) -> None:
-    eve = signed_up(visit, "eve")
+    eve = visit().signed_up("eve")
     other, first = eve.tab("/notes"), eve.cookie(REFRESH)
     assert first is not None
     expired(eve)
@@ -117,23 +100,23 @@ def test_two_tabs_refresh_at_once_and_both_stay_signed_in(visit: Visit) -> None:
         expect(tab.locator(".note")).to_have_count(3)
 
 
-def test_a_stolen_refresh_token_ends_the_login_for_both_and_its_owner_is_told(
+def test_a_stolen_refresh_token_revokes_the_session_for_both_and_its_owner_is_told(
     visit: Visit,
 ) -> None:
-    owner, thief = signed_up(visit, "fay"), visit()
-    thief.context.add_cookies(owner.copied())
+    owner, attacker = visit().signed_up("fay"), visit()
+    attacker.context.add_cookies(owner.copied())
     for count in (1, 2):
         expired(owner)
         owner.write("a note")
         expect(owner.page.locator(".note")).to_have_count(count)
-    # The copy of the access token is as good as the original until it expires.
-    thief.open("/notes")
-    shows(thief.page, "Your notes")
-    expired(thief)
-    thief.page.reload()
-    shows(thief.page, "Sign in")
+    # The copy of the access token is accepted like the original until it expires.
+    attacker.open("/notes")
+    attacker.shows("Your notes")
+    expired(attacker)
+    attacker.page.reload()
+    attacker.shows("Sign in")
     # The owner's tokens are from after the theft, and end all the same: the owner can't be told
-    # from the thief.
+    # from the attacker.
     owner.write("one more")
     expect(owner.page.get_by_text("You have been signed out.")).to_be_visible()
     owner.sign_in("fay")
@@ -145,24 +128,24 @@ def test_a_stolen_refresh_token_ends_the_login_for_both_and_its_owner_is_told(
     notice.get_by_role("button", name="I have read this").click()
     expect(notice).to_be_hidden()
     owner.page.reload()
-    shows(owner.page, "Your notes")
+    owner.shows("Your notes")
     expect(notice).to_be_hidden()
-    thief.open("/notes")
-    shows(thief.page, "Sign in")
+    attacker.open("/notes")
+    attacker.shows("Sign in")
 
 
-def test_a_thief_who_refreshes_first_is_found_out_by_the_owner(visit: Visit) -> None:
-    owner, thief = signed_up(visit, "gus"), visit()
-    thief.context.add_cookies(owner.copied())
+def test_an_attacker_who_refreshes_first_is_found_out_by_the_owner(visit: Visit) -> None:
+    owner, attacker = visit().signed_up("gus"), visit()
+    attacker.context.add_cookies(owner.copied())
     for _ in range(2):
-        expired(thief)
-        thief.open("/notes")
-        shows(thief.page, "Your notes")
+        expired(attacker)
+        attacker.open("/notes")
+        attacker.shows("Your notes")
     expired(owner)
     owner.write("a note")
-    shows(owner.page, "Sign in")
-    thief.page.reload()
-    shows(thief.page, "Sign in")
+    owner.shows("Sign in")
+    attacker.page.reload()
+    attacker.shows("Sign in")
     owner.sign_in("gus")
     expect(owner.page.get_by_role("region", name="Security notice")).to_have_count(1)
 
@@ -170,7 +153,7 @@ def test_a_thief_who_refreshes_first_is_found_out_by_the_owner(visit: Visit) -> 
 def test_when_everything_has_expired_the_user_signs_in_and_goes_on(
     visit: Visit, margin: Margin
 ) -> None:
-    ida = signed_up(visit, "ida")
+    ida = visit().signed_up("ida")
     ida.write("the first")
     expect(ida.page.locator(".note")).to_have_count(1)
     ida.expire(ACCESS, REFRESH)
