@@ -133,8 +133,8 @@ exec("from flask_authx import *", everything := {})
 assert "MemoryBlocklist" in everything
 assert "RedisBlocklist" not in everything and "SQLAlchemyBlocklist" not in everything
 
-answer = app.test_client().get("/", headers={"Authorization": f"Bearer {token}"})
-assert answer.text == "ann", answer.text
+response = app.test_client().get("/", headers={"Authorization": f"Bearer {token}"})
+assert response.text == "ann", response.text
 
 other = Flask("other")
 other.config["JWT_ALGORITHM"] = "EdDSA"

@@ -1,4 +1,4 @@
-"""The benchmark of logins: who may start, what is counted, and that it runs. No timing here."""
+"""The benchmark of sessions: who may start, what is counted, and that it runs. No timing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Idle(MemorySessions):
 
 
 class Blind(MemorySessions):
-    """Finds no login of anybody."""
+    """Finds no session of any user."""
 
     def of(self, subject: bytes, /) -> Sequence[Session]:
         return ()
@@ -49,8 +49,8 @@ def an_app(keys: KeyPair, sessions: MemorySessions | None = None) -> App:
 
 class TestWhatIsStored:
     def test_each_user_has_so_many_and_none_has_expired(self, keys: KeyPair) -> None:
-        logins = Logins(200, an_app(keys).index)
-        rows = [*logins]
+        stored = Logins(200, an_app(keys).index)
+        rows = [*stored]
         assert Counter(row.session.sub for row in rows) == {
             f"user{number}": EACH for number in range(20)
         }
@@ -58,16 +58,16 @@ class TestWhatIsStored:
         assert len({row.subject for row in rows}) == 20
         for session in (row.session for row in rows):
             assert session.created <= session.last_seen < session.expires <= session.ends
-        assert logins.of(3) == [row.session for row in rows if row.session.sub == "user3"]
+        assert stored.of(3) == [row.session for row in rows if row.session.sub == "user3"]
 
     def test_the_app_finds_them(self, keys: KeyPair) -> None:
         store = MemorySessions()
         app = an_app(keys, store)
-        logins = Logins(50, app.index)
-        for row in logins:
+        stored = Logins(50, app.index)
+        for row in stored:
             store.open(row.key, row.subject, row.session)
-        assert [*Listing("list", app, ["user1"], logins.of(1)).faults()] == []
-        [fault] = Listing("list", app, ["user1"], logins.of(2)).faults()
+        assert [*Listing("list", app, ["user1"], stored.of(1)).faults()] == []
+        [fault] = Listing("list", app, ["user1"], stored.of(2)).faults()
         assert fault == "it lists 10 logins, and not the 10 that there are"
 
 
@@ -111,9 +111,9 @@ class TestCounting:
                 for _ in range(3):
                     for piece in (b"ab", b"cd\n"):
                         line.sendall(piece)
-                    answer = b""
-                    while not answer.endswith(b"\n"):
-                        answer += line.recv(10)
+                    heard = b""
+                    while not heard.endswith(b"\n"):
+                        heard += line.recv(10)
             tap.close()
         assert tap.turns == 3
 
@@ -168,7 +168,7 @@ class TestArithmetic:
         assert found.ratio == Spread(large / 100, large / 100, large / 100)
         assert found.verdict == f"<= 1.25 {said}"
 
-    def test_the_plan_ends_no_more_logins_than_there_are(self) -> None:
+    def test_the_plan_ends_no_more_sessions_than_there_are(self) -> None:
         assert Plan().ends == 4
         assert Plan(sizes=(1_000, 20_000)).ends == 0
         assert Plan(sizes=(1_000, 20_000), blocks=1, rounds=5).ends == 4

@@ -91,9 +91,9 @@ class Gate:
 
     def guarded(self) -> Guarded:
         later = int(time.time()) + 3600
-        good, other, gone = (self._token(name, later) for name in ("good", "other", "gone"))
-        expired = self._token("good", later - 7200)
-        return Guarded("gate", self, [good, other], expired, {"jti": gone})
+        valid, other, revoked = (self._token(name, later) for name in ("valid", "other", "revoked"))
+        expired = self._token("valid", later - 7200)
+        return Guarded("gate", self, [valid, other], expired, {"jti": revoked})
 
     def _token(self, sub: str, exp: int) -> str:
         return jwt.encode({"sub": sub, "exp": exp}, self._keys.signing, self._keys.algorithm)
@@ -104,15 +104,15 @@ class TestAcceptance:
         ("changed", "fault"),
         [
             ({}, ""),
-            ({"gone": OK}, "it accepts a token whose jti is revoked"),
-            ({"gone": BROKEN}, f"it fails at a revoked token ({BROKEN})"),
+            ({"revoked": OK}, "it accepts a token whose jti is revoked"),
+            ({"revoked": BROKEN}, f"it fails at a revoked token ({BROKEN})"),
             ({"other": REFUSED}, f"it refuses 1 good tokens ({REFUSED})"),
         ],
     )
-    def test_a_guard_knows_its_revoked_tokens_and_all_its_good_ones(
+    def test_a_guard_knows_its_revoked_tokens_and_all_its_valid_ones(
         self, keys: KeyPair, changed: dict[str, str], fault: str
     ) -> None:
-        gate = Gate(keys, {"good": OK, "other": OK, "gone": REFUSED, **changed})
+        gate = Gate(keys, {"valid": OK, "other": OK, "revoked": REFUSED, **changed})
         assert "\n".join(gate.guarded().faults()) == fault
 
     def test_our_guard_passes_with_a_store_and_not_with_a_forgetful_one(
@@ -128,8 +128,8 @@ class TestAcceptance:
             f"it accepts a token whose {what} is revoked" for what in ("jti", "login", "subject")
         ]
 
-    def test_tokens_take_turns_and_late_answers_are_counted(self, keys: KeyPair) -> None:
-        gate = Gate(keys, {"good": OK, "other": OK, "gone": REFUSED})
+    def test_tokens_take_turns_and_late_responses_are_counted(self, keys: KeyPair) -> None:
+        gate = Gate(keys, {"valid": OK, "other": OK, "revoked": REFUSED})
         guarded = gate.guarded()
         for _ in range(4):
             guarded.call()
@@ -148,7 +148,7 @@ class TestAcceptance:
         assert [*blind.faults()] == ["it doesn't find what is there"]
 
     def test_no_round_is_timed_with_an_unfit_guard(self, keys: KeyPair) -> None:
-        gate = Gate(keys, {"good": OK, "other": OK, "gone": OK})
+        gate = Gate(keys, {"valid": OK, "other": OK, "revoked": OK})
         with pytest.raises(UnfitContenderError, match="gate: it accepts a token whose jti"):
             next(measure([bare(BARE, keys), gate.guarded()], rounds=1, calls=1))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -22,7 +22,7 @@ def snippet(name: str) -> ModuleType:
 
 
 @contextmanager
-def with_users(name: str, *users: dict[str, Any]) -> Iterator[ModuleType]:
+def with_users(name: str, *users: dict[str, Any]) -> Generator[ModuleType]:
     """A snippet that has a database, with these users in it."""
     module = snippet(name)
     with module.app.app_context():

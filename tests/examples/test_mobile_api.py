@@ -237,15 +237,15 @@ def test_a_copy_that_is_used_revokes_the_session_for_both(
     strict: MobileAPI, tmp_path: Path
 ) -> None:
     owner = Device(strict.url, tmp_path).logged_in()
-    thief = Device(strict.url, tmp_path, "thief")
-    thief.file.write(owner.make_due())
-    assert thief.client.ask("GET", "/me") == {"name": NAME}
+    attacker = Device(strict.url, tmp_path, "attacker")
+    attacker.file.write(owner.make_due())
+    assert attacker.client.ask("GET", "/me") == {"name": NAME}
     with pytest.raises(LogInAgainError, match="RevokedTokenError"):
         owner.client.ask("GET", "/me")
     with pytest.raises(LogInAgainError, match="RevokedTokenError"):
-        thief.client.ask("GET", "/me")
+        attacker.client.ask("GET", "/me")
     assert not owner.path.exists()
-    assert not thief.path.exists()
+    assert not attacker.path.exists()
     assert "A copy of a login of the account 1 was used; it has ended." in strict.log
     assert owner.logged_in().client.ask("GET", "/me") == {"name": NAME}
 

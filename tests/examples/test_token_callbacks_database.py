@@ -25,7 +25,7 @@ def make(folder: Path, **config: object) -> Flask:
     return create_app({"JWT_SECRET_KEY": SECRET, **config}, str(folder))
 
 
-def login(app: Flask) -> str:
+def log_in(app: Flask) -> str:
     response: Any = app.test_client().post("/login", json={"username": "ann"})
     token: str = response.json["access_token"]
     return token
@@ -43,7 +43,7 @@ def execute(app: Flask, statement: sa.Executable) -> None:
 
 def test_the_table_holds_no_token(tmp_path: Path) -> None:
     app = make(tmp_path)
-    token = login(app)
+    token = log_in(app)
     assert outcome(app.test_client().delete("/logout", headers=bearer(token))) == OK
     assert len(rows(app)) == 1
     stored = (tmp_path / "token_callbacks.db").read_bytes()
@@ -57,10 +57,10 @@ def test_a_logout_removes_rows_of_expired_tokens_and_no_others(tmp_path: Path) -
     old = [{"jti": f"old-{number}", "exp": now - 7200} for number in range(150)]
     recent = [{"jti": "just-expired", "exp": now - 60}, {"jti": "live", "exp": now + 60}]
     execute(app, sa.insert(revoked_token).values([*old, *recent]))
-    app.test_client().delete("/logout", headers=bearer(login(app)))
+    app.test_client().delete("/logout", headers=bearer(log_in(app)))
     # A hundred at a time, so that no logout takes long.
     assert sum(jti.startswith("old-") for jti in rows(app)) == 50
-    app.test_client().delete("/logout", headers=bearer(login(app)))
+    app.test_client().delete("/logout", headers=bearer(log_in(app)))
     assert not any(jti.startswith("old-") for jti in rows(app))
     assert rows(app) >= {"just-expired", "live"}
 
@@ -68,7 +68,7 @@ def test_a_logout_removes_rows_of_expired_tokens_and_no_others(tmp_path: Path) -
 def test_a_token_that_two_logouts_revoke_at_once_is_no_conflict(tmp_path: Path) -> None:
     """USERS 40."""
     app = make(tmp_path)
-    raw = login(app)
+    raw = log_in(app)
     with app.app_context():
         # Both have passed the guard before either has written.
         token = authx.verify_token(raw)
@@ -82,7 +82,7 @@ def test_the_twin_of_a_revoked_token_is_revoked(tmp_path: Path) -> None:
     key = private_pem(ec_key())
     app = create_app({"JWT_ALGORITHM": "ES256", "JWT_PRIVATE_KEY": key}, str(tmp_path))
     client = app.test_client()
-    token = login(app)
+    token = log_in(app)
     signed, _, signature = token.rpartition(".")
     r, s = unb64(signature)[:32], int.from_bytes(unb64(signature)[32:], "big")
     twin = f"{signed}.{b64(r + (P256_ORDER - s).to_bytes(32, 'big'))}"
@@ -98,7 +98,7 @@ def test_a_logout_that_was_not_written_is_a_503(
 ) -> None:
     """SECURITY A.18 318."""
     app = make(tmp_path)
-    token = login(app)
+    token = log_in(app)
     execute(
         app,
         sa.text(

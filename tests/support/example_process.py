@@ -8,11 +8,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from tests.support import ROOT, bearer, reforge
 from tests.support.answers import Outcome
@@ -44,8 +44,9 @@ class Response:
     @property
     def outcome(self) -> Outcome:
         """The status and, if the body is one of our errors, its ``error_type``."""
-        error_type = self.body.get("error_type") if isinstance(self.body, dict) else None
-        found = Outcome(self.status, error_type)
+        is_object = isinstance(self.body, dict)
+        body = cast("dict[str, Any]", self.body if is_object else {})
+        found = Outcome(self.status, body.get("error_type"))
         found.sent = self.sent
         return found
 
@@ -162,7 +163,7 @@ def refusal_to_start(module: str, options: list[str], **settings: str) -> str:
 
 
 @contextmanager
-def restarting(start: Callable[..., Started]) -> Iterator[Callable[..., Started]]:
+def restarting(start: Callable[..., Started]) -> Generator[Callable[..., Started]]:
     """Starts an example, again and again; one is stopped before the next, and the last."""
     started: list[Started] = []
 
