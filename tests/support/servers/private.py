@@ -16,13 +16,14 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import redis
 import sqlalchemy as sa
+
+from tests.support.waiting import until
 
 from .reserved import reserve
 
@@ -89,16 +90,28 @@ class Server:
                 start_new_session=True,
                 **as_user(self.user),
             )
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
+        self._wait(process)
+
+    def _wait(self, process: subprocess.Popen[Any]) -> None:
+        """Return when it answers."""
+
+        def answers() -> bool:
+            with contextlib.suppress(Exception):  # each server has its own way of not being ready
                 self._ready()
-            except Exception:  # noqa: BLE001 - each server has its own way of not being ready
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError((self.folder / "log").read_text("utf-8")) from None
-                time.sleep(0.05)
-            else:
-                return
+                return True
+            if process.poll() is not None:
+                raise RuntimeError((self.folder / "log").read_text("utf-8"))
+            return False
+
+        until(answers, timeout=PATIENCE, what=f"a response of {self.url}", interval=0.05)
+
+    def repair(self) -> None:
+        """Make it run and answer, whether it was killed, is paused or runs already."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+        else:
+            self.resume()
+            self._wait(self._process)
 
     def signal(self, number: int) -> None:
         """Send a signal to it and all its children."""
@@ -116,7 +129,7 @@ class Server:
         self.signal(signal.SIGKILL)
         self._process.wait()
         # A child that lingers holds on to what the next server needs.
-        _wait_until(lambda: all(states(pid) <= {"Z", "X"} for pid in pids))
+        until(lambda: all(states(pid) <= {"Z", "X"} for pid in pids), timeout=PATIENCE)
 
     def pause(self) -> None:
         """Leave it standing with its connections open; when this returns, no thread of it runs."""
@@ -128,7 +141,7 @@ class Server:
             self.signal(signal.SIGSTOP)
             return all(states(one) <= {"T", "Z", "X"} for one in [pid, *descendants(pid)])
 
-        _wait_until(stopped)
+        until(stopped, timeout=PATIENCE, what="a process that stands")
 
     def resume(self) -> None:
         """Let it go on."""
@@ -148,13 +161,6 @@ def states(pid: int) -> set[str]:
         with contextlib.suppress(OSError):
             found.add(status.read_text("utf-8", "replace").rpartition(")")[2].split()[0])
     return found
-
-
-def _wait_until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def descendants(pid: int) -> list[int]:
@@ -324,10 +330,11 @@ def redis_cluster() -> Generator[tuple[str, list[Server]]]:
             capture_output=True,
             timeout=PATIENCE,
         )
-        deadline = time.monotonic() + PATIENCE
-        while not all(_cluster_is_ok(port) for port in ports):
-            assert time.monotonic() < deadline, "the Cluster did not come up"
-            time.sleep(0.1)
+        until(
+            lambda: all(_cluster_is_ok(port) for port in ports),
+            timeout=PATIENCE,
+            what="a Cluster that is ok",
+        )
         yield f"redis+cluster://{','.join(hosts)}", servers
 
 
@@ -360,8 +367,9 @@ def redis_sentinel() -> Generator[tuple[str, Server, Server]]:
         sentinel.command = [sentinel.command[0], str(configuration), "--sentinel"]
         stack.enter_context(_running(sentinel))
         with _client(watch) as client:
-            deadline = time.monotonic() + PATIENCE
-            while not client.execute_command("SENTINEL", "replicas", "authx"):
-                assert time.monotonic() < deadline, "the Sentinel found no replica"
-                time.sleep(0.1)
+            until(
+                lambda: client.execute_command("SENTINEL", "replicas", "authx"),
+                timeout=PATIENCE,
+                what="a replica that the Sentinel knows",
+            )
         yield f"redis+sentinel://127.0.0.1:{watch}/authx/0", master, replica
