@@ -14,9 +14,9 @@ import redis
 from flask_authx import Cutoff, Entry, Kind, RedisBlocklist
 from flask_authx.stores.redis.urls import client_for
 from tests.stores.contract import found, later, new_key
-from tests.stores.test_failures_common import private
 from tests.support import ROOT, access_token
 from tests.support.databases import app_on
+from tests.support.failing import private
 from tests.support.servers.private import redis_cluster, redis_sentinel
 
 PAGE = ROOT / "docs" / "stores.rst"
@@ -87,6 +87,7 @@ def do_everything(store: RedisBlocklist) -> None:
     assert not [*store.risks()]
 
 
+@pytest.mark.slow
 def test_the_first_row_is_enough_for_requests() -> None:
     with private("redis") as server:
         allow(server.url, commands(BASE))
@@ -100,6 +101,7 @@ def test_the_first_row_is_enough_for_requests() -> None:
             assert not authx.is_revoked(authx.create_access_token("ann"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", [0, 3])
 def test_a_user_with_these_commands_can_do_all_that_a_store_does(database: int) -> None:
     rows = [BASE, BLOCKLIST, DOCTOR, *([OTHER_DATABASE] if database else [])]
@@ -110,6 +112,7 @@ def test_a_user_with_these_commands_can_do_all_that_a_store_does(database: int) 
             do_everything(store)
 
 
+@pytest.mark.slow
 def test_none_of_these_commands_is_one_too_many() -> None:
     rows = (BASE, OTHER_DATABASE, BLOCKLIST, DOCTOR)
     with private("redis") as server:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,14 +13,16 @@ import pytest
 import redis
 import sqlalchemy as sa
 from redis.cache import CacheConfig
+from redis.cluster import LoadBalancingStrategy, RedisCluster
 
 from flask_authx import BadConfigurationError, Entry, Kind, RedisBlocklist, StoreBusyError
+from flask_authx.stores.base import MAX_AGE
 from flask_authx.stores.circuit_breaker import CircuitBreaker
-from flask_authx.stores.redis import server as module
 from tests.stores.contract import found, later, new_key, plain
-from tests.stores.test_failures_common import port_of
 from tests.support.databases import redis_url
-from tests.support.servers.private import Server, redis_server
+from tests.support.failing import port_of
+from tests.support.servers.private import Server, redis_cluster, redis_server
+from tests.support.waiting import later_by
 
 untyped: Any = redis
 LONG = 10.0
@@ -83,6 +84,7 @@ def revoke(store: RedisBlocklist) -> bytes:
     return key
 
 
+@pytest.mark.slow
 def test_what_has_been_written_is_found_wherever_the_servers_name_leads(name: Name) -> None:
     """The old server lives on, and knows nothing of what the new one is told."""
     with client_with(name) as client:
@@ -93,6 +95,7 @@ def test_what_has_been_written_is_found_wherever_the_servers_name_leads(name: Na
         assert [found(store, key) for _ in range(3)] == [REVOKED] * 3
 
 
+@pytest.mark.slow
 def test_a_master_that_became_a_replica_is_left_for_the_new_one(name: Name) -> None:
     with client_with(name) as client:
         store = RedisBlocklist(client)
@@ -105,7 +108,10 @@ def test_a_master_that_became_a_replica_is_left_for_the_new_one(name: Name) -> N
         assert found(store, revoke(store)) == REVOKED
 
 
-def test_a_connection_is_not_asked_for_ever(name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_a_connection_is_not_used_longer_than_a_minute(
+    name: Name, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with client_with(name) as client:
         store = RedisBlocklist(client)
         assert found(store, new_key()) == []
@@ -114,8 +120,10 @@ def test_a_connection_is_not_asked_for_ever(name: Name, monkeypatch: pytest.Monk
             key = new_key()
             RedisBlocklist(direct).add(Entry(key, Kind.TOKEN, later()))
         assert found(store, key) == []
-        monkeypatch.setattr(module, "MAX_AGE", 0.0)
-        assert found(store, key) == REVOKED
+        with later_by(monkeypatch, MAX_AGE - 5):
+            assert found(store, key) == []
+        with later_by(monkeypatch, MAX_AGE + 1):
+            assert found(store, key) == REVOKED
 
 
 def address() -> dict[str, Any]:
@@ -167,48 +175,54 @@ def test_a_pool_that_is_used_up_is_busy_and_has_not_failed() -> None:
         assert breaker.call(store.find, [new_key()]) == []
 
 
-def at_once(work: Callable[[], object], times: int = 8) -> list[object]:
-    """What the work returns, or raises, in as many threads."""
-    ready = threading.Barrier(times)
+class Crowd:
+    """Eight threads that ask a store at once for its client, which is made when all have come."""
 
-    def one(_: int) -> object:
-        ready.wait(60)
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.attempts = 0
+        self._make = make
+        self._came = threading.Semaphore(0)
+        self._all = threading.Event()
+
+    def __call__(self) -> Any:
+        self.attempts += 1
+        assert self._all.wait(60)
+        return self._make()
+
+    def ask(self, store: RedisBlocklist) -> list[object]:
+        """What each thread gets, or the error that it meets."""
+        with ThreadPoolExecutor(8) as threads:
+            results = [threads.submit(self._one, store) for _ in range(8)]
+            for _ in range(8):
+                assert self._came.acquire(timeout=60)
+            self._all.set()
+            return [one.result(60) for one in results]
+
+    def _one(self, store: RedisBlocklist) -> object:
+        self._came.release()
         try:
-            return work()
+            return store.find([new_key()])
         except Exception as error:  # noqa: BLE001 - whichever it is, it is looked at
             return error
 
-    with ThreadPoolExecutor(times) as threads:
-        return [*threads.map(one, range(times))]
-
 
 def test_the_first_requests_wait_together_for_a_client_that_takes_its_time() -> None:
-    made: list[Any] = []
-
-    def make() -> Any:
-        time.sleep(0.2)
-        made.append(untyped.Redis(socket_timeout=LONG, **address()))
-        return made[-1]
-
-    store = RedisBlocklist(make)
-    assert at_once(lambda: store.find([new_key()])) == [[]] * 8
-    assert len(made) == 1
-    made[0].close()
+    client = untyped.Redis(socket_timeout=LONG, **address())
+    crowd = Crowd(lambda: client)
+    assert crowd.ask(RedisBlocklist(crowd)) == [[]] * 8
+    assert crowd.attempts == 1
+    client.close()
 
 
 def test_the_first_requests_wait_together_for_a_client_that_can_not_be_made() -> None:
-    attempts: list[int] = []
-
     def make() -> Any:
-        attempts.append(1)
-        time.sleep(0.1)
         raise ConnectionRefusedError
 
-    store = RedisBlocklist(make)
-    seen = at_once(lambda: store.find([new_key()]))
-    assert all(isinstance(one, (ConnectionRefusedError, StoreBusyError)) for one in seen)
-    # One, and perhaps those of who came when it was over; never one for each.
-    assert len(attempts) < 8
+    crowd = Crowd(make)
+    seen = crowd.ask(RedisBlocklist(crowd))
+    assert all(isinstance(one, (ConnectionRefusedError, StoreBusyError)) for one in seen), seen
+    # One, and perhaps those of threads that came when it was done; never one for each.
+    assert crowd.attempts < 8
 
 
 @contextlib.contextmanager
@@ -254,12 +268,32 @@ def test_a_client_that_reads_from_replicas_is_refused() -> None:
     RedisBlocklist(sentinel.master_for("master", socket_timeout=1))
 
 
-def test_a_client_that_remembers_answers_is_refused() -> None:
+@pytest.mark.slow
+@pytest.mark.xdist_group("cluster")
+def test_a_client_of_a_cluster_that_reads_from_replicas_is_refused() -> None:
+    with redis_cluster() as (url, _):
+        host, _, port = url.removeprefix("redis+cluster://").partition(",")[0].partition(":")
+        for strategy in (None, LoadBalancingStrategy.ROUND_ROBIN):
+            client = RedisCluster(
+                host=host, port=int(port), socket_timeout=5, load_balancing_strategy=strategy
+            )
+            try:
+                if strategy is None:
+                    assert RedisBlocklist(client).find([new_key()]) == []
+                else:
+                    with pytest.raises(BadConfigurationError, match="replicas"):
+                        RedisBlocklist(client)
+            finally:
+                client.close()
+
+
+def test_a_client_that_remembers_responses_is_refused() -> None:
     with pytest.raises(BadConfigurationError, match="cache"):
         RedisBlocklist(untyped.Redis(socket_timeout=1, protocol=3, cache_config=CacheConfig()))
 
 
-def test_a_call_that_has_failed_leaves_no_answer_for_the_next() -> None:
+@pytest.mark.slow
+def test_a_call_that_has_failed_leaves_no_response_for_the_next() -> None:
     """Whatever the client does itself: a later redis-py may leave such a connection open."""
     with redis_server() as server:
         leave_open = {"disconnect_on_error": False}

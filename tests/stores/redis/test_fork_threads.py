@@ -14,6 +14,7 @@ import threading
 from types import FrameType
 from typing import Any
 
+import pytest
 import redis
 
 from flask_authx import RedisBlocklist
@@ -91,6 +92,7 @@ def run(url: str) -> None:
     print(steps)
 
 
+@pytest.mark.slow
 def test_no_thread_of_a_forked_process_uses_the_parent_s_connection() -> None:
     done = subprocess.run(
         [sys.executable, "-m", __name__, redis_url()],

@@ -151,6 +151,7 @@ def test_more_rows_than_are_asked_for_together_are_all_found() -> None:
         assert by_sid(store.of(subject)) == [*rows.values()]
 
 
+@pytest.mark.slow
 def test_what_a_login_costs_is_one_command_each() -> None:
     """Issue 4: a refresh costs at most one store write and one read more"""
     key, subject = new_key(), new_key()
@@ -184,6 +185,7 @@ def test_a_client_that_would_wait_for_ever_is_refused() -> None:
         RedisSessions(wrong)
 
 
+@pytest.mark.slow
 def test_a_server_that_evicts_or_forgets_is_a_risk() -> None:
     options = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
     with redis_server(*options) as server:

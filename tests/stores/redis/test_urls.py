@@ -189,6 +189,7 @@ def test_a_password_with_escapes_opens_a_real_server() -> None:
                 is_good(f"redis://{credentials}{address}/5")
 
 
+@pytest.mark.slow
 def test_a_database_by_number_is_another_than_the_first() -> None:
     with redis_server("--appendonly", "no") as server:
         base = server.url.rpartition("/")[0]
@@ -200,6 +201,7 @@ def test_a_database_by_number_is_another_than_the_first() -> None:
         assert len(found(query, key)) == 1
 
 
+@pytest.mark.slow
 def test_a_unix_socket_is_a_real_way_in(tmp_path: Path) -> None:
     # The path of a socket must be short.
     with contextlib.chdir(tmp_path), redis_server("--unixsocket", "authx.sock") as server:

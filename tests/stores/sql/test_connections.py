@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from flask_authx.stores.base import StoreBusyError, StoreError
 from flask_authx.stores.circuit_breaker import CircuitBreaker
 from flask_authx.stores.sql.connections import Connections, StoreConnection
+from tests.support.waiting import until
 
 
 class Stop(BaseException):
@@ -108,18 +109,18 @@ def test_each_statement_is_committed(engine: sa.Engine, opened: Opened) -> None:
 
 
 def test_there_are_never_more_than_may_be(engine: sa.Engine, opened: Opened) -> None:
-    connections = Connections(engine, 30, size=3)
+    connections, all_in_use = Connections(engine, 30, size=3), threading.Barrier(3)
 
-    def slow(connection: StoreConnection) -> int:
-        time.sleep(0.005)
+    def with_two_others(connection: StoreConnection) -> int:
+        all_in_use.wait(30)
         return number(connection)
 
     with ThreadPoolExecutor(12) as pool:
-        assert [*pool.map(connections.run, [slow] * 60)] == [42] * 60
-    assert len(opened.made) == len(opened.open()) <= 3
+        assert [*pool.map(connections.run, [with_two_others] * 60)] == [42] * 60
+    assert len(opened.made) == len(opened.open()) == 3
 
 
-def test_whoever_finds_all_in_use_is_told_so_in_time(engine: sa.Engine) -> None:
+def test_a_call_that_finds_all_in_use_is_refused_in_time(engine: sa.Engine) -> None:
     connections = Connections(engine, 0.05, size=1)
     with in_use(connections):
         begun = time.monotonic()
@@ -182,7 +183,7 @@ def test_an_error_does_not_show_what_was_asked_for(engine: sa.Engine) -> None:
 
 
 @pytest.mark.parametrize("error", [Stop(), KeyboardInterrupt(), ValueError()])
-def test_whatever_else_ends_a_call_ends_its_connection(
+def test_any_other_error_of_a_call_closes_its_connection(
     engine: sa.Engine, opened: Opened, error: BaseException
 ) -> None:
     connections = Connections(engine, 0.05, size=1)
@@ -204,9 +205,7 @@ def test_closing_closes_what_is_idle_and_more_may_follow(engine: sa.Engine, open
     assert opened.open() == opened.made[1:]
 
 
-def test_what_is_not_used_any_more_closes_its_connections(
-    engine: sa.Engine, opened: Opened
-) -> None:
+def test_unused_connections_are_closed(engine: sa.Engine, opened: Opened) -> None:
     connections = Connections(engine, 5)
     connections.run(number)
     assert len(opened.open()) == 1
@@ -241,7 +240,7 @@ def test_maintenance_that_fails_closes_its_connection(engine: sa.Engine, opened:
     assert opened.open() == []
 
 
-def test_what_is_in_memory_stays_there_whatever_happens() -> None:
+def test_a_database_in_memory_is_kept_after_each_error() -> None:
     connections = Connections(sa.create_engine("sqlite://"), 5)
     assert connections.in_memory
     connections.run(doing("CREATE TABLE t (x)"))
@@ -294,9 +293,11 @@ def test_attempts_to_connect_are_given_up_and_do_not_pile_up() -> None:
             connections.run(number)
     assert gate.knocks == 21
     gate.opened.set()
-    deadline = time.monotonic() + 30
-    while gate.knocks == 21:
-        assert time.monotonic() < deadline
-        # The driver's own words, now that somebody gets as far as that.
+
+    def connects_again() -> bool:
+        # The driver's own words, now that an attempt gets as far as that.
         with pytest.raises((StoreError, sqlite3.OperationalError)):
             connections.run(number)
+        return gate.knocks > 21
+
+    until(connects_again)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sqlite3
-import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,11 +17,12 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from flask_authx import Entry, Kind
-from flask_authx.stores.sql import connections as module
+from flask_authx.stores.base import MAX_AGE
 from flask_authx.stores.sql.connections import Connections, StoreConnection
 from tests.stores.contract import found, later, new_key, plain, sql_store
 from tests.stores.sql.test_connections import number
 from tests.support.databases import database_url
+from tests.support.waiting import later_by, until
 
 DRIVERS = ("postgresql", "psycopg2")
 
@@ -43,7 +43,7 @@ def run(engine: sa.Engine, statement: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "sqlite-memory"])
-def test_a_connection_is_not_asked_for_ever(
+def test_a_connection_is_not_used_longer_than_a_minute(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The name of a server may lead to another one by now; what is in memory is nowhere else."""
@@ -75,13 +75,15 @@ def test_a_connection_is_not_asked_for_ever(
     assert connections.run(asked) == 0
     leads_to = files[1]
     assert connections.run(asked) == 0
-    monkeypatch.setattr(module, "MAX_AGE", 0.0)
-    assert connections.run(asked) == (1 if kind == "sqlite" else 0)
+    with later_by(monkeypatch, MAX_AGE - 5):
+        assert connections.run(asked) == 0
+    with later_by(monkeypatch, MAX_AGE + 1):
+        assert connections.run(asked) == (1 if kind == "sqlite" else 0)
     connections.close()
 
 
 @pytest.mark.parametrize("kind", [*DRIVERS, "mariadb"])
-def test_an_answer_that_came_as_the_line_was_cut_breaks_no_later_call(
+def test_a_result_that_came_as_the_line_was_cut_breaks_no_later_call(
     kind: str, tmp_path: Path
 ) -> None:
     with engine_on(kind, tmp_path) as engine:
@@ -89,12 +91,9 @@ def test_an_answer_that_came_as_the_line_was_cut_breaks_no_later_call(
         assert connections.run(number) == 42
 
         def late(connection: StoreConnection) -> int:
-            answer = number(connection)
-            deadline = time.monotonic() + 60
-            while not connection.timed_out:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            return answer
+            result = number(connection)
+            until(lambda: connection.timed_out, timeout=60)
+            return result
 
         assert connections.run(late) == 42
         assert [connections.run(number) for _ in range(3)] == [42] * 3
@@ -105,7 +104,7 @@ def test_an_answer_that_came_as_the_line_was_cut_breaks_no_later_call(
 def test_a_server_that_takes_writes_again_gets_them(kind: str, tmp_path: Path) -> None:
     """A connection may stay read-only when the server isn't any more, or never lead to the new."""
     with engine_on(kind, tmp_path) as engine, sql_store(engine) as store:
-        # Whoever changes this must be one who can write.
+        # What changes this must be able to write.
         options = {"options": "-c default_transaction_read_only=off"}
         admin = sa.create_engine(engine.url, poolclass=sa.NullPool, connect_args=options)
         setting = f"ALTER DATABASE {engine.url.database} SET default_transaction_read_only"
@@ -169,9 +168,9 @@ def test_connections_that_are_tied_to_their_threads_are_waited_for(tmp_path: Pat
     numbers = itertools.count()
 
     def slow(connection: StoreConnection) -> int:
-        time.sleep(0.005)
         next(numbers)
-        return number(connection)
+        # Each statement lets other threads run.
+        return max(number(connection) for _ in range(50))
 
     with ThreadPoolExecutor(6) as pool:
         assert [*pool.map(connections.run, [slow] * 60)] == [42] * 60

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import flask.cli
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -17,6 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from tests.support import SECRET
 from tests.support.databases import database_url
+from tests.support.processes import forked
 from tests.support.sql_apps import KINDS, NAMED, SQLApps
 
 APP = """
@@ -55,20 +56,26 @@ def test_the_types_that_are_made_compare_equal(sql_app: SQLApps, kind: str, name
         ]
 
 
-def flask(folder: Path, *args: str, **settings: Any) -> str:
+def command(folder: Path, args: list[str], settings: dict[str, Any], said: Path) -> None:
+    """Runs in a process of its own: ``flask`` itself, as from this folder."""
+    with said.open("w", encoding="utf-8") as output:
+        for descriptor in (1, 2):
+            os.dup2(output.fileno(), descriptor)
+    os.chdir(folder)
+    os.environ.update({f"FLASK_{name}": json.dumps(value) for name, value in settings.items()})
+    sys.argv = ["flask", "--app", "app", *args]
+    flask.cli.main()
+
+
+def run_flask(folder: Path, *args: str, **settings: Any) -> str:
     """What a command says that ends well."""
-    config = {f"FLASK_{name}": json.dumps(value) for name, value in settings.items()}
-    done = subprocess.run(
-        [sys.executable, "-m", "flask", "--app", "app", *args],
-        cwd=folder,
-        check=False,
-        env={**os.environ, **config},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    output = folder / "said"
+    process = forked.Process(target=command, args=(folder, [*args], settings, output))
+    process.start()
+    process.join(120)
+    said = output.read_text("utf-8")
+    assert process.exitcode == 0, f"flask {' '.join(args)} ended with {process.exitcode}: {said}"
+    return said
 
 
 def tables(url: str) -> set[str]:
@@ -96,18 +103,20 @@ def test_flask_db_makes_and_keeps_the_tables(tmp_path: Path, kind: str) -> None:
     }
     versions = tmp_path / "migrations" / "versions"
 
-    flask(tmp_path, "db", "init", **settings)
+    run_flask(tmp_path, "db", "init", **settings)
     # The others come later, each as a migration of its own.
     more: tuple[dict[str, Any], ...] = ({}, {"JWT_AUDIT": 86400}, {"JWT_SESSIONS": True})
     for step, new in enumerate(more, 1):
         settings |= new
-        flask(tmp_path, "db", "migrate", "--rev-id", f"r{step}", **settings)
-        flask(tmp_path, "db", "upgrade", **settings)
+        run_flask(tmp_path, "db", "migrate", "--rev-id", f"r{step}", **settings)
+        run_flask(tmp_path, "db", "upgrade", **settings)
         assert tables(url) == {*OURS[:step], "note", "alembic_version"}
-        assert "No changes in schema detected" in flask(tmp_path, "db", "migrate", **settings)
+        assert "No changes in schema detected" in run_flask(tmp_path, "db", "migrate", **settings)
         assert len([*versions.glob("*.py")]) == step
 
-    said = flask(tmp_path, "authx", "revoke", "--session", "s", "--reason", "a ticket", **settings)
+    said = run_flask(
+        tmp_path, "authx", "revoke", "--session", "s", "--reason", "a ticket", **settings
+    )
     assert "Revoked the session s." in said
     for table in OURS[:2]:
         with engine.connect() as connection:
@@ -118,7 +127,7 @@ def test_flask_db_makes_and_keeps_the_tables(tmp_path: Path, kind: str) -> None:
             find = "SELECT sql FROM sqlite_master WHERE name = 'authx_blocklist'"
             assert "WITHOUT ROWID" in str(connection.exec_driver_sql(find).scalar())
 
-    flask(tmp_path, "db", "downgrade", "base", **settings)
+    run_flask(tmp_path, "db", "downgrade", "base", **settings)
     assert tables(url) == {"alembic_version"}
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE alembic_version")
@@ -135,11 +144,11 @@ def test_each_bind_has_a_migration_of_its_own(tmp_path: Path) -> None:
         "JWT_BLOCKLIST": "sqlalchemy://auth",
         "JWT_AUDIT": 86400,
     }
-    flask(tmp_path, "db", "init", "--multidb", **settings)
-    flask(tmp_path, "db", "migrate", **settings)
-    flask(tmp_path, "db", "upgrade", **settings)
+    run_flask(tmp_path, "db", "init", "--multidb", **settings)
+    run_flask(tmp_path, "db", "migrate", **settings)
+    run_flask(tmp_path, "db", "upgrade", **settings)
     assert (tables(main), tables(bind)) == (
         {"note", "alembic_version"},
         {*OURS[:2]} | {"alembic_version"},
     )
-    assert "No changes in schema detected" in flask(tmp_path, "db", "migrate", **settings)
+    assert "No changes in schema detected" in run_flask(tmp_path, "db", "migrate", **settings)
