@@ -11,22 +11,17 @@ from tests.support import Clock
 
 
 class Store:
-    """Answers, or fails with what it is given, and counts how often it is asked."""
+    """Returns a result, or fails with what it is given, and counts how often it is asked."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
         self.asked = 0
 
-    def __call__(self, value: str = "answer") -> str:
+    def __call__(self, value: str = "result") -> str:
         self.asked += 1
         if self.error is not None:
             raise self.error
         return value
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(1000.0)
 
 
 @pytest.fixture
@@ -44,14 +39,12 @@ def failing(store: Store, error: BaseException) -> Callable[[], str]:
     return store
 
 
-def test_a_good_answer_is_passed_on_with_its_arguments(
-    breaker: CircuitBreaker, store: Store
-) -> None:
+def test_a_result_is_passed_on_with_its_arguments(breaker: CircuitBreaker, store: Store) -> None:
     assert breaker.call(store, "yes") == "yes"
 
 
-@pytest.mark.parametrize("error", [OSError("gone"), StoreError("gone"), KeyError("k")])
-def test_after_a_failure_the_store_is_left_alone_for_a_second(
+@pytest.mark.parametrize("error", [OSError("lost"), StoreError("lost"), KeyError("k")])
+def test_after_a_failure_the_store_is_not_asked_for_a_second(
     breaker: CircuitBreaker, store: Store, clock: Clock, error: Exception
 ) -> None:
     with pytest.raises(StoreError):
@@ -63,8 +56,8 @@ def test_after_a_failure_the_store_is_left_alone_for_a_second(
             breaker.call(store)
     assert store.asked == 1
     clock.advance(0.02)
-    assert breaker.call(store) == "answer"
-    assert breaker.call(store) == "answer"
+    assert breaker.call(store) == "result"
+    assert breaker.call(store) == "result"
 
 
 def test_each_failure_starts_another_second(
@@ -117,17 +110,17 @@ def test_a_busy_store_has_not_failed(breaker: CircuitBreaker, store: Store) -> N
         with pytest.raises(StoreBusyError):
             breaker.call(failing(store, StoreBusyError("busy")))
     store.error = None
-    assert breaker.call(store) == "answer"
+    assert breaker.call(store) == "result"
     assert store.asked == 3
 
 
-def test_the_apps_own_mistake_is_no_failure_of_the_store(
+def test_a_mistake_of_the_app_is_no_failure_of_the_store(
     breaker: CircuitBreaker, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(UncommittedWritesError):
         breaker.call(failing(store, UncommittedWritesError("commit first")))
     store.error = None
-    assert breaker.call(store) == "answer"
+    assert breaker.call(store) == "result"
     assert not caplog.records
 
 
@@ -135,10 +128,10 @@ def test_an_interrupt_passes_and_is_no_failure(breaker: CircuitBreaker, store: S
     with pytest.raises(KeyboardInterrupt):
         breaker.call(failing(store, KeyboardInterrupt()))
     store.error = None
-    assert breaker.call(store) == "answer"
+    assert breaker.call(store) == "result"
 
 
-def test_the_drivers_error_does_not_come_along(breaker: CircuitBreaker, store: Store) -> None:
+def test_the_drivers_error_is_not_chained(breaker: CircuitBreaker, store: Store) -> None:
     with pytest.raises(StoreError) as caught:
         breaker.call(failing(store, OSError("parameters: the-token")))
     assert caught.value.__cause__ is None
@@ -172,7 +165,7 @@ def test_an_error_without_words_is_logged_by_its_name(
     assert "ConnectionResetError" in caplog.text
 
 
-def test_that_it_answers_again_is_logged_once(
+def test_recovery_is_logged_once(
     breaker: CircuitBreaker, store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StoreError):

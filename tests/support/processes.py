@@ -9,6 +9,6 @@ forked = multiprocessing.get_context("forkserver")
 forked.set_forkserver_preload(
     [
         *("pytest", "alembic.command", "flask.cli", "flask_migrate", "flask_sqlalchemy"),
-        *("psycopg", "pymysql", "redis", "tests.support.failing"),
+        *("psycopg", "pymysql", "redis", "tests.support.failing", "tests.support.sql_apps"),
     ]
 )

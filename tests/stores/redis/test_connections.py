@@ -1,4 +1,4 @@
-"""The connections that a Redis store keeps: which server they lead to, how many, made how often."""
+"""The connections that a Redis store keeps: which server they lead to, and how many there are."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_the_first_requests_wait_together_for_a_client_that_can_not_be_made() ->
 
 @contextlib.contextmanager
 def counting(*, hold: bool) -> Generator[tuple[int, list[socket.socket]]]:
-    """A port that closes each connection at once, or never says a word; and who has come."""
+    """A port that closes each connection at once, or never responds; and those that have come."""
     came: list[socket.socket] = []
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -300,15 +300,15 @@ def test_a_call_that_has_failed_leaves_no_response_for_the_next() -> None:
         options = {"port": port_of(server), "socket_timeout": 0.25, "retry_on_timeout": False}
         with client_with(lambda _: None, leave_open, **options) as client:
             store = RedisBlocklist(client)
-            over, good = revoke(store), new_key()
+            revoked, valid = revoke(store), new_key()
             server.pause()
             with pytest.raises(redis.TimeoutError):
-                store.find([good])
+                store.find([valid])
             server.resume()
             wait_for(server)
             for _ in range(10):
-                assert found(store, over) == REVOKED
-                assert found(store, good) == []
+                assert found(store, revoked) == REVOKED
+                assert found(store, valid) == []
 
 
 def wait_for(server: Server) -> None:

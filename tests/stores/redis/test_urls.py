@@ -151,7 +151,7 @@ def test_what_can_not_be_read_is_said_at_the_start_without_the_url(url: str) -> 
 @pytest.mark.parametrize(
     "url", ["redis://h/0", "redis+sentinel://a,b/m/0", "redis+cluster://a,b", "unix:///s"]
 )
-def test_nobody_is_called_before_the_first_request(url: str) -> None:
+def test_no_server_is_called_before_the_first_request(url: str) -> None:
     """The app starts while the servers are down."""
     app, authx = app_on({"JWT_BLOCKLIST": url})
     assert isinstance(authx, AuthX)

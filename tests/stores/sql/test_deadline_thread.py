@@ -61,7 +61,7 @@ def ends(thread: threading.Thread) -> None:
 
 
 def waits_until_cut(watch: DeadlineThread, deadline: Deadline, pair: Pair) -> None:
-    """Call, and wait for an answer that never comes."""
+    """Call, and wait for a response that never comes."""
     with deadline.until(time.monotonic()):
         watch.ensure_running()
         assert pair[0].recv(1) == b""
@@ -82,7 +82,7 @@ def test_a_watch_ends_without_calls_and_is_woken_by_the_next(pair: Pair) -> None
 
 def test_a_call_that_begins_as_the_watch_falls_asleep_is_ended(pair: Pair) -> None:
     before = watching()
-    # Its patience is over at the first look.
+    # It goes to sleep at the first look.
     watch, deadline = Impatient(0.1), Switching(pair[0].fileno())
     deadline.watch = watch
     watch.add(deadline)
@@ -95,7 +95,7 @@ def test_a_call_that_begins_as_the_watch_falls_asleep_is_ended(pair: Pair) -> No
         ends(thread)
 
 
-def test_a_thread_that_could_not_be_had_once_is_had_the_next_time(
+def test_a_thread_that_could_not_start_is_started_the_next_time(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch, deadline = DeadlineThread(0.01), Deadline(pair[0].fileno())

@@ -27,7 +27,7 @@ def pair() -> Iterator[Pair]:
 
 
 def is_open(pair: Pair) -> bool:
-    """Whether what one end says still arrives at the other."""
+    """Whether what one end sends still arrives at the other."""
     ours, theirs = pair
     try:
         theirs.sendall(b"x")
@@ -63,13 +63,13 @@ def test_without_a_call_there_is_nothing_to_cut_off(pair: Pair) -> None:
     deadline.enforce(1e9)
     with deadline.until(10.0):
         pass
-    # Whoever found it overdue a moment ago comes too late.
+    # A thread that found it overdue a moment ago comes too late.
     deadline.enforce(1e9)
     assert not deadline.expired
     assert is_open(pair)
 
 
-def test_a_call_that_fails_gives_the_leash_back(pair: Pair) -> None:
+def test_a_call_that_fails_is_no_longer_watched(pair: Pair) -> None:
     deadline = Deadline(pair[0].fileno())
     with pytest.raises(KeyError), deadline.until(10.0):
         raise KeyError
@@ -139,7 +139,7 @@ def test_a_watch_ends_several_waits_each_in_its_time() -> None:
     for thread in threads[:3]:
         thread.join(30)
     assert threads[3].is_alive()
-    pairs[3][1].sendall(b"an answer")
+    pairs[3][1].sendall(b"a response")
     threads[3].join(30)
     assert [deadline.expired for deadline in deadlines] == [True, True, True, False]
     assert all(taken[number] > 0.1 * (number + 1) - 0.02 for number in range(3))

@@ -113,8 +113,8 @@ def test_a_do_connect_listener_is_heard(sql_app: SQLApps, kind: str, late: bool)
     url = sa.make_url(database_url(kind, sql_app.folder))
     if url.username != "root" or url.password:
         pytest.skip("this server's user is another, or has a password")
-    nobody = url.set(username="nobody_at_all").render_as_string(hide_password=False)
-    site = sql_app(nobody, before=None if late else enter, tables=not late)
+    unknown = url.set(username="nobody_at_all").render_as_string(hide_password=False)
+    site = sql_app(unknown, before=None if late else enter, tables=not late)
     if late:
         enter(site.app, site.db)
         with site.app.app_context():

@@ -160,9 +160,7 @@ OUTCOMES: dict[str, Callable[[Session], Session | None]] = {
 
 @pytest.mark.parametrize("write", OUTCOMES)
 @pytest.mark.parametrize("kind", LASTING)
-def test_a_row_that_somebody_keeps_locked_keeps_nobody_waiting(
-    kind: str, write: str, tmp_path: Path
-) -> None:
+def test_a_locked_row_makes_no_call_wait(kind: str, write: str, tmp_path: Path) -> None:
     """DESIGN rule 14: nothing blocks for ever"""
     key, session = new_key(), login()
     after = OUTCOMES[write](session)

@@ -133,7 +133,7 @@ def hold_unwritten(site: Site) -> None:
 
 
 def roll_back(site: Site) -> None:
-    site.write("gone")
+    site.write("rolled back")
     site.db.session.rollback()
 
 
@@ -145,18 +145,18 @@ def commit(site: Site) -> None:
 
 
 def remove(site: Site) -> None:
-    site.write("gone")
+    site.write("rolled back")
     site.db.session.remove()
     read(site)
 
 
 def close(site: Site) -> None:
-    site.write("gone")
+    site.write("rolled back")
     site.db.session.close()
 
 
 def cut_off(site: Site) -> None:
-    site.write("gone")
+    site.write("rolled back")
     site.db.session().invalidate()
 
 
@@ -206,7 +206,7 @@ def test_with_explicit_transactions_too(sql_app: SQLApps, prepare: Callable[[Sit
 
 def test_writes_of_another_context_of_the_thread_are_over_with_it(site: Site) -> None:
     with site.app.app_context():
-        site.write("gone")
+        site.write("rolled back")
     with site.app.app_context():
         site.authx.revoke_session("s")
     assert (site.committed(), site.entries()) == ([], 1)

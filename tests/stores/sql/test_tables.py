@@ -165,7 +165,7 @@ def test_rows_hold_hashes_and_times_and_nothing_that_names_anybody(
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_key_is_there_once_whoever_writes_it(kind: str, tmp_path: Path) -> None:
+def test_a_key_written_twice_is_stored_once(kind: str, tmp_path: Path) -> None:
     """SECURITY 216: the database itself sees to it"""
     engine = sa.create_engine(database_url(kind, tmp_path), poolclass=sa.NullPool)
     table = blocklist_table(sa.MetaData())
