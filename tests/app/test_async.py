@@ -14,7 +14,17 @@ from flask.views import MethodView
 
 from flask_authx import AuthX, current_token, current_user
 from tests.support import SECRET, Clock, access_token, bearer, make_app
-from tests.support.answers import FAULT, INVALID, MISSING, OK, REVOKED, Spy, ask, outcome
+from tests.support.answers import (
+    FAULT,
+    INVALID,
+    MISSING,
+    OK,
+    REVOKED,
+    AsyncSpy,
+    Spy,
+    ask,
+    outcome,
+)
 
 BOTH = ["/guarded", "/async"]
 
@@ -30,14 +40,6 @@ def async_app() -> tuple[Flask, AuthX, dict[str, str]]:
         return {"sub": current_token.sub}
 
     return app, authx, bearer(access_token(app, authx))
-
-
-class AsyncSpy(Spy):
-    """Really gives up control before it answers."""
-
-    async def __call__(self, value: str) -> Any:
-        await asyncio.sleep(0)
-        return super().__call__(value)
 
 
 def test_an_async_view_is_guarded() -> None:

@@ -9,9 +9,8 @@ import pytest
 from flask import Flask
 
 from flask_authx import AuthX, StoreUnavailableError, current_token, token_unchecked
-from tests.app.test_async import AsyncSpy
 from tests.support import access_token, bearer, refresh_token
-from tests.support.answers import FAULT, OK, REVOKED, Outcome, Spy, ask, outcome
+from tests.support.answers import FAULT, OK, REVOKED, AsyncSpy, Outcome, Spy, ask, outcome
 from tests.support.spy_store import SpyStore, decoded, login, store_app
 
 PATHS = ["/guarded", "/async", "/nested", "/hooked", "/hooked-async", "/verified"]

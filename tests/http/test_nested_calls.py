@@ -119,8 +119,9 @@ def test_a_receiver_in_an_async_view_waits_for_an_async_callback_by_itself() -> 
     assert len(seen) == 1
 
 
+@pytest.mark.slow
 def test_the_verbs_are_imported_before_the_first_request() -> None:
-    """So that workers share them, and an upgrade under a running worker breaks no log-out."""
+    """Workers share them, and an upgrade under a running worker does not break a log-out."""
     code = f"""
 import sys
 from flask import Flask
@@ -137,6 +138,7 @@ print(*sorted(name for name in sys.modules if name.startswith("flask_authx.actio
     assert {"login", "refresh", "logout", "revoke", "list_sessions", "create_tokens"} <= verbs
 
 
+@pytest.mark.slow
 def test_a_folder_named_redis_is_no_package(tmp_path: Path) -> None:
     """Projects with a server have one, beside the app."""
     (tmp_path / "redis").mkdir()

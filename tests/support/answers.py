@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
@@ -62,6 +63,14 @@ class Spy:
         if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
+
+
+class AsyncSpy(Spy):
+    """A spy as an async callback, which gives up control before it returns."""
+
+    async def __call__(self, value: str) -> Any:
+        await asyncio.sleep(0)
+        return super().__call__(value)
 
 
 def outcome(response: TestResponse) -> Outcome:
