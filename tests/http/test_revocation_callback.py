@@ -29,10 +29,6 @@ from tests.support.answers import (
 from tests.support.corpus import check_all
 from tests.support.invalid_tokens import in_all_places, invalid_tokens
 
-# For the tests that still import these two from here.
-__all__ = ["bad_tokens", "in_all_places"]
-bad_tokens = invalid_tokens
-
 
 @pytest.fixture
 def watched() -> tuple[Flask, AuthX, Spy]:
