@@ -17,6 +17,7 @@ def check_all(
 
     :param cases: by id. What the id does not say of a failure, ``check`` says in its assertion.
     """
+    __tracebackhide__ = True
     given: Any = cases
     pairs: list[tuple[str, T]] = [*(given.items() if hasattr(given, "items") else given)]
     assert pairs, "the corpus is empty"
@@ -31,7 +32,8 @@ def check_all(
             failures.append(f"{name}: {type(error).__name__}: {told}")
     if failures:
         listed = "\n".join(failures)
-        pytest.fail(f"{len(failures)} of {len(pairs)} cases failed:\n{listed}", pytrace=False)
+        # The first line is the one that pytest repeats at its end.
+        raise AssertionError(f"{len(failures)} of {len(pairs)} failed: {failures[0]}\n{listed}")
 
 
 def by_repr(values: Iterable[T]) -> list[tuple[str, T]]:
