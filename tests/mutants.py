@@ -39,11 +39,11 @@ CRITICAL = (
     "http/verifier.py",
     "sessions/rotation.py",
 )
-#: The tests tried first, those that touch least of the package. Most mutants go no further.
+#: The tests tried first. Most mutants go no further.
 FIRST = 40
-#: At most so many tests are run on a mutant: those most about its module. What is read at start-up
-#: is touched by nearly every test.
-MOST = 300
+#: At most so many tests are run on a mutant: those that touch most lines of its module. What is
+#: read at start-up is touched by nearly every test.
+MOST = 150
 #: Slow tests are run where fewer fast ones than this touch a mutant's lines; at most so many.
 FEW = 20
 #: A mutant may loop for ever; no fast test takes as many seconds.
@@ -297,14 +297,13 @@ class Contexts:
                 self._found_in.setdefault(test, position)
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """The tests that touch a mutant's lines: first those that are most about its module."""
+        """The tests that touch a mutant's lines: first those that touch most of its module."""
         lines = self._lines.get(mutant.file, {})
         inside = collections.Counter(test for tests in lines.values() for test in tests)
         found: set[str] = set()
         for number in range(mutant.line, mutant.last + 1):
             found |= lines.get(number, set())
-        share = {test: inside[test] ** 2 / self._size[test] for test in found}
-        ordered = sorted(found, key=lambda test: (-share[test], test))
+        ordered = sorted(found, key=lambda test: (-inside[test], self._size[test], test))
         fast, slow = ([one for one in ordered if self._found_in[one] == n] for n in (0, 1))
         return fast[:MOST] + (slow[:FEW] if len(fast) < FEW else [])
 

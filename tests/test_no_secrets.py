@@ -33,8 +33,8 @@ from tests.support import (
     reforge,
 )
 from tests.support.answers import ACCESS_COOKIE, FAULT, ask, cookie, outcome
-from tests.support.bad_tokens import ALL, BadToken, config
 from tests.support.corpus import check_all
+from tests.support.token_corpus import ALL, InvalidToken, config
 from tests.support.watch import Watch, watching
 
 
@@ -66,7 +66,7 @@ def app_for(algorithm: str) -> tuple[Flask, AuthX]:
     return make_app(**config(algorithm), TOKEN_LOCATION=["headers", "cookies", "json"])
 
 
-def check_is_not_repeated(invalid: BadToken) -> None:
+def check_is_not_repeated(invalid: InvalidToken) -> None:
     token = invalid.make()[:_WRITABLE]
     app, authx = app_for(invalid.algorithm)
     raw = token.encode("utf-8", "surrogatepass").decode("latin-1")

@@ -241,7 +241,7 @@ def test_a_prune_beside_writes_removes_no_row_that_was_prolonged(
             rows.add(shared, old if turn % 2 and kind == "revocations" else later())
             # Nothing prolongs this one.
             rows.add(new_key(), old)
-            latest = kept[-8:]
+            latest = kept[-3:]
             assert rows.held(*latest) == len(latest)
 
     def prune() -> int:

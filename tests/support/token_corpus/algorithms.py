@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from tests.support import b64, ec_key, forge, parts, private_key_for, public_pem, rsa_key
 
-from .making import BadToken, good, header, payload, segments
+from .making import InvalidToken, header, payload, segments, valid
 
 _ALGORITHMS: tuple[Any, ...] = (
     *(" none", "none ", "none\0", "hs256", "HS256 ", "HS384", "HS512", "Ed25519"),
@@ -22,37 +22,41 @@ _ALGORITHMS: tuple[Any, ...] = (
 )
 
 
-def algorithms() -> Iterator[BadToken]:
+def algorithms() -> Iterator[InvalidToken]:
     """A.1: another algorithm than the key's, or a key that is none of ours."""
     for name in ("none", "None", "NONE", "nOnE", "noNE"):
-        yield BadToken(f"1-2 {name} unsigned", partial(_unsigned, name))
-        yield BadToken(f"2 {name} signed", header(alg=name))
+        yield InvalidToken(f"1-2 {name} unsigned", partial(_unsigned, name))
+        yield InvalidToken(f"2 {name} signed", header(alg=name))
     for number, alg in enumerate(_ALGORITHMS):
-        yield BadToken(f"3-4 alg {number}", header(alg=alg))
-    yield BadToken("5 two segments", lambda: header(alg="none")().rpartition(".")[0])
+        yield InvalidToken(f"3-4 alg {number}", header(alg=alg))
+    yield InvalidToken("5 two segments", lambda: header(alg="none")().rpartition(".")[0])
     for name, disguise in _disguises():
-        yield BadToken(
+        yield InvalidToken(
             f"6-9 {name}",
             partial(_confused, "RS256", disguise),
             "RS256",
         )
     for name in ("RS384", "RS512", "PS256", "ES256", "EdDSA", "none"):
-        yield BadToken(f"12-13 {name}", partial(_rsa, {"alg": name}), "RS256")
-    yield BadToken("13 PSS under RS256", lambda: _rsa({}, pss=True), "RS256")
-    yield BadToken("20 SHA-512 under RS256", lambda: _rsa({}, sha=hashes.SHA512()), "RS256")
-    yield BadToken("15 another curve", lambda: _ecdsa(ec_key("P-384")), "ES256")
-    yield BadToken("15 ES512 by name", lambda: _ecdsa(ec_key(), alg="ES512"), "ES256")
-    yield BadToken("16 Ed25519 by name", lambda: _renamed("EdDSA", "Ed25519"), "EdDSA")
+        yield InvalidToken(f"12-13 {name}", partial(_rsa, {"alg": name}), "RS256")
+    yield InvalidToken("13 PSS under RS256", lambda: _rsa({}, pss=True), "RS256")
+    yield InvalidToken("20 SHA-512 under RS256", lambda: _rsa({}, sha=hashes.SHA512()), "RS256")
+    yield InvalidToken("15 another curve", lambda: _ecdsa(ec_key("P-384")), "ES256")
+    yield InvalidToken("15 ES512 by name", lambda: _ecdsa(ec_key(), alg="ES512"), "ES256")
+    yield InvalidToken("16 Ed25519 by name", lambda: _renamed("EdDSA", "Ed25519"), "EdDSA")
     order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
     for name, r, s in (("r=0 s=0", 0, 0), ("r=n", order, 1), ("s=n", 1, order), ("r=1 s=1", 1, 1)):
         raw = r.to_bytes(32, "big") + s.to_bytes(32, "big")
-        yield BadToken(f"17 {name}", partial(_with_signature, "ES256", raw), "ES256")
-    yield BadToken("17 too long", segments(lambda h, p, s: f"{h}.{p}.{s}AAAA", "ES256"), "ES256")
-    yield BadToken("19 DER", lambda: _ecdsa(ec_key(), der=True), "ES256")
-    yield BadToken("21 the point as secret", partial(_confused, "ES256", _point), "ES256")
-    yield BadToken("23 JWE", lambda: ".".join([*good().split("."), "AAAA", "AAAA"]))
-    yield BadToken("24 JSON", segments(lambda h, p, s: json.dumps({"payload": p, "signature": s})))
-    yield BadToken("25 nested", payload(lambda _: good()))
+        yield InvalidToken(f"17 {name}", partial(_with_signature, "ES256", raw), "ES256")
+    yield InvalidToken(
+        "17 too long", segments(lambda h, p, s: f"{h}.{p}.{s}AAAA", "ES256"), "ES256"
+    )
+    yield InvalidToken("19 DER", lambda: _ecdsa(ec_key(), der=True), "ES256")
+    yield InvalidToken("21 the point as secret", partial(_confused, "ES256", _point), "ES256")
+    yield InvalidToken("23 JWE", lambda: ".".join([*valid().split("."), "AAAA", "AAAA"]))
+    yield InvalidToken(
+        "24 JSON", segments(lambda h, p, s: json.dumps({"payload": p, "signature": s}))
+    )
+    yield InvalidToken("25 nested", payload(lambda _: valid()))
 
 
 def _unsigned(alg: str) -> str:
@@ -60,12 +64,12 @@ def _unsigned(alg: str) -> str:
 
 
 def _with_signature(algorithm: str, signature: bytes) -> str:
-    return f"{good(algorithm).rpartition('.')[0]}.{b64(signature)}"
+    return f"{valid(algorithm).rpartition('.')[0]}.{b64(signature)}"
 
 
 def _confused(algorithm: str, secret: Callable[[], str | bytes]) -> str:
     """A token of an app with key pairs, signed as if what is public were a secret."""
-    old, claims, _ = parts(good(algorithm))
+    old, claims, _ = parts(valid(algorithm))
     return forge({**old, "alg": "HS256"}, claims, secret())
 
 
@@ -101,7 +105,7 @@ def _disguises() -> Iterator[tuple[str, Callable[[], str | bytes]]]:
 def _rsa(
     changed: dict[str, Any], *, pss: bool = False, sha: hashes.HashAlgorithm | None = None
 ) -> str:
-    header, claims, _ = parts(good("RS256"))
+    header, claims, _ = parts(valid("RS256"))
     text = ".".join(b64(json.dumps(one).encode()) for one in ({**header, **changed}, claims))
     sha = sha or hashes.SHA256()
     pad = padding.PSS(padding.MGF1(sha), 32) if pss else padding.PKCS1v15()
@@ -109,7 +113,7 @@ def _rsa(
 
 
 def _ecdsa(key: ec.EllipticCurvePrivateKey, *, alg: str = "ES256", der: bool = False) -> str:
-    header, claims, _ = parts(good("ES256"))
+    header, claims, _ = parts(valid("ES256"))
     text = ".".join(b64(json.dumps(one).encode()) for one in ({**header, "alg": alg}, claims))
     signature = key.sign(text.encode(), ec.ECDSA(hashes.SHA256()))
     size = (key.key_size + 7) // 8
@@ -118,7 +122,7 @@ def _ecdsa(key: ec.EllipticCurvePrivateKey, *, alg: str = "ES256", der: bool = F
 
 
 def _renamed(algorithm: str, alg: str) -> str:
-    header, claims, _ = parts(good(algorithm))
+    header, claims, _ = parts(valid(algorithm))
     text = ".".join(b64(json.dumps(one).encode()) for one in ({**header, "alg": alg}, claims))
     signature = private_key_for(algorithm).sign(text.encode())
     return f"{text}.{b64(signature)}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support import OTHER_SECRET, b64, forge, parts, reforge
 
-from .making import BadToken, constant, encoded, good, head, header
+from .making import InvalidToken, constant, encoded, head, header, valid
 
 _KIDS = ("unknown", "../../dev/null", "/dev/null", "x' UNION SELECT '1';--", "$(sleep 10)")
 
@@ -30,11 +30,11 @@ _VALUES: dict[tuple[str, str], tuple[Any, ...]] = {
 
 def _by_attacker(secret: str | bytes, **changed: Any) -> str:
     """A token signed with another secret, whose header says what to verify it with."""
-    old, claims, _ = parts(good())
+    old, claims, _ = parts(valid())
     return forge({**old, **changed}, claims, secret)
 
 
-def headers() -> Iterator[BadToken]:
+def headers() -> Iterator[InvalidToken]:
     """Header parameters that are not allowed, and those that are ignored."""
     sources: dict[str, Any] = {
         "jwk": {"kty": "oct", "k": b64(OTHER_SECRET.encode())},
@@ -43,27 +43,29 @@ def headers() -> Iterator[BadToken]:
         "x5c": ["AAAA"],
     }
     for name, value in sources.items():
-        yield BadToken(f"27-31 {name}", partial(_by_attacker, OTHER_SECRET, **{name: value}))
+        yield InvalidToken(f"27-31 {name}", partial(_by_attacker, OTHER_SECRET, **{name: value}))
     for number, kid in enumerate(_KIDS):
-        yield BadToken(f"34 empty secret {number}", partial(_by_attacker, b"", kid=kid))
+        yield InvalidToken(f"34 empty secret {number}", partial(_by_attacker, b"", kid=kid))
     for (row, name), values in _VALUES.items():
         for number, value in enumerate(values):
-            yield BadToken(f"{row} {name} {number}", header(**{name: value}))
-    yield BadToken("42 b64 with crit", header(b64=False, crit=["b64"]))
-    yield BadToken("37 kid in another case", lambda: reforge(good(), header=_other_case()))
+            yield InvalidToken(f"{row} {name} {number}", header(**{name: value}))
+    yield InvalidToken("42 b64 with crit", header(b64=False, crit=["b64"]))
+    yield InvalidToken("37 kid in another case", lambda: reforge(valid(), header=_other_case()))
     yield from _texts()
 
 
 def _other_case() -> dict[str, Any]:
-    return {"kid": parts(good())[0]["kid"].swapcase()}
+    return {"kid": parts(valid())[0]["kid"].swapcase()}
 
 
-def _texts() -> Iterator[BadToken]:
+def _texts() -> Iterator[InvalidToken]:
     for odd in ("[]", '"x"', "1", "null", "{}", "{", "", "{}{}", "'{}'"):
-        yield BadToken(f"45 header {odd!r}", head(constant(odd)))
-    yield BadToken("46 a long header", header(**{f"x{number}": 1 for number in range(10_000)}))
-    yield BadToken("47 none first", head(lambda text: '{"alg": "none", ' + text[1:]))
-    yield BadToken("47 none last", head(lambda text: text[:-1] + ', "alg": "none"}'))
+        yield InvalidToken(f"45 header {odd!r}", head(constant(odd)))
+    yield InvalidToken("46 a long header", header(**{f"x{number}": 1 for number in range(10_000)}))
+    yield InvalidToken("47 none first", head(lambda text: '{"alg": "none", ' + text[1:]))
+    yield InvalidToken("47 none last", head(lambda text: text[:-1] + ', "alg": "none"}'))
     for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-32"):
-        yield BadToken(f"48 header in {encoding}", head(encoded(encoding)))
-    yield BadToken("48 overlong UTF-8", head(lambda text: text[:-1].encode() + b',"a":"\xc0\xaf"}'))
+        yield InvalidToken(f"48 header in {encoding}", head(encoded(encoding)))
+    yield InvalidToken(
+        "48 overlong UTF-8", head(lambda text: text[:-1].encode() + b',"a":"\xc0\xaf"}')
+    )

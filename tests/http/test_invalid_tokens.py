@@ -16,8 +16,8 @@ from werkzeug.test import TestResponse
 from flask_authx import AuthX, JWTDecodeError
 from tests.support import Clock, access_token, b64, bearer, make_app, parts, reforge, refresh_token
 from tests.support.answers import ACCESS_COOKIE, INVALID, REVOKED, ask, cookie, outcome
-from tests.support.bad_tokens import ALL, LOCATIONS, BadToken, config, good
 from tests.support.corpus import check_all
+from tests.support.token_corpus import ALL, LOCATIONS, InvalidToken, config, valid
 
 
 @dataclass
@@ -93,11 +93,11 @@ def response_to(algorithm: str, location: str, token: str) -> Response:
 def test_every_invalid_token_gets_the_very_same_response(location: str) -> None:
     """SECURITY A.0, A.1 to A.5, A.19.3, A.19.7, A.16 298 299"""
 
-    def check(bad: BadToken) -> None:
-        token = bad.make()
+    def check(invalid: InvalidToken) -> None:
+        token = invalid.make()
         other = other_like(location, token)
-        expected = response_to(bad.algorithm, location, other)
-        here = shared_site(bad.algorithm, location)
+        expected = response_to(invalid.algorithm, location, other)
+        here = shared_site(invalid.algorithm, location)
         here.asked.clear()
         here.ran.clear()
         came = everything(send(here.app, location, token))
@@ -107,15 +107,15 @@ def test_every_invalid_token_gets_the_very_same_response(location: str) -> None:
         told = f"{sent}, callback asked {here.asked}, ran {here.ran}, expected neither"
         assert (here.asked, here.ran) == ([], []), told
 
-    check_all([(bad.id, bad) for bad in ALL if location in bad.places], check)
+    check_all([(invalid.id, invalid) for invalid in ALL if location in invalid.places], check)
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256", "ES256", "EdDSA"])
 @pytest.mark.parametrize("location", LOCATIONS)
 def test_the_valid_token_that_they_are_made_from_is_accepted(location: str, algorithm: str) -> None:
     here = site(algorithm, TOKEN_LOCATION=[location])
-    assert send(here.app, location, good(algorithm)).text == "seen"
-    assert (here.asked, here.ran) == ([good(algorithm)], ["view"])
+    assert send(here.app, location, valid(algorithm)).text == "seen"
+    assert (here.asked, here.ran) == ([valid(algorithm)], ["view"])
 
 
 @pytest.mark.parametrize("location", LOCATIONS)
@@ -133,18 +133,18 @@ def test_the_response_is_the_one_of_rfc_6750(location: str) -> None:
 def test_decode_token_raises_its_own_error_for_every_invalid_token() -> None:
     """SECURITY A.15 293"""
 
-    def check(bad: BadToken) -> None:
-        here = shared_site(bad.algorithm, "headers")
-        token = bad.make()
+    def check(invalid: InvalidToken) -> None:
+        here = shared_site(invalid.algorithm, "headers")
+        token = invalid.make()
         with here.app.app_context(), pytest.raises(JWTDecodeError) as caught:
             here.authx.decode_token(token)
         assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
-    check_all([(bad.id, bad) for bad in ALL], check)
+    check_all([(invalid.id, invalid) for invalid in ALL], check)
 
 
 def expired(here: Site) -> str:
-    return reforge(good(), iat=1_799_000_000, nbf=1_799_000_000, exp=1_799_000_900)
+    return reforge(valid(), iat=1_799_000_000, nbf=1_799_000_000, exp=1_799_000_900)
 
 
 def of_another_type(here: Site) -> str:
@@ -224,8 +224,8 @@ def test_a_signature_with_a_twin_does_not_outlive_its_revocation() -> None:
     """SECURITY A.1 18, A.3 67, A.19.2: the malleated ES256 token is the same identity"""
     here = site("ES256")
     order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-    head, _, _ = good("ES256").rpartition(".")
-    _, claims, signature = parts(good("ES256"))
+    head, _, _ = valid("ES256").rpartition(".")
+    _, claims, signature = parts(valid("ES256"))
     s = int.from_bytes(signature[32:], "big")
     twin = f"{head}.{b64(signature[:32] + (order - s).to_bytes(32, 'big'))}"
     with here.app.app_context():
@@ -252,6 +252,6 @@ def test_a_token_of_an_unknown_user_is_as_invalid_as_any() -> None:
     def me() -> str:
         return str(here.authx.get_current_subject())
 
-    response = ask(here.app, path="/me", headers=bearer(good()))
+    response = ask(here.app, path="/me", headers=bearer(valid()))
     assert outcome(response) == INVALID
     assert everything(response) == everything(ask(here.app, path="/me", headers=bearer("x.y.z")))

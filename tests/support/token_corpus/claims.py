@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support import NOW, forge, reforge
 
-from .making import ISSUER, BadToken, claims, good, header, payload, spelled
+from .making import ISSUER, InvalidToken, claims, header, payload, spelled, valid
 
 _NOW = int(NOW)
 _NO_ID: tuple[Any, ...] = (None, 5, "", ["a"], "a" * 256, "a\0", "é", "a b", "a\n")
@@ -41,20 +41,20 @@ _TEXTS = {
 }
 
 
-def stated() -> Iterator[BadToken]:
+def stated() -> Iterator[InvalidToken]:
     """Claims that are missing, of another type, or out of bounds."""
     for (row, name), values in _VALUES.items():
         for number, value in enumerate(values):
-            yield BadToken(f"{row} {name} {number}", claims(**{name: value}))
+            yield InvalidToken(f"{row} {name} {number}", claims(**{name: value}))
     for (row, name), texts in _TEXTS.items():
         for number, text in enumerate(texts):
-            yield BadToken(f"{row} {name} as text {number}", spelled(name, text))
-    yield BadToken("87 sub twice", payload(lambda text: '{"sub": "bob", ' + text[1:]))
+            yield InvalidToken(f"{row} {name} as text {number}", spelled(name, text))
+    yield InvalidToken("87 sub twice", payload(lambda text: '{"sub": "bob", ' + text[1:]))
     deep = ',"a":[{"b":1,"b":1}]}'
-    yield BadToken("87 a deep name twice", payload(lambda text: text[:-1] + deep))
-    yield BadToken("88 another case", claims(sub=..., Sub="ann"))
-    yield BadToken("91 scope twice", claims(scope="a", scopes=["a"]))
-    yield BadToken("188 typ of a refresh token", header(typ="rt+jwt"))
-    yield BadToken("186 untyped", lambda: reforge(good(), header={"typ": ...}, type=...))
+    yield InvalidToken("87 a deep name twice", payload(lambda text: text[:-1] + deep))
+    yield InvalidToken("88 another case", claims(sub=..., Sub="ann"))
+    yield InvalidToken("91 scope twice", claims(scope="a", scopes=["a"]))
+    yield InvalidToken("188 typ of a refresh token", header(typ="rt+jwt"))
+    yield InvalidToken("186 untyped", lambda: reforge(valid(), header={"typ": ...}, type=...))
     bare = {"alg": "HS256", "typ": "JWT"}
-    yield BadToken("190 the app's own", lambda: forge(bare, {"sub": "ann"}))
+    yield InvalidToken("190 the app's own", lambda: forge(bare, {"sub": "ann"}))

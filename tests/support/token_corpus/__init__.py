@@ -6,8 +6,8 @@ from .algorithms import algorithms
 from .claims import stated
 from .encodings import encodings
 from .headers import headers
-from .making import AUDIENCE, ISSUER, LOCATIONS, BadToken, config, good
+from .making import AUDIENCE, ISSUER, LOCATIONS, InvalidToken, config, valid
 
 ALL = [*algorithms(), *headers(), *encodings(), *stated()]
 
-__all__ = ["ALL", "AUDIENCE", "ISSUER", "LOCATIONS", "BadToken", "config", "good"]
+__all__ = ["ALL", "AUDIENCE", "ISSUER", "LOCATIONS", "InvalidToken", "config", "valid"]

@@ -31,7 +31,7 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
 @dataclass(frozen=True)
-class BadToken:
+class InvalidToken:
     """A token, made when it is needed, and the algorithm of the app that must refuse it."""
 
     id: str
@@ -51,17 +51,17 @@ def config(algorithm: str) -> dict[str, Any]:
 
 
 @functools.cache
-def good(algorithm: str = "HS256") -> str:
+def valid(algorithm: str = "HS256") -> str:
     """A token that such an app accepts."""
     return access_token(*make_app(**config(algorithm)))
 
 
 def claims(**changed: Any) -> Callable[[], str]:
-    return lambda: reforge(good(), **changed)
+    return lambda: reforge(valid(), **changed)
 
 
 def header(**changed: Any) -> Callable[[], str]:
-    return lambda: reforge(good(), header=changed)
+    return lambda: reforge(valid(), header=changed)
 
 
 def sign(header: str, payload: str, secret: str | bytes = SECRET) -> str:
@@ -74,7 +74,7 @@ def payload(change: Callable[[str], str | bytes]) -> Callable[[], str]:
     """The claims as other text, with a valid signature."""
 
     def make() -> str:
-        header, claims, _ = parts(good())
+        header, claims, _ = parts(valid())
         changed = change(json.dumps(claims))
         return forge(header, changed.encode() if isinstance(changed, str) else changed)
 
@@ -85,7 +85,7 @@ def head(change: Callable[[str], str | bytes]) -> Callable[[], str]:
     """The header as other text, with a valid signature."""
 
     def make() -> str:
-        header, claims, _ = parts(good())
+        header, claims, _ = parts(valid())
         changed = change(json.dumps(header))
         return forge(changed.encode() if isinstance(changed, str) else changed, claims)
 
@@ -96,7 +96,7 @@ def segments(change: Callable[[str, str, str], str], algorithm: str = "HS256") -
     """A valid token's three segments, put together in another way."""
 
     def make() -> str:
-        header, payload, signature = good(algorithm).split(".")
+        header, payload, signature = valid(algorithm).split(".")
         return change(header, payload, signature)
 
     return make
