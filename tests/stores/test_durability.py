@@ -17,7 +17,8 @@ import pytest
 from flask_authx import AuthX
 from tests.support import parts
 from tests.support.answers import OK, REVOKED, Outcome, outcome
-from tests.support.failing import Site, failing, private, shared, site
+from tests.support.databases import private_server
+from tests.support.failing import Site, failing, shared, site
 from tests.support.processes import forked
 from tests.support.servers.private import Server
 
@@ -48,7 +49,7 @@ def server_like(kind: str) -> Generator[Server]:
     if kind in SHARED:
         yield shared(SHARED[kind])
     else:
-        with private(*OWN[kind]) as started:
+        with private_server(*OWN[kind]) as started:
             yield started
 
 
@@ -137,7 +138,7 @@ def test_revocations_outlive_a_killed_server(kind: str) -> None:
 
 def test_a_redis_without_its_append_only_file_forgets() -> None:
     """What makes the test above able to fail."""
-    with private("redis", "--appendonly", "no") as forgetful:
+    with private_server("redis", "--appendonly", "no") as forgetful:
         with site(forgetful.url) as made:
             token = made.token()
         start_revoking(forgetful.url, "token", token, forgetful.kill)

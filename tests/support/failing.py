@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import os
 import socket
 import statistics
 import time
@@ -24,7 +23,8 @@ from werkzeug.test import TestResponse
 from flask_authx import AuthX, StoreUnavailableError, current_token
 from tests.support import SECRET, access_token, bearer, refresh_token
 from tests.support.answers import FAULT, OK, REVOKED, Outcome, ask, outcome
-from tests.support.servers.private import Server, mariadb, postgresql, program, redis_server
+from tests.support.databases import private_server
+from tests.support.servers.private import Server
 from tests.support.waiting import until
 
 T = TypeVar("T")
@@ -33,7 +33,6 @@ SQL = ("postgresql", "mariadb")
 KINDS = (*SQL, "redis")
 #: Of PostgreSQL.
 DRIVERS = ("psycopg", "psycopg2")
-_PROGRAMS = {"postgresql": "postgres", "mariadb": "mariadbd", "redis": "redis-server"}
 
 #: Seconds. What is promised is 0.25 on an open connection, 2 for the first one, and recovery at
 #: most a second after the server is back; the rest is for a machine that has more to do.
@@ -52,25 +51,12 @@ FEW = {
 }
 
 
-@contextlib.contextmanager
-def private(kind: str, *options: str) -> Generator[Server]:
-    """A server of a test's own; skips, or fails where it must be there, if it isn't installed."""
-    if program(_PROGRAMS[kind]) is None:
-        what = f"{_PROGRAMS[kind]} is not installed"
-        if os.environ.get("AUTHX_REQUIRE_SERVERS"):
-            pytest.fail(what)
-        pytest.skip(what)
-    make = {"postgresql": postgresql, "mariadb": mariadb, "redis": redis_server}[kind]
-    with make(*options) as server:
-        yield server
-
-
 @functools.cache
 def _shared(kind: str) -> Server:
     """The server of this kind that this process makes fail; stopped when the process ends."""
     stack = contextlib.ExitStack()
     atexit.register(stack.close)
-    return stack.enter_context(private(kind, *FEW[kind]))
+    return stack.enter_context(private_server(kind, *FEW[kind]))
 
 
 def shared(kind: str) -> Server:

@@ -15,8 +15,7 @@ from flask_authx import Cutoff, Entry, Kind, RedisBlocklist
 from flask_authx.stores.redis.urls import client_for
 from tests.stores.contract import found, later, new_key
 from tests.support import ROOT, access_token
-from tests.support.databases import app_on
-from tests.support.failing import private
+from tests.support.databases import app_on, private_server
 from tests.support.servers.private import redis_cluster, redis_sentinel
 
 PAGE = ROOT / "docs" / "stores.rst"
@@ -89,7 +88,7 @@ def do_everything(store: RedisBlocklist) -> None:
 
 @pytest.mark.slow
 def test_the_first_row_is_enough_for_requests() -> None:
-    with private("redis") as server:
+    with private_server("redis") as server:
         allow(server.url, commands(BASE))
         app, authx = app_on({"JWT_BLOCKLIST": as_user(server.url)})
         token = access_token(app, authx, "ann")
@@ -105,7 +104,7 @@ def test_the_first_row_is_enough_for_requests() -> None:
 @pytest.mark.parametrize("database", [0, 3])
 def test_a_user_with_these_commands_can_do_all_that_a_store_does(database: int) -> None:
     rows = [BASE, BLOCKLIST, DOCTOR, *([OTHER_DATABASE] if database else [])]
-    with private("redis") as server:
+    with private_server("redis") as server:
         url = f"{server.url.rpartition('/')[0]}/{database}"
         allow(url, commands(*rows))
         with store_on(url) as store:
@@ -115,7 +114,7 @@ def test_a_user_with_these_commands_can_do_all_that_a_store_does(database: int) 
 @pytest.mark.slow
 def test_none_of_these_commands_is_one_too_many() -> None:
     rows = (BASE, OTHER_DATABASE, BLOCKLIST, DOCTOR)
-    with private("redis") as server:
+    with private_server("redis") as server:
         url = f"{server.url.rpartition('/')[0]}/3"
         for command in commands(*rows):
             allow(url, [one for one in commands(*rows) if one != command])
