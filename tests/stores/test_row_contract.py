@@ -38,7 +38,7 @@ from tests.stores.contract import (
     sql_store,
     visit,
 )
-from tests.support.databases import SHARED, database_url
+from tests.support.databases import SHARED, STORES, database_url
 from tests.support.properties import fixed
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
@@ -47,6 +47,22 @@ in_pruned_ones = pytest.mark.parametrize("backend", PRUNED)
 in_sql = pytest.mark.parametrize("backend", SQL)
 #: Those with a table that a second connection sees.
 in_tables = pytest.mark.parametrize("backend", [one for one in SQL if one != "sqlite-memory"])
+#: What writes thousands of rows: on a server it takes seconds.
+in_every_backend_at_length = pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(one, marks=() if one in {"memory", "sqlite"} else pytest.mark.slow)
+        for one in STORES
+    ],
+)
+in_tables_at_length = pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(one, marks=() if one == "sqlite" else pytest.mark.slow)
+        for one in SQL
+        if one != "sqlite-memory"
+    ],
+)
 
 T = MOMENT
 THREADS = 16
@@ -154,7 +170,7 @@ def columns(kind: str, key: bytes, expires: int) -> dict[str, Any]:
     return made | {"expires_at": made.pop("expires")}
 
 
-@in_tables
+@in_tables_at_length
 def test_many_rows_are_pruned_in_batches(
     rows: Rows, kind: str, backend: str, tmp_path: Path
 ) -> None:
@@ -215,7 +231,7 @@ def test_sweeps_remove_all_that_has_expired_and_nothing_else(rows: Rows) -> None
     assert rows.store.sweep(T + 1, 100) == 0
 
 
-@in_every_backend
+@in_every_backend_at_length
 def test_a_prune_beside_writes_removes_no_row_that_was_prolonged(
     rows: Rows, kind: str, backend: str
 ) -> None:
