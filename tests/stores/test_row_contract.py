@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -38,7 +38,7 @@ from tests.stores.contract import (
     sql_store,
     visit,
 )
-from tests.support.databases import SHARED, STORES, database_url
+from tests.support.databases import SHARED, database_url
 from tests.support.properties import fixed
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
@@ -47,22 +47,14 @@ in_pruned_ones = pytest.mark.parametrize("backend", PRUNED)
 in_sql = pytest.mark.parametrize("backend", SQL)
 #: Those with a table that a second connection sees.
 in_tables = pytest.mark.parametrize("backend", [one for one in SQL if one != "sqlite-memory"])
-#: What writes thousands of rows: on a server it takes seconds.
-in_every_backend_at_length = pytest.mark.parametrize(
-    "backend",
-    [
-        pytest.param(one, marks=() if one in {"memory", "sqlite"} else pytest.mark.slow)
-        for one in STORES
-    ],
-)
-in_tables_at_length = pytest.mark.parametrize(
-    "backend",
-    [
-        pytest.param(one, marks=() if one == "sqlite" else pytest.mark.slow)
-        for one in SQL
-        if one != "sqlite-memory"
-    ],
-)
+
+
+def at_length(backends: Sequence[Any]) -> pytest.MarkDecorator:
+    """Tests that write thousands of rows: on a server they take seconds, and are slow."""
+    slow = [one for one in backends if isinstance(one, str) and one not in {"memory", "sqlite"}]
+    marked = [pytest.param(one, marks=pytest.mark.slow) if one in slow else one for one in backends]
+    return pytest.mark.parametrize("backend", marked)
+
 
 T = MOMENT
 THREADS = 16
@@ -170,7 +162,7 @@ def columns(kind: str, key: bytes, expires: int) -> dict[str, Any]:
     return made | {"expires_at": made.pop("expires")}
 
 
-@in_tables_at_length
+@at_length([one for one in SQL if one != "sqlite-memory"])
 def test_many_rows_are_pruned_in_batches(
     rows: Rows, kind: str, backend: str, tmp_path: Path
 ) -> None:
@@ -231,7 +223,7 @@ def test_sweeps_remove_all_that_has_expired_and_nothing_else(rows: Rows) -> None
     assert rows.store.sweep(T + 1, 100) == 0
 
 
-@in_every_backend_at_length
+@at_length(EVERY)
 def test_a_prune_beside_writes_removes_no_row_that_was_prolonged(
     rows: Rows, kind: str, backend: str
 ) -> None:
