@@ -303,6 +303,12 @@ def test_sessions_are_what_the_model_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_sessions_are_what_the_model_says_in_many_more_runs(tmp_path: Path) -> None:
+    """Most of what may go wrong is in the code that all stores have in common."""
+    play("memory", tmp_path, 60)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb", "redis"])
 def test_sessions_in_a_lasting_store_are_what_the_model_says(kind: str, tmp_path: Path) -> None:
     play(kind, tmp_path, 20)
