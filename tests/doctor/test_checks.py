@@ -51,8 +51,8 @@ HARMLESS: list[dict[str, Any]] = [
 def test_a_setting_is_found() -> None:
     def check(case: tuple[dict[str, Any], tuple[str, str]]) -> None:
         config, expected = case
-        config = {"SECRET_KEY": SECRET, **config} if "PRIVATE_KEY" not in config else config
-        app = app_with(**config)
+        secret: dict[str, Any] = {} if "PRIVATE_KEY" in config else {"SECRET_KEY": SECRET}
+        app = app_with(**{**secret, **config})
         assert found(app) - {PROXY} == {expected}
         assert run(app, "doctor").code == (1 if expected[0] == "error" else 0)
 
