@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -204,13 +205,16 @@ def command(app: Flask, *arguments: str, stdin: str = "") -> str:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_the_printed_lines_do_what_is_said_of_them(
-    started: Callable[[str], Stores], kind: str
-) -> None:
+def test_the_printed_lines_do_what_is_said_of_them(tmp_path: Path, kind: str) -> None:
+    """On a server of its own: the last lines show all that was ever revoked in the store."""
     found = (
         r"HTTP/1.1 401|\"name\":\"ann\"|other logins|logged out|stolen|nothing is written|Revoked"
     )
-    said = in_a_shell(printed(started(kind)))
+    example = Stores(tmp_path, url_of(kind, tmp_path))
+    try:
+        said = in_a_shell(printed(example))
+    finally:
+        example.stop()
     assert re.findall(found + "|errors: 0", said) == [
         *('"name":"ann"', "other logins", "HTTP/1.1 401", "Revoked", '"name":"ann"'),
         *("logged out", "logged out", "HTTP/1.1 401", "Revoked"),
