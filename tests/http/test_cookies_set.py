@@ -23,6 +23,7 @@ from tests.support.browsers import (
     pair_of,
     plain_app,
 )
+from tests.support.corpus import by_repr, check_all
 from tests.support.spy_store import said
 
 
@@ -99,24 +100,26 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("config", "named"), CONTRADICTIONS)
-def test_what_no_browser_would_take_is_found_at_start_up(
-    config: dict[str, Any], named: str
-) -> None:
+def test_what_no_browser_would_take_is_found_at_start_up() -> None:
     """DESIGN 5.6"""
-    with pytest.raises(BadConfigurationError) as caught:
-        plain_app(**config)
-    problem, *others = caught.value.problems
-    assert problem.startswith(named)
-    # An older Werkzeug can't set a partitioned one either way.
-    assert not others or "Werkzeug" in others[0]
+
+    def check(case: tuple[dict[str, Any], str]) -> None:
+        config, named = case
+        with pytest.raises(BadConfigurationError) as caught:
+            plain_app(**config)
+        problem, *others = caught.value.problems
+        assert problem.startswith(named), f"{problem!r} does not begin with {named}"
+        # An older Werkzeug can't set a partitioned one either way.
+        assert not others or "Werkzeug" in others[0], f"more problems: {others}"
+
+    check_all(by_repr(CONTRADICTIONS), check)
 
 
 # What is put in
 
 
 def test_a_second_token_replaces_the_first() -> None:
-    """RFC 6265bis section 4.1.1: not two of one name in an answer."""
+    """RFC 6265bis section 4.1.1: not two of one name in a response."""
     app, authx = plain_app()
     first, second = pair_of(app, authx), pair_of(app, authx, "bob")
 
@@ -151,15 +154,15 @@ def test_a_cookie_that_browsers_would_drop_is_refused_and_nothing_is_set() -> No
                 assert cookies_in(response) == {}
 
 
-def test_only_a_good_token_of_the_right_type_is_set() -> None:
+def test_only_a_valid_token_of_the_right_type_is_set() -> None:
     app, authx = plain_app()
     pair, other = pair_of(app, authx), pair_of(*plain_app(SECRET_KEY=OTHER_SECRET))
     setters: list[tuple[Any, str, str]] = [
         (authx.set_access_cookies, pair.access_token, pair.refresh_token),
         (authx.set_refresh_cookies, pair.refresh_token, pair.access_token),
     ]
-    for setter, good, wrong in setters:
-        for token in (wrong, "", "x.y.z", good[:-2], other.access_token, reforge(good, exp=1)):
+    for setter, valid, wrong in setters:
+        for token in (wrong, "", "x.y.z", valid[:-2], other.access_token, reforge(valid, exp=1)):
             with app.test_request_context():
                 response = Response()
                 with pytest.raises(ValueError, match="token") as caught:
@@ -226,7 +229,7 @@ def test_an_argument_wins_over_the_settings_of_the_age() -> None:
                 assert f"Max-Age={age}" in cookie.attributes
 
 
-def test_a_token_that_this_request_has_minted_is_not_read_again() -> None:
+def test_a_token_that_this_request_has_created_is_not_read_again() -> None:
     """Reading one takes a signature, and a look at the clock."""
     looks: list[float] = []
 
