@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,16 +22,18 @@ from tests.support.answers import (
     OK,
     REVOKED,
     AsyncSpy,
+    Outcome,
     Spy,
     ask,
     outcome,
 )
+from tests.support.corpus import by_repr, check_all
 
 BOTH = ["/guarded", "/async"]
 
 
 def async_app() -> tuple[Flask, AuthX, dict[str, str]]:
-    """An app with a sync view and an async one; a good token in its header."""
+    """An app with a sync view and an async one; the headers of a valid token."""
     app, authx = make_app()
 
     @app.get("/async")
@@ -74,30 +77,31 @@ def test_all_guards_keep_async_views_async() -> None:
         assert outcome(ask(app, path=f"/{number}", headers=headers)) == OK
 
 
-@pytest.mark.parametrize("path", BOTH)
+#: What a callback gives or raises, and what becomes of the request.
+RESULTS: list[tuple[Any, Outcome]] = [
+    (False, OK),
+    (True, REVOKED),
+    (None, FAULT),
+    (0, FAULT),
+    (1, FAULT),
+    (ConnectionError("down"), FAULT),
+]
+
+
 @pytest.mark.parametrize("make", [Spy, AsyncSpy])
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (False, OK),
-        (True, REVOKED),
-        (None, FAULT),
-        (0, FAULT),
-        (1, FAULT),
-        (ConnectionError("down"), FAULT),
-    ],
-)
-def test_any_callback_works_with_any_view(
-    path: str, make: type[Spy], answer: Any, expected: Any
-) -> None:
-    app, authx, headers = async_app()
-    spy = authx.token_blocklist(make(answer))
-    assert outcome(ask(app, path=path, headers=headers)) == expected
-    assert spy.asked == [headers["Authorization"].removeprefix("Bearer ")]
+def test_any_callback_works_with_any_view(make: type[Spy]) -> None:
+    def check(case: tuple[str, tuple[Any, Outcome]]) -> None:
+        path, (result, expected) = case
+        app, authx, headers = async_app()
+        spy = authx.token_blocklist(make(result))
+        assert outcome(ask(app, path=path, headers=headers)) == expected
+        assert spy.asked == [headers["Authorization"].removeprefix("Bearer ")]
+
+    check_all(by_repr(itertools.product(BOTH, RESULTS)), check)
 
 
 @pytest.mark.parametrize("path", [*BOTH, "/optional"])
-def test_an_async_callback_is_asked_once_and_about_good_tokens_only(path: str) -> None:
+def test_an_async_callback_is_asked_once_and_about_valid_tokens_only(path: str) -> None:
     app, authx, headers = async_app()
     authx.protect(app)
     spy = authx.token_blocklist(AsyncSpy())
@@ -153,23 +157,25 @@ async def failing(answer: Any) -> Any:
     raise ConnectionError(answer)
 
 
-@pytest.mark.parametrize("path", BOTH)
+AWAITED: list[tuple[Any, Outcome]] = [(False, OK), (True, REVOKED), (None, FAULT), (1, FAULT)]
+
+
 @pytest.mark.parametrize("function", [at_once, later, failing])
-@pytest.mark.parametrize(
-    ("answer", "expected"), [(False, OK), (True, REVOKED), (None, FAULT), (1, FAULT)]
-)
-def test_a_coroutine_is_never_taken_for_an_answer(
-    path: str, function: Callable[[Any], Any], answer: Any, expected: Any
-) -> None:
+def test_a_coroutine_is_never_taken_for_a_result(function: Callable[[Any], Any]) -> None:
     """SECURITY A.12 209: it is truthy; what counts is what it gives when it is awaited."""
-    app, authx, headers = async_app()
 
-    @authx.token_blocklist
-    def is_revoked(token: str) -> Any:
-        return function(answer)
+    def check(case: tuple[str, tuple[Any, Outcome]]) -> None:
+        path, (result, expected) = case
+        app, authx, headers = async_app()
 
-    response = ask(app, path=path, headers=headers)
-    assert outcome(response) == (FAULT if function is failing else expected)
+        @authx.token_blocklist
+        def is_revoked(token: str) -> Any:
+            return function(result)
+
+        response = ask(app, path=path, headers=headers)
+        assert outcome(response) == (FAULT if function is failing else expected)
+
+    check_all(by_repr(itertools.product(BOTH, AWAITED)), check)
 
 
 @pytest.mark.parametrize("path", BOTH)
@@ -300,7 +306,7 @@ class WithoutAsync(Flask):
         raise RuntimeError("install flask[async]")
 
 
-def test_an_answer_that_can_not_be_waited_for_is_a_fault() -> None:
+def test_a_result_that_can_not_be_awaited_is_a_fault() -> None:
     """Rule 2: never a bare 500."""
     app = WithoutAsync(__name__)
     app.config["JWT_SECRET_KEY"] = SECRET

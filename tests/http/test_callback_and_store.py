@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from flask import Flask
 from flask_authx import AuthX, StoreUnavailableError, current_token, token_unchecked
 from tests.support import access_token, bearer, refresh_token
 from tests.support.answers import FAULT, OK, REVOKED, AsyncSpy, Outcome, Spy, ask, outcome
+from tests.support.corpus import by_repr, check_all
 from tests.support.spy_store import SpyStore, decoded, login, store_app
 
 PATHS = ["/guarded", "/async", "/nested", "/hooked", "/hooked-async", "/verified"]
@@ -65,11 +67,13 @@ TABLE: list[tuple[bool, Any, Outcome, int]] = [
 ]
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("make", [Spy, AsyncSpy])
-def test_either_revokes_and_each_is_asked_once(path: str, make: type[Spy]) -> None:
-    """Rule 4: an async callback makes the walk start again, and the store has answered by then."""
-    for in_store, answer, expected, asked in TABLE:
+def test_either_revokes_and_each_is_asked_once(make: type[Spy]) -> None:
+    """Rule 4: an async callback makes the walk start again, and the store is asked by then."""
+
+    def check(case: tuple[str, tuple[bool, Any, Outcome, int]]) -> None:
+        path, (in_store, answer, expected, asked) = case
+        # Anew each time: the store and the spy keep what they were told.
         app, authx, store, spy = both(make)
         token = access_token(app, authx)
         if in_store:
@@ -81,46 +85,51 @@ def test_either_revokes_and_each_is_asked_once(path: str, make: type[Spy]) -> No
         assert store.calls == ["find"]
         assert spy.asked == [token] * asked
 
+    check_all(by_repr(itertools.product(PATHS, TABLE)), check)
 
-@pytest.mark.parametrize("path", PATHS)
+
 @pytest.mark.parametrize("make", [Spy, AsyncSpy])
-def test_a_store_that_fails_is_a_503_and_the_callback_is_not_asked(
-    path: str, make: type[Spy]
-) -> None:
-    app, authx, store, spy = both(make)
-    token = access_token(app, authx)
-    store.calls.clear()
-    store.error = DOWN
-    response = ask(app, path=path, headers=bearer(token))
-    assert outcome(response) == FAULT
-    assert response.headers["Retry-After"] == "1"
-    assert store.calls == ["find"]
-    assert spy.asked == []
+def test_a_store_that_fails_is_a_503_and_the_callback_is_not_asked(make: type[Spy]) -> None:
+    def check(path: str) -> None:
+        app, authx, store, spy = both(make)
+        token = access_token(app, authx)
+        store.calls.clear()
+        store.error = DOWN
+        response = ask(app, path=path, headers=bearer(token))
+        assert outcome(response) == FAULT
+        assert response.headers["Retry-After"] == "1"
+        assert store.calls == ["find"]
+        assert spy.asked == []
+
+    check_all(by_repr(PATHS), check)
 
 
-@pytest.mark.parametrize("path", PATHS)
+#: What the callback says, what becomes of the request, and how many signals are sent.
+ACCEPTED: list[tuple[Any, Outcome, int]] = [(False, OK, 1), (True, REVOKED, 0), (DOWN, FAULT, 0)]
+
+
 @pytest.mark.parametrize("make", [Spy, AsyncSpy])
-@pytest.mark.parametrize(
-    ("answer", "expected", "announced"), [(False, OK, 1), (True, REVOKED, 0), (DOWN, FAULT, 0)]
-)
-def test_in_accept_mode_the_callback_still_decides(
-    path: str, make: type[Spy], answer: Any, expected: Outcome, announced: int
-) -> None:
+def test_in_accept_mode_the_callback_still_decides(make: type[Spy]) -> None:
     """``JWT_BLOCKLIST_ON_ERROR`` is about the store: a callback that fails is always a 503."""
-    app, authx, store, spy = both(make, BLOCKLIST_ON_ERROR="accept")
-    token = access_token(app, authx)
-    heard: list[dict[str, Any]] = []
 
-    def receiver(sender: object, **said: Any) -> None:
-        heard.append(said)
+    def check(case: tuple[str, tuple[Any, Outcome, int]]) -> None:
+        path, (answer, expected, announced) = case
+        app, authx, store, spy = both(make, BLOCKLIST_ON_ERROR="accept")
+        token = access_token(app, authx)
+        heard: list[dict[str, Any]] = []
 
-    token_unchecked.connect(receiver, app)
-    store.calls.clear()
-    store.error = DOWN
-    spy.answer = answer
-    assert outcome(ask(app, path=path, headers=bearer(token))) == expected
-    assert (store.calls, spy.asked) == (["find"], [token])
-    assert len(heard) == announced
+        def receiver(sender: object, **said: Any) -> None:
+            heard.append(said)
+
+        token_unchecked.connect(receiver, app)
+        store.calls.clear()
+        store.error = DOWN
+        spy.answer = answer
+        assert outcome(ask(app, path=path, headers=bearer(token))) == expected
+        assert (store.calls, spy.asked) == (["find"], [token])
+        assert len(heard) == announced
+
+    check_all(by_repr(itertools.product(PATHS, ACCEPTED)), check)
 
 
 @pytest.mark.parametrize("make", [Spy, AsyncSpy])
@@ -145,7 +154,7 @@ def test_two_guards_for_two_tokens_ask_about_each(make: type[Spy]) -> None:
     assert outcome(response) == REVOKED
 
 
-def test_logins_ask_the_store_alone() -> None:
+def test_sessions_ask_the_store_alone() -> None:
     app, authx, store, spy = both()
     login(app, authx)
     assert store.calls == ["find"]
