@@ -19,6 +19,7 @@ from flask_authx import (
 )
 from flask_authx.doctor.report import examine
 from tests.support import SECRET, Clock, access_token, bearer, make_app
+from tests.support.answers import INVALID, MISSING, OK, REVOKED, Outcome, outcome
 
 
 def never(token: str) -> bool:
@@ -67,11 +68,11 @@ def test_nothing_passes_on_the_verdict_of_another_token() -> None:
         seen.append(current_token.jti)
         return ""
 
-    assert app.test_client().get("/sync", headers=bearer(good)).status_code == 200
+    assert outcome(app.test_client().get("/sync", headers=bearer(good))) == OK
     assert asked == [good]
     with app.app_context():
         assert seen == [authx.decode_token(good).jti]
-    assert app.test_client().get("/async", headers=bearer(good)).status_code == 401
+    assert outcome(app.test_client().get("/async", headers=bearer(good))) == REVOKED
     assert asked == [good, good, revoked]
     assert len(seen) == 1
 
@@ -91,7 +92,7 @@ def test_an_error_after_an_awaited_answer_has_no_token_in_its_context() -> None:
         errors.append(error)
         return "", 401
 
-    assert app.test_client().get("/guarded", headers=bearer(token)).status_code == 401
+    assert outcome(app.test_client().get("/guarded", headers=bearer(token))) == Outcome(401)
     assert errors[0].__context__ is errors[0].__cause__ is None
 
 
@@ -131,7 +132,7 @@ def test_looking_for_problems_does_not_end_the_set_up() -> None:
     late.add_url_rule("/late", "view", lambda: "secret")
     authx.protect(late)
     app.register_blueprint(late)
-    assert app.test_client().get("/late").status_code == 401
+    assert outcome(app.test_client().get("/late")) == MISSING
 
 
 def test_a_guarded_function_named_like_a_method_guards_no_plain_view() -> None:
@@ -146,7 +147,7 @@ def test_a_guarded_function_named_like_a_method_guards_no_plain_view() -> None:
             return "secret"
 
     app.add_url_rule("/plain", view_func=Plain.as_view("plain"), methods=["GET"])
-    assert app.test_client().get("/plain").status_code == 401
+    assert outcome(app.test_client().get("/plain")) == MISSING
 
 
 @dataclass
@@ -218,13 +219,13 @@ def test_a_view_that_replaces_a_public_one_is_asked_about_anew() -> None:
     client = app.test_client()
     assert client.get("/x").text == "open"
     app.view_functions["x"] = lambda: "secret"
-    assert client.get("/x").status_code == 401
+    assert outcome(client.get("/x")) == MISSING
 
 
 def test_a_view_in_the_place_of_static_files_is_a_view() -> None:
     app, _ = make_app(PROTECT_ALL=True)
     app.view_functions["static"] = file
-    assert app.test_client().get("/static/x").status_code == 401
+    assert outcome(app.test_client().get("/static/x")) == MISSING
 
 
 def test_what_one_app_knows_of_a_request_is_not_another_apps() -> None:
@@ -245,7 +246,7 @@ def test_what_one_app_knows_of_a_request_is_not_another_apps() -> None:
             return inner()
 
     headers = bearer(access_token(first, authx))
-    assert first.test_client().get("/outer", headers=headers).status_code == 401
+    assert outcome(first.test_client().get("/outer", headers=headers)) == REVOKED
 
 
 def test_the_body_is_not_read_for_the_csrf_value_of_a_forged_token() -> None:
@@ -263,7 +264,7 @@ def test_the_body_is_not_read_for_the_csrf_value_of_a_forged_token() -> None:
         content_type="application/x-www-form-urlencoded",
         environ_overrides={"wsgi.input": Body(), "CONTENT_LENGTH": "99"},
     )
-    assert response.status_code == 401
+    assert outcome(response) == INVALID
 
 
 def test_scopes_from_outside_can_not_break_the_challenge() -> None:
@@ -275,7 +276,7 @@ def test_scopes_from_outside_can_not_break_the_challenge() -> None:
         raise InsufficientScopeError(['a"b\r\nX: y', "users:read"])
 
     response = app.test_client().get("/own")
-    assert response.status_code == 403
+    assert outcome(response) == Outcome(403, "InsufficientScopeError")
     assert response.headers["WWW-Authenticate"].endswith('scope="users:read"')
 
 
@@ -313,7 +314,8 @@ def test_the_page_of_an_unknown_users_error_finds_nobody() -> None:
         return context
 
     response = app.test_client().get("/me", headers=bearer(access_token(app, authx)))
-    assert (response.status_code, response.text) == (401, "bye")
+    assert outcome(response) == Outcome(401)
+    assert response.text == "bye"
 
 
 def test_a_path_as_text_is_no_secret(tmp_path: Any) -> None:

@@ -11,7 +11,7 @@ from flask.views import MethodView
 
 from flask_authx import AuthX
 from tests.support import SECRET, Clock, access_token, bearer, make_app, refresh_token
-from tests.support.answers import ask, blueprint, is_open, who
+from tests.support.answers import MISSING, Outcome, ask, blueprint, is_open, outcome, who
 
 
 def test_public_works_above_and_below_the_route_and_in_a_call() -> None:
@@ -66,7 +66,9 @@ def test_public_on_a_view_class_and_on_one_of_its_methods() -> None:
     assert not is_open(app, "/mixed", "POST")
     access, refresh = bearer(access_token(app, authx)), bearer(refresh_token(app, authx))
     assert ask(app, "POST", "/mixed", headers=access).text == "ann"
-    assert ask(app, "PUT", "/mixed", headers=access).status_code == 401
+    assert outcome(ask(app, "PUT", "/mixed", headers=access)) == Outcome(
+        401, "RefreshTokenRequiredError"
+    )
     assert ask(app, "PUT", "/mixed", headers=refresh).text == "ann"
 
 
@@ -133,7 +135,7 @@ def test_a_dotted_endpoint_of_the_app_is_not_taken_for_static_files() -> None:
     """Only what Flask itself serves from a static folder is public."""
     app, _ = make_app(PROTECT_ALL=True)
     app.add_url_rule("/x", endpoint="reports.static", view_func=lambda: "secret")
-    assert app.test_client().get("/x").status_code == 401
+    assert outcome(app.test_client().get("/x")) == MISSING
 
 
 def test_a_factory_may_protect_the_same_blueprint_for_each_app() -> None:
@@ -147,6 +149,6 @@ def test_a_factory_may_protect_the_same_blueprint_for_each_app() -> None:
         app.config["JWT_SECRET_KEY"] = SECRET
         authx.init_app(app)
         app.register_blueprint(shared)
-        assert app.test_client().get("/x").status_code == 401
+        assert outcome(app.test_client().get("/x")) == MISSING
     with pytest.raises(RuntimeError, match="already responded"):
         module_level.protect(shared, fresh=True)

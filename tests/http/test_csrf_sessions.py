@@ -9,7 +9,7 @@ from flask import Flask, render_template_string
 from flask.testing import FlaskClient
 
 from tests.support import Clock, bearer, parts
-from tests.support.answers import CSRF, NO_CSRF, OK, ask, outcome
+from tests.support.answers import CSRF, NO_CSRF, OK, Outcome, ask, outcome
 from tests.support.browsers import (
     ACCESS_CSRF,
     REFRESH_CSRF,
@@ -61,7 +61,7 @@ def test_a_form_open_in_another_tab_survives_a_refresh() -> None:
     before = on_page(client), csrf(client), csrf(client, REFRESH_CSRF)
     for _ in range(3):
         clock.advance(300)
-        assert client.post("/auth/refresh", headers=before[2]).status_code == 200
+        assert outcome(client.post("/auth/refresh", headers=before[2])) == OK
     assert (on_page(client), csrf(client), csrf(client, REFRESH_CSRF)) == before
     assert outcome(client.post("/guarded", data={"csrf_token": before[0]})) == OK
 
@@ -70,7 +70,7 @@ def test_it_does_not_survive_the_login() -> None:
     app = page_app()
     client = browser(app)
     before = csrf(client)
-    assert client.post("/auth/logout", headers=before).status_code == 204
+    assert outcome(client.post("/auth/logout", headers=before)) == Outcome(204)
     sign_in(client)
     assert csrf(client) != before
     assert outcome(client.post("/guarded", headers=before)) == CSRF
@@ -118,7 +118,7 @@ def test_whatever_stands_in_the_field_is_answered(field: str) -> None:
     assert outcome(client.post("/guarded", data={"csrf_token": field})) == CSRF
     assert outcome(client.post("/auth/refresh", data={"csrf_token": field})) == CSRF
     assert outcome(client.post("/auth/logout", data={"csrf_token": field})) == CSRF
-    assert client.get("/guarded").status_code == 200
+    assert outcome(client.get("/guarded")) == OK
 
 
 def test_the_two_values_of_a_login_are_not_each_other_s() -> None:
@@ -157,4 +157,4 @@ def test_safe_methods_need_none(method: str) -> None:
         methods=["GET", "HEAD", "OPTIONS", "TRACE"],
         provide_automatic_options=False,
     )
-    assert browser(app).open("/any", method=method).status_code == 200
+    assert outcome(browser(app).open("/any", method=method)) == OK
