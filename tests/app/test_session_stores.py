@@ -1,4 +1,4 @@
-"""Where logins are kept, and what is said at the start of what can't keep them: rule 6."""
+"""Where sessions are kept, and what is said at the start of what cannot keep them: rule 6."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_who_brings_one_store_brings_both() -> None:
     [MemorySessions, MemoryBlocklist(), object(), 5],
     ids=["class", "other kind", "object", "number"],
 )
-def test_what_keeps_no_logins_is_refused(store: Any) -> None:
+def test_a_store_that_keeps_no_sessions_is_refused(store: Any) -> None:
     stores = {"blocklist": MemoryBlocklist(), "sessions": store}
     [problem] = problems_of(stores=stores)
     assert problem.startswith("sessions= takes a store, and ")
@@ -121,7 +121,7 @@ def test_everything_that_is_wrong_is_said_together() -> None:
 
 
 def goes_on(app: Flask, authx: AuthX) -> bool:
-    """Whether a login is kept: opened, refreshed and listed."""
+    """Whether a session is kept: opened, refreshed and listed."""
     with app.app_context():
         pair = authx.refresh(authx.login("ann").refresh_token)
         sid = parts(pair.access_token)[1]["sid"]
@@ -131,7 +131,7 @@ def goes_on(app: Flask, authx: AuthX) -> bool:
 def test_a_store_in_memory_goes_by_the_apps_clock() -> None:
     clock = Clock()
     app, authx = make_app(BLOCKLIST="memory://", SESSIONS=True, clock=clock)
-    # Had it gone by the machine's, far ahead or behind, a login would remove another too early.
+    # Had it gone by the machine's, far ahead or behind, a session would remove another too early.
     clock.advance(-(10**9))
     assert goes_on(app, authx)
     clock.advance(2 * 10**9)
@@ -165,7 +165,7 @@ def test_in_redis() -> None:
 
 
 def test_without_the_setting_no_table_is_asked_for(tmp_path: Path) -> None:
-    """Whoever updates and keeps no logins has nothing to migrate."""
+    """An app that updates and keeps no sessions has nothing to migrate."""
     app = Flask("tests")
     app.config.from_mapping(
         JWT_SECRET_KEY=SECRET,
@@ -182,16 +182,16 @@ def test_stores_of_ones_own_serve_without_the_setting_or_beside_it() -> None:
     for config in configs:
         app = Flask("tests")
         app.config.from_mapping(JWT_SECRET_KEY=SECRET, **config)
-        logins = SpySessions(Clock())
-        authx = AuthX(app, blocklist=SpyStore(), sessions=logins, clock=Clock())
+        sessions = SpySessions(Clock())
+        authx = AuthX(app, blocklist=SpyStore(), sessions=sessions, clock=Clock())
         assert goes_on(app, authx)
-        assert "open" in logins.calls
+        assert "open" in sessions.calls
 
 
-def test_a_store_of_logins_beside_revocations_that_a_setting_names() -> None:
+def test_a_store_of_sessions_beside_revocations_that_a_setting_names() -> None:
     app = Flask("tests")
     app.config.from_mapping(JWT_SECRET_KEY=SECRET, JWT_BLOCKLIST="memory://")
-    logins = SpySessions(Clock())
-    authx = AuthX(app, sessions=logins, clock=Clock())
+    sessions = SpySessions(Clock())
+    authx = AuthX(app, sessions=sessions, clock=Clock())
     assert goes_on(app, authx)
-    assert "move" in logins.calls
+    assert "move" in sessions.calls

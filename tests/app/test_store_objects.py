@@ -95,7 +95,7 @@ def test_how_long_redis_may_take_is_said_in_one_place(host: str, option: str) ->
 # An own store says how it fails
 
 
-def test_an_own_store_can_say_that_it_is_busy_and_shuts_nobody_out() -> None:
+def test_an_own_store_can_say_that_it_is_busy_and_refuses_no_user() -> None:
     app, authx, store = spied()
     token = access_token(app, authx)
     store.error = StoreBusyError("its lock is taken")

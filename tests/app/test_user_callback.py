@@ -45,7 +45,7 @@ def test_the_user_is_loaded_when_it_is_used_and_once() -> None:
     assert spy.asked == ["ann", "ann"]
 
 
-def test_nobody_is_loaded_for_a_refused_token() -> None:
+def test_no_user_is_loaded_for_a_refused_token() -> None:
     """Rule 1"""
     app, authx, spy, headers = user_app()
     assert outcome(ask(app, path="/use")) == MISSING
@@ -55,8 +55,8 @@ def test_nobody_is_loaded_for_a_refused_token() -> None:
     assert spy.asked == []
 
 
-def test_an_unknown_user_is_answered_exactly_like_an_invalid_token() -> None:
-    """USERS 97, SECURITY A.11 198: nobody learns who exists."""
+def test_an_unknown_user_gets_the_response_of_an_invalid_token() -> None:
+    """USERS 97, SECURITY A.11 198: a response does not say which users exist."""
     app, _, spy, headers = user_app()
     invalid = ask(app, path="/use", headers=bearer("x.y.z"))
     spy.answer = None
@@ -83,7 +83,7 @@ def test_an_unknown_user_is_asked_for_once_as_well() -> None:
     assert spy.asked == ["ann"]
 
 
-def test_an_app_may_answer_for_an_unknown_user_itself() -> None:
+def test_an_app_may_handle_an_unknown_user_itself() -> None:
     app, _, spy, headers = user_app()
     spy.answer = None
 
@@ -107,7 +107,7 @@ def test_what_the_callback_raises_is_the_apps_own() -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("no event loop"), RecursionError(), LookupError()])
 @pytest.mark.parametrize("path", ["/if", "/page"])
-def test_what_the_callback_raises_makes_nobody_anonymous(error: Exception, path: str) -> None:
+def test_what_the_callback_raises_makes_no_user_anonymous(error: Exception, path: str) -> None:
     """USERS 97: Werkzeug's proxies take a ``RuntimeError`` for "unbound", and that for falsy."""
     app, authx, spy, headers = user_app()
     spy.answer = error
@@ -297,13 +297,13 @@ def without_positional(*, uid: str) -> bool:
 BAD_SHAPES: list[Any] = [without_arguments, with_two, without_positional, "load", 5, None]
 
 
-@pytest.mark.parametrize("bad", BAD_SHAPES)
-def test_a_callback_that_can_not_be_called_so_is_refused_at_once(bad: Any) -> None:
+@pytest.mark.parametrize("shape", BAD_SHAPES)
+def test_a_callback_that_can_not_be_called_so_is_refused_at_once(shape: Any) -> None:
     _, authx = make_app()
     with pytest.raises(BadConfigurationError, match="user callback"):
-        authx.set_callback_get_model_instance(bad)
+        authx.set_callback_get_model_instance(shape)
     with pytest.raises(BadConfigurationError, match="revocation callback"):
-        authx.set_callback_token_blocklist(bad)
+        authx.set_callback_token_blocklist(shape)
 
 
 def test_changing_the_claims_in_a_callback_changes_no_decision() -> None:

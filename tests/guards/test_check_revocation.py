@@ -55,7 +55,7 @@ BY_ALL = pytest.mark.parametrize("decorate", [*DECORATORS.values(), None])
 
 
 @BY_ALL
-def test_nobody_is_asked_and_a_revoked_token_passes(decorate: Decorate | None) -> None:
+def test_no_store_is_asked_and_a_revoked_token_passes(decorate: Decorate | None) -> None:
     app, authx, store, asked = app_of(decorate)
     token = revoked_token(app, authx)
     store.calls.clear()
@@ -80,12 +80,12 @@ def test_all_else_is_checked(decorate: Decorate | None) -> None:
     app, authx, _, _ = app_of(decorate)
     token = access_token(app, authx, fresh=True, scopes=["a"])
     header, claims, _ = parts(token)
-    for bad, expected in (
+    for invalid, expected in (
         (forge(header, claims, OTHER_SECRET), INVALID),
         (reforge(token, iat=1, nbf=1, exp=2), (401, "TokenExpiredError")),
         (refresh_token(app, authx), (401, "AccessTokenRequiredError")),
     ):
-        assert outcome(ask(app, path="/x", headers=bearer(bad))) == expected
+        assert outcome(ask(app, path="/x", headers=bearer(invalid))) == expected
     is_optional = decorate is DECORATORS["optional_token"]
     assert outcome(ask(app, path="/x")) == (OK if is_optional else MISSING)
 
@@ -98,9 +98,9 @@ def test_a_nested_guard_that_checks_still_does(inside: bool) -> None:
     for guard in guards if inside else reversed(guards):
         guarded = guard(guarded)
     app.add_url_rule("/x", "x", guarded)
-    good, revoked = access_token(app, authx), revoked_token(app, authx)
+    valid, revoked = access_token(app, authx), revoked_token(app, authx)
     store.calls.clear()
-    assert outcome(ask(app, path="/x", headers=bearer(good))) == OK
+    assert outcome(ask(app, path="/x", headers=bearer(valid))) == OK
     assert outcome(ask(app, path="/x", headers=bearer(revoked))) == REVOKED
     assert store.calls == ["find"] * 2
 
@@ -128,7 +128,7 @@ def test_a_view_can_ask_for_itself() -> None:
 
 
 def test_a_refresh_token_never_goes_unchecked() -> None:
-    """It mints others. The error comes when the view is defined."""
+    """It creates others. The error comes when the view is defined."""
     app, authx, _ = spied()
     blueprint = Blueprint("b", __name__)
     define: list[Callable[[], object]] = [

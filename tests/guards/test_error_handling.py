@@ -1,4 +1,4 @@
-"""The answer to a refused request: the same in every mode, unless the app has its own handler."""
+"""The response to a refused request: the same in every mode, unless the app has its own handler."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def breaking_app() -> tuple[Flask, dict[ErrorType, dict[str, Any]]]:
     def end() -> str:
         raise SessionNotFoundError
 
-    good = access_token(app, authx)
-    expired = reforge(good, iat=int(NOW) - 900, nbf=int(NOW) - 900, exp=int(NOW) - 60)
+    valid = access_token(app, authx)
+    expired = reforge(valid, iat=int(NOW) - 900, nbf=int(NOW) - 900, exp=int(NOW) - 60)
     unlucky = access_token(app, authx, "unlucky")
-    cookie = {"Cookie": f"__Host-access_token={good}"}
+    cookie = {"Cookie": f"__Host-access_token={valid}"}
     requests: dict[str, dict[str, Any]] = {
         "MissingTokenError": {"path": "/guarded"},
         "JWTDecodeError": {"path": "/guarded", "headers": bearer("a.b.c")},
@@ -94,9 +94,9 @@ def breaking_app() -> tuple[Flask, dict[ErrorType, dict[str, Any]]]:
             "path": "/guarded",
             "headers": bearer(refresh_token(app, authx)),
         },
-        "RefreshTokenRequiredError": {"path": "/refresh", "headers": bearer(good)},
-        "FreshTokenRequiredError": {"path": "/fresh", "headers": bearer(good)},
-        "InsufficientScopeError": {"path": "/scoped", "headers": bearer(good)},
+        "RefreshTokenRequiredError": {"path": "/refresh", "headers": bearer(valid)},
+        "FreshTokenRequiredError": {"path": "/fresh", "headers": bearer(valid)},
+        "InsufficientScopeError": {"path": "/scoped", "headers": bearer(valid)},
         "MissingCSRFTokenError": {"path": "/guarded", "method": "POST", "headers": cookie},
         "CSRFError": {
             "path": "/guarded",
@@ -120,7 +120,7 @@ def breaking_app() -> tuple[Flask, dict[ErrorType, dict[str, Any]]]:
     ("debug", "testing", "propagate"),
     list(itertools.product([False, True], [False, True], [None, False, True])),
 )
-def test_the_answer_does_not_depend_on_the_mode_of_the_app(
+def test_the_response_does_not_depend_on_the_mode_of_the_app(
     debug: bool, testing: bool, propagate: bool | None
 ) -> None:
     """USERS 74 and 75; SECURITY A.16 307."""

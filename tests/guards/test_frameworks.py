@@ -1,4 +1,4 @@
-"""The same answers under the frameworks that catch HTTP errors themselves (USERS 76)."""
+"""The same responses under the frameworks that catch HTTP errors themselves (USERS 76)."""
 
 from __future__ import annotations
 
@@ -100,17 +100,17 @@ def assemble(make: Callable[[Methods], Flask], **config: Any) -> tuple[Flask, Au
 
 def refused_requests(app: Flask, authx: AuthX) -> dict[str, dict[str, Any]]:
     """A request for each kind of refusal, by the status and the error type that it gets."""
-    good = access_token(app, authx)
-    expired = reforge(good, iat=100, nbf=100, auth_time=100, exp=200)
+    valid = access_token(app, authx)
+    expired = reforge(valid, iat=100, nbf=100, auth_time=100, exp=200)
     gone, unlucky = (access_token(app, authx, uid) for uid in ("gone", "unlucky"))
-    cookie = {"Cookie": f"__Host-access_token={good}"}
+    cookie = {"Cookie": f"__Host-access_token={valid}"}
     return {
         "401 MissingTokenError": {},
         "401 JWTDecodeError": {"headers": bearer("a.b.c")},
         "401 TokenExpiredError": {"headers": bearer(expired)},
         "401 RevokedTokenError": {"headers": bearer(gone)},
         "400 MalformedRequestError": {"headers": {"Authorization": "Bearer"}},
-        "403 InsufficientScopeError": {"method": "PUT", "headers": bearer(good)},
+        "403 InsufficientScopeError": {"method": "PUT", "headers": bearer(valid)},
         "403 MissingCSRFTokenError": {"method": "POST", "headers": cookie},
         "403 CSRFError": {"method": "POST", "headers": {**cookie, "X-CSRF-TOKEN": "forged"}},
         "503 StoreUnavailableError": {"headers": bearer(unlucky)},
@@ -143,7 +143,7 @@ def test_a_refusal_is_the_same_as_under_plain_flask(
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
-def test_a_good_token_gets_to_the_resource(make: Callable[[Methods], Flask]) -> None:
+def test_a_valid_token_gets_to_the_resource(make: Callable[[Methods], Flask]) -> None:
     app, authx = assemble(make)
     response = app.test_client().get("/guarded", headers=bearer(access_token(app, authx)))
     assert outcome(response) == OK

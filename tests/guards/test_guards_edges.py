@@ -45,7 +45,7 @@ def test_nothing_passes_on_the_verdict_of_another_token() -> None:
     An async view awaits it and makes the check again, with the token that is there then.
     """
     app, authx = make_app()
-    good, revoked = access_token(app, authx), access_token(app, authx)
+    valid, revoked = access_token(app, authx), access_token(app, authx)
     asked: list[str] = []
 
     @authx.set_callback_token_blocklist
@@ -68,16 +68,16 @@ def test_nothing_passes_on_the_verdict_of_another_token() -> None:
         seen.append(current_token.jti)
         return ""
 
-    assert outcome(app.test_client().get("/sync", headers=bearer(good))) == OK
-    assert asked == [good]
+    assert outcome(app.test_client().get("/sync", headers=bearer(valid))) == OK
+    assert asked == [valid]
     with app.app_context():
-        assert seen == [authx.decode_token(good).jti]
-    assert outcome(app.test_client().get("/async", headers=bearer(good))) == REVOKED
-    assert asked == [good, good, revoked]
+        assert seen == [authx.decode_token(valid).jti]
+    assert outcome(app.test_client().get("/async", headers=bearer(valid))) == REVOKED
+    assert asked == [valid, valid, revoked]
     assert len(seen) == 1
 
 
-def test_an_error_after_an_awaited_answer_has_no_token_in_its_context() -> None:
+def test_an_error_after_an_awaited_result_has_no_token_in_its_context() -> None:
     """SECURITY A.16 296."""
     app, authx = make_app()
     token = access_token(app, authx)
@@ -292,7 +292,7 @@ def test_an_error_that_the_app_raises_has_the_apps_words() -> None:
     assert 'realm="shop"' in response.headers["WWW-Authenticate"]
 
 
-def test_the_page_of_an_unknown_users_error_finds_nobody() -> None:
+def test_the_page_of_an_unknown_users_error_finds_no_user() -> None:
     """USERS 97: an error page with ``current_user`` in it is what everybody writes."""
     app, authx = make_app(clock=Clock())
     authx.set_subject_getter(nobody)

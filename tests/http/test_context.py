@@ -159,7 +159,7 @@ def test_of_two_objects_the_last_guard_says_who_it_is() -> None:
 
 
 @pytest.mark.parametrize("on_invalid", ["error", "ignore"])
-def test_an_optional_guard_that_admits_nobody_leaves_nobody(on_invalid: Any) -> None:
+def test_an_optional_guard_that_admits_no_user_leaves_none(on_invalid: Any) -> None:
     """Else a view of one object would take another object's user for its own."""
     app, authx = make_app(PROTECT_ALL=True)
     app.config |= {"ADMIN_JWT_SECRET_KEY": SECRET[::-1], "ADMIN_JWT_HEADER_NAME": "X-Admin"}
@@ -269,7 +269,7 @@ def test_the_proxies_stand_for_the_token_and_the_user(
         assert authx.get_current_subject() == {"name": "Ann"}
 
 
-def test_a_view_that_changes_its_claims_changes_nobody_elses(
+def test_a_view_that_changes_its_claims_changes_no_others(
     two_users: tuple[Flask, AuthX, dict[str, dict[str, str]]],
 ) -> None:
     app, authx, headers = two_users

@@ -40,7 +40,7 @@ def test_templates_have_the_user_and_the_csrf_value() -> None:
     assert ask(app, path="/page", headers=cookies).text == f"Ann|{csrf}"
 
 
-def test_templates_outside_a_request_have_nobody() -> None:
+def test_templates_outside_a_request_have_no_user() -> None:
     app, _ = template_app()
     with app.app_context():
         assert render_template_string(TEMPLATE) == "nobody"

@@ -22,7 +22,7 @@ from tests.support.browsers import (
 
 
 def path_of(app: Flask, authx: AuthX, name: str = REFRESH_COOKIE, **environ: Any) -> str:
-    """The path that a cookie of a new login is set with."""
+    """The path that a cookie of a new session is set with."""
     pair = pair_of(app, authx)
     response = answer(app, lambda to: authx.set_cookies(to, pair), **environ)
     (path,) = (one for one in cookies_in(response)[name].attributes if one.startswith("Path="))

@@ -148,8 +148,8 @@ def test_a_form_of_flask_wtf_alone_is_checked_by_it() -> None:
     assert "saved" not in again.text
 
 
-def test_ours_is_still_good_when_theirs_belongs_to_another_session() -> None:
-    """A form open in another tab: Flask's session may be new, the login is the same."""
+def test_ours_is_still_valid_when_theirs_belongs_to_another_session() -> None:
+    """A form open in another tab: Flask's session may be new, that of the user is the same."""
     app, _, _ = wtf_app(**APART)
     client = browser(app)
     before = fields(client)

@@ -1,4 +1,4 @@
-"""The CSRF value of a login: where it is found, how long it is good, and what a refusal says."""
+"""The CSRF value of a session: where it is found, how long it is valid, and what a refusal says."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_page_holds_the_value_that_the_cookie_shows() -> None:
     assert outcome(client.post("/guarded", data={"csrf_token": value[:-1]})) == CSRF
 
 
-def test_for_nobody_there_is_none() -> None:
+def test_without_a_token_there_is_none() -> None:
     assert on_page(page_app().test_client()) == ""
 
 
@@ -66,7 +66,7 @@ def test_a_form_open_in_another_tab_survives_a_refresh() -> None:
     assert outcome(client.post("/guarded", data={"csrf_token": before[0]})) == OK
 
 
-def test_it_does_not_survive_the_login() -> None:
+def test_it_does_not_survive_the_session() -> None:
     app = page_app()
     client = browser(app)
     before = csrf(client)
@@ -111,7 +111,7 @@ def test_a_header_borne_token_needs_none_and_shows_one() -> None:
 
 
 @pytest.mark.parametrize("field", ["é", "\U0001f600", "\0", "x" * 100_000, "null", "{}"])
-def test_whatever_stands_in_the_field_is_answered(field: str) -> None:
+def test_any_value_of_the_field_gets_a_response_of_ours(field: str) -> None:
     """SECURITY A.10 168, USERS 73: no text is compared that can't be."""
     app, _ = browser_app(CSRF_CHECK_FORM=True)
     client = browser(app)
@@ -121,7 +121,7 @@ def test_whatever_stands_in_the_field_is_answered(field: str) -> None:
     assert outcome(client.get("/guarded")) == OK
 
 
-def test_the_two_values_of_a_login_are_not_each_other_s() -> None:
+def test_the_two_values_of_a_session_are_not_each_other_s() -> None:
     app, _ = browser_app()
     client = browser(app)
     access, refresh = csrf(client, ACCESS_CSRF), csrf(client, REFRESH_CSRF)
@@ -130,7 +130,7 @@ def test_the_two_values_of_a_login_are_not_each_other_s() -> None:
     assert outcome(client.post("/guarded", headers=refresh)) == CSRF
 
 
-def test_a_value_of_another_login_of_the_same_user_is_refused() -> None:
+def test_a_value_of_another_session_of_the_same_user_is_refused() -> None:
     app, _ = browser_app()
     here, there = browser(app), browser(app)
     assert outcome(here.post("/guarded", headers=csrf(there))) == CSRF

@@ -103,7 +103,7 @@ def test_no_header_takes_time_that_grows_with_its_square() -> None:
     )
 
 
-def test_a_flood_of_forged_tokens_asks_nobody_and_leaves_nothing() -> None:
+def test_a_flood_of_forged_tokens_asks_no_callback_and_leaves_nothing() -> None:
     """SECURITY A.6 113, A.2 38, A.19.3"""
     app, authx = make_app()
     asked: list[str] = []
@@ -113,12 +113,12 @@ def test_a_flood_of_forged_tokens_asks_nobody_and_leaves_nothing() -> None:
         asked.append(token)
         return False
 
-    good = access_token(app, authx)
+    valid = access_token(app, authx)
 
     def flood(start: int) -> None:
         with app.app_context():
             for number in range(start, start + 1000):
-                header, claims, _ = parts(good)
+                header, claims, _ = parts(valid)
                 claims["jti"], header["kid"] = f"forged{number}", f"key{number}"
                 with pytest.raises(Exception, match="invalid"):
                     authx.verify_token(forge(header, claims, OTHER_SECRET))
@@ -138,9 +138,9 @@ def test_a_flood_of_forged_tokens_asks_nobody_and_leaves_nothing() -> None:
 def test_an_id_longer_than_any_column_is_refused() -> None:
     """SECURITY A.6 115"""
     app, authx = make_app(MAX_TOKEN_LENGTH=10_000_000)
-    good = access_token(app, authx)
+    valid = access_token(app, authx)
     for jti, expected in (("j" * 255, OK), ("j" * 256, INVALID), ("j" * 1_000_000, INVALID)):
-        assert outcome(ask(app, headers=bearer(reforge(good, jti=jti)))) == expected
+        assert outcome(ask(app, headers=bearer(reforge(valid, jti=jti)))) == expected
 
 
 @pytest.mark.parametrize("claims", [{}, {"text": "é" * 500}, {"list": ["a"] * 500}])
@@ -163,12 +163,12 @@ def test_the_cache_of_verified_tokens_keeps_within_its_bytes(claims: dict[str, A
     assert grown < size * 1.2
 
 
-def test_tokens_that_differ_in_one_character_never_answer_for_each_other() -> None:
+def test_tokens_that_differ_in_one_character_are_never_taken_for_each_other() -> None:
     """SECURITY A.15 278"""
     app, authx = make_app()
-    good = access_token(app, authx)
+    valid = access_token(app, authx)
     ids = [f"{'x' * 200}{number}" for number in range(20)]
-    tokens = [reforge(good, jti=jti, sub=f"user{jti[200:]}") for jti in ids]
+    tokens = [reforge(valid, jti=jti, sub=f"user{jti[200:]}") for jti in ids]
     for _ in range(2):
         for number, token in enumerate(tokens):
             assert ask(app, headers=bearer(token)).json == {"sub": f"user{number}"}

@@ -104,7 +104,7 @@ def test_two_explicit_tokens_are_a_bad_request(
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_bad_header_is_never_replaced_by_a_good_cookie(
+def test_an_invalid_header_is_never_replaced_by_a_valid_cookie(
     authorization: str, expected: tuple[int, str], method: str, everywhere: tuple[Flask, AuthX]
 ) -> None:
     """SECURITY A.8 137, 139"""
@@ -181,7 +181,7 @@ def test_the_json_key_of_access_tokens_holds_no_refresh_token(
     assert outcome(response) == MISSING
 
 
-def test_a_bad_refresh_token_in_json_is_not_replaced(everywhere: tuple[Flask, AuthX]) -> None:
+def test_an_invalid_refresh_token_in_json_is_not_replaced(everywhere: tuple[Flask, AuthX]) -> None:
     app, authx = everywhere
     headers = bearer(refresh_token(app, authx))
     response = ask(app, "POST", "/refresh", headers=headers, json={"refresh_token": "x.y.z"})
@@ -276,7 +276,7 @@ def test_a_found_token_may_be_of_a_type_and_from_a_place(everywhere: tuple[Flask
         assert authx.get_token_from_request(locations="query") is None
 
 
-def test_finding_asks_nobody_and_identifies_nobody(everywhere: tuple[Flask, AuthX]) -> None:
+def test_finding_asks_no_callback_and_identifies_no_user(everywhere: tuple[Flask, AuthX]) -> None:
     """Rule 1"""
     app, authx = everywhere
     asked: list[str] = []

@@ -1,4 +1,4 @@
-"""What the answers say to caches and referrers: SECURITY.md A.9."""
+"""What the responses say to caches and referrers: SECURITY.md A.9."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_guard_that_reads_only_the_header_adds_nothing(plain: tuple[Flask, Aut
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer x.y.z", "Bearer", "Bearer {}"])
-def test_an_answer_varies_by_the_cookie_that_was_looked_for(authorization: str | None) -> None:
+def test_a_response_varies_by_the_cookie_that_was_looked_for(authorization: str | None) -> None:
     """SECURITY A.9 160: refused or not."""
     app, _, token = everywhere()
     headers = {} if authorization is None else {"Authorization": authorization.format(token)}
@@ -45,7 +45,7 @@ def test_an_answer_varies_by_the_cookie_that_was_looked_for(authorization: str |
 
 
 @pytest.mark.parametrize("value", ["{}", "x.y.z", "{0}; " + ACCESS_COOKIE + "=x"])
-def test_an_answer_varies_by_the_cookie_that_was_read(value: str) -> None:
+def test_a_response_varies_by_the_cookie_that_was_read(value: str) -> None:
     """SECURITY A.9 160"""
     app, _, token = everywhere()
     assert "cookie" in vary(ask(app, headers=cookie((ACCESS_COOKIE, value.format(token)))))
@@ -129,7 +129,7 @@ def test_a_token_from_the_query_is_kept_from_caches_and_referrers() -> None:
 
 
 @pytest.mark.parametrize("query", ["token=x.y.z", "token=", "token=a&token=b"])
-def test_a_bad_token_from_the_query_is_kept_from_them_as_well(query: str) -> None:
+def test_an_invalid_token_from_the_query_is_kept_from_them_as_well(query: str) -> None:
     """SECURITY A.9 157: what was refused may be somebody's token."""
     app, _, _ = everywhere()
     response = ask(app, path=f"/guarded?{query}")
@@ -168,7 +168,7 @@ def test_a_store_that_is_down_is_not_remembered(plain: tuple[Flask, AuthX, str])
     assert response.headers["Retry-After"] == "1"
 
 
-def test_an_answer_with_new_tokens_is_stored_nowhere(plain: tuple[Flask, AuthX, str]) -> None:
+def test_a_response_with_new_tokens_is_stored_nowhere(plain: tuple[Flask, AuthX, str]) -> None:
     """SECURITY A.9 161"""
     app, authx, _ = plain
 
@@ -184,7 +184,7 @@ def test_an_answer_with_new_tokens_is_stored_nowhere(plain: tuple[Flask, AuthX, 
         assert ask(app, "POST", path).headers["Cache-Control"] == "no-store"
 
 
-def test_finding_a_token_hardens_the_answer_as_well() -> None:
+def test_finding_a_token_hardens_the_response_as_well() -> None:
     app, authx, token = everywhere()
 
     @app.get("/find")

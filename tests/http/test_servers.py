@@ -136,7 +136,7 @@ def test_http_1_0_is_guarded_as_well(server: tuple[str, int]) -> None:
         assert exchange(server[1], request(*lines, version=b"HTTP/1.0"))[0] == expected
 
 
-def test_head_is_answered_as_get_without_a_body(server: tuple[str, int]) -> None:
+def test_head_gets_the_response_of_get_without_a_body(server: tuple[str, int]) -> None:
     """SECURITY A.15 286"""
     for lines, expected in (([], 401), ([fill(VALID)], 200)):
         status, headers, body = exchange(server[1], request(*lines, method=b"HEAD"))

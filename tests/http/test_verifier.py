@@ -72,7 +72,7 @@ def test_each_step_comes_after_the_one_before_it(line: tuple[Flask, AuthX, Clock
     app, authx, clock, spy = line
     refresh, stale = refresh_token(app, authx), access_token(app, authx)
     fresh = access_token(app, authx, fresh=True)
-    good = access_token(app, authx, fresh=True, scopes=["a"])
+    valid = access_token(app, authx, fresh=True, scopes=["a"])
     header, claims, _ = parts(refresh)
     forged = forge(header, {**claims, "exp": 1}, OTHER_SECRET)
 
@@ -93,7 +93,7 @@ def test_each_step_comes_after_the_one_before_it(line: tuple[Flask, AuthX, Clock
     spy.answer = False
     assert post(app, headers=bearer(stale)) == NOT_FRESH
     assert post(app, headers=bearer(fresh)) == NO_SCOPE
-    assert post(app, headers=bearer(good)) == INVALID  # there is no such user
+    assert post(app, headers=bearer(valid)) == INVALID  # there is no such user
     clock.advance(100_000)
     assert from_cookie(refresh) == NOT_ACCESS  # a refresh token lives longer
     assert from_cookie(stale) == EXPIRED
