@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -106,7 +107,11 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist and the wheel that was built from it."""
     folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT)
+    # A build writes into the tree that it reads, so it is given a copy.
+    tree = tmp_path_factory.mktemp("tree") / "copy"
+    left = shutil.ignore_patterns(".venv*", ".git", ".*_cache", "build", "_build", "*.egg-info")
+    shutil.copytree(ROOT, tree, ignore=left)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, tree)
     return folder
 
 
