@@ -1,4 +1,4 @@
-"""Guards on every kind of view that Flask knows: USERS 85, 88, 94, SECURITY A.15 285-290."""
+"""Guards on every kind of view that Flask knows: USERS 85, 88, 94, SECURITY A.15."""
 
 from __future__ import annotations
 

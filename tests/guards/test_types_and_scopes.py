@@ -82,7 +82,7 @@ MISMATCHES: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize("accept_untyped", [False, True])
 def test_types_must_be_there_known_and_agree(accept_untyped: bool) -> None:
-    """SECURITY A.11 186 to 189, A.2 43"""
+    """SECURITY A.11 186, 187, 188, 189, A.2 43"""
     app, authx = app_with_refresh(ACCEPT_UNTYPED=accept_untyped)
     valid = access_token(app, authx)
 

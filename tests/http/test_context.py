@@ -1,4 +1,4 @@
-"""A request's identity lives on that request: USERS 81, 82, 89, 90, 95, SECURITY A.15 281-283."""
+"""A request's identity lives on that request: USERS 81, 82, 89, 90, 95, SECURITY A.15."""
 
 from __future__ import annotations
 

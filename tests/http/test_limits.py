@@ -1,4 +1,4 @@
-"""Bounded work and memory, the cache, entropy: SECURITY.md A.6, A.15 278 to 280, A.16."""
+"""Bounded work and memory, the cache, entropy: SECURITY.md A.6, A.15, A.16."""
 
 from __future__ import annotations
 

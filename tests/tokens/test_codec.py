@@ -70,7 +70,7 @@ def signed(codec: Codec, **header: Any) -> str:
 
 
 def test_no_spelling_of_none_is_an_algorithm() -> None:
-    """SECURITY A.1 1-3, USERS 15."""
+    """SECURITY A.1 1, 2, 3, USERS 15."""
     codec = make_codec()
     tokens: list[str] = []
     for alg in ("none", "None", "NONE", "nOnE", "noNE", " none", "none\0", "hs256"):
@@ -108,7 +108,7 @@ RSA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 
 
 def test_one_rsa_key_has_one_algorithm() -> None:
-    """SECURITY A.1 12-14."""
+    """SECURITY A.1 12, 13, 14."""
     verifiers = {
         name: make_codec(ALGORITHM=name, PRIVATE_KEY=rsa_key(), KEY_ID="k")
         for name in RSA_ALGORITHMS
@@ -185,7 +185,7 @@ def test_the_twin_of_an_ecdsa_signature_is_the_same_token() -> None:
 
 
 def test_text_that_is_no_jws_is_refused() -> None:
-    """SECURITY A.1 5, 23-25, A.3 50, 56."""
+    """SECURITY A.1 5, 23, 24, 25, A.3 50, 56."""
     codec = make_codec()
     token = token_of(codec)
     header, payload, signature = token.split(".")
@@ -200,7 +200,7 @@ def test_text_that_is_no_jws_is_refused() -> None:
 
 
 def test_a_changed_signature_is_refused() -> None:
-    """SECURITY A.3 49, 51-54, 66."""
+    """SECURITY A.3 49, 51, 52, 53, 54, 66."""
     codec = make_codec()
     token = token_of(codec)
     other = token_of(codec, secret=OTHER_SECRET)

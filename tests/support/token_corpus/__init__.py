@@ -1,4 +1,4 @@
-"""Tokens that every app must refuse: SECURITY.md A.1 to A.5."""
+"""Tokens that every app must refuse, each with its row of SECURITY.md."""
 
 from __future__ import annotations
 

@@ -24,25 +24,35 @@ _ALGORITHMS: tuple[Any, ...] = (
 
 def algorithms() -> Iterator[InvalidToken]:
     """A.1: another algorithm than the key's, or a key that is none of ours."""
+    # SECURITY A.1 1, 2
     for name in ("none", "None", "NONE", "nOnE", "noNE"):
         yield InvalidToken(f"1-2 {name} unsigned", partial(_unsigned, name))
         yield InvalidToken(f"2 {name} signed", header(alg=name))
+    # SECURITY A.1 3, 4
     for number, alg in enumerate(_ALGORITHMS):
         yield InvalidToken(f"3-4 alg {number}", header(alg=alg))
+    # SECURITY A.1 5
     yield InvalidToken("5 two segments", lambda: header(alg="none")().rpartition(".")[0])
+    # SECURITY A.1 6, 7, 8, 9
     for name, disguise in _disguises():
         yield InvalidToken(
             f"6-9 {name}",
             partial(_confused, "RS256", disguise),
             "RS256",
         )
+    # SECURITY A.1 12, 13
     for name in ("RS384", "RS512", "PS256", "ES256", "EdDSA", "none"):
         yield InvalidToken(f"12-13 {name}", partial(_rsa, {"alg": name}), "RS256")
+    # SECURITY A.1 13
     yield InvalidToken("13 PSS under RS256", lambda: _rsa({}, pss=True), "RS256")
+    # SECURITY A.1 20
     yield InvalidToken("20 SHA-512 under RS256", lambda: _rsa({}, sha=hashes.SHA512()), "RS256")
+    # SECURITY A.1 15
     yield InvalidToken("15 another curve", lambda: _ecdsa(ec_key("P-384")), "ES256")
     yield InvalidToken("15 ES512 by name", lambda: _ecdsa(ec_key(), alg="ES512"), "ES256")
+    # SECURITY A.1 16
     yield InvalidToken("16 Ed25519 by name", lambda: _renamed("EdDSA", "Ed25519"), "EdDSA")
+    # SECURITY A.1 17
     order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
     for name, r, s in (("r=0 s=0", 0, 0), ("r=n", order, 1), ("s=n", 1, order), ("r=1 s=1", 1, 1)):
         raw = r.to_bytes(32, "big") + s.to_bytes(32, "big")
@@ -50,12 +60,17 @@ def algorithms() -> Iterator[InvalidToken]:
     yield InvalidToken(
         "17 too long", segments(lambda h, p, s: f"{h}.{p}.{s}AAAA", "ES256"), "ES256"
     )
+    # SECURITY A.1 19
     yield InvalidToken("19 DER", lambda: _ecdsa(ec_key(), der=True), "ES256")
+    # SECURITY A.1 21
     yield InvalidToken("21 the point as secret", partial(_confused, "ES256", _point), "ES256")
+    # SECURITY A.1 23
     yield InvalidToken("23 JWE", lambda: ".".join([*valid().split("."), "AAAA", "AAAA"]))
+    # SECURITY A.1 24
     yield InvalidToken(
         "24 JSON", segments(lambda h, p, s: json.dumps({"payload": p, "signature": s}))
     )
+    # SECURITY A.1 25
     yield InvalidToken("25 nested", payload(lambda _: valid()))
 
 
@@ -79,7 +94,7 @@ def _point() -> bytes:
 
 
 def _disguises() -> Iterator[tuple[str, Callable[[], str | bytes]]]:
-    """A.1 6 to 9: the public key, in some spelling, as HMAC secret."""
+    """SECURITY A.1 6, 7, 8, 9: the public key, in some spelling, as HMAC secret."""
 
     def pem() -> str:
         return public_pem(rsa_key())
