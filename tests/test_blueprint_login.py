@@ -55,7 +55,7 @@ WRONG = {"name": "ann", "password": "x"}
 
 @pytest.mark.parametrize("authenticate", [check, check_async])
 def test_an_app_gets_tokens_and_a_browser_cookies(authenticate: Any) -> None:
-    """Browsers say where they come from, and scripts can't keep them from it."""
+    """SECURITY A.16 305. Browsers say where they come from, and scripts can't keep them from it."""
     app, _ = browser_app(authenticate=authenticate)
     response = ask(app, "POST", "/auth/login", json=RIGHT)
     assert (response.status_code, response.get_json().keys()) == (200, PAIR)
@@ -80,6 +80,7 @@ def test_the_session_is_kept_and_its_token_fresh() -> None:
 
 @pytest.mark.parametrize("authenticate", [check, check_async, lambda: None])
 def test_a_refused_user_learns_nothing_else(authenticate: Any) -> None:
+    """SECURITY A.18 321"""
     app, authx = browser_app(authenticate=authenticate)
     for headers in ({}, FROM_HERE):
         response = ask(app, "POST", "/auth/login", json=WRONG, headers=headers)
@@ -185,7 +186,7 @@ def log_in(client: Any, uid: str = "ann") -> Any:
 
 @pytest.mark.parametrize("second", ["ann", "bob"])
 def test_a_log_in_revokes_the_session_whose_cookies_it_overwrites(second: str) -> None:
-    """SECURITY A.8 148; ASVS 7.2.4."""
+    """SECURITY A.8 148, A.18 322; ASVS 7.2.4."""
     app, authx = logging_in()
     client, other = app.test_client(), app.test_client()
     assert log_in(other).status_code == log_in(client).status_code == 200

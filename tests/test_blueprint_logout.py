@@ -103,6 +103,7 @@ def test_a_form_of_another_site_makes_no_browser_forget_its_session(query: str) 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token"])
 @pytest.mark.parametrize("way", ["json", "headers"])
 def test_an_app_logs_out_by_either_token(name: str, way: str) -> None:
+    """SECURITY A.13 245"""
     app, authx = browser_app()
     token = sign_in(app.test_client())[name]
     kwargs: dict[str, Any] = {"json": {name: token}} if way == "json" else {}

@@ -45,7 +45,7 @@ EXPIRED: Outcome = Outcome(401, "TokenExpiredError")
 
 
 def test_a_browser_gets_new_cookies_and_no_token_in_the_body() -> None:
-    """What a script can't read it can't lose."""
+    """SECURITY A.16 305. What a script can't read it can't lose."""
     app, _ = browser_app()
     client = app.test_client()
     before = sign_in(client)

@@ -73,7 +73,7 @@ def test_without_the_setting_nothing_is() -> None:
 
 
 def test_the_new_token_belongs_to_the_same_session() -> None:
-    """It has the same ``sid``, so it is revoked with its session."""
+    """SECURITY A.15 295: It has the same ``sid``, so it is revoked with its session."""
     clock = Clock()
     app, authx = renewing_app(clock, DECODE_AUDIENCE=["web", "api"], ENCODE_ISSUER="us")
     client = app.test_client()

@@ -50,6 +50,7 @@ def setup() -> Setup:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 500, 503])
 def test_an_error_renews_nothing(status: int, setup: Setup) -> None:
+    """SECURITY A.15 294"""
     setup.add("/returned", lambda: ("", status))
     setup.add("/aborted", lambda: abort(status))
     client = setup.near_the_end()
@@ -73,7 +74,7 @@ def test_a_view_that_fails_renews_nothing(setup: Setup) -> None:
 
 @pytest.mark.parametrize("half", ["unset_cookies", "unset_access_cookies"])
 def test_nothing_comes_after_an_unset(half: str, setup: Setup) -> None:
-    """USERS 69: a renewal that brought the cookie back would undo a log-out."""
+    """SECURITY A.15 294, USERS 69: a renewal that brought the cookie back would undo a log-out."""
 
     def leave() -> Response:
         response = Response()

@@ -224,6 +224,7 @@ def test_an_expiry_out_of_bounds_is_refused() -> None:
 
 
 def test_a_moment_without_a_time_zone_is_refused() -> None:
+    """SECURITY A.5 104"""
     app, authx = make_app()
     naive = datetime.fromtimestamp(NOW + 60, UTC).replace(tzinfo=None)
     with pytest.raises(ValueError, match="has no time zone"):

@@ -83,7 +83,7 @@ def test_an_app_adds_claims_of_its_own() -> None:
 
 
 def test_no_claim_with_a_meaning_can_be_set() -> None:
-    """USERS 29; SECURITY A.15."""
+    """USERS 29; SECURITY A.4 89."""
 
     def check(case: tuple[str, Callable[..., str]]) -> None:
         name, create = case
@@ -129,7 +129,7 @@ def test_an_app_adds_header_parameters_of_its_own() -> None:
 
 
 def test_claims_that_json_should_not_say_are_refused() -> None:
-    """SECURITY A.4, at the issuer's end."""
+    """SECURITY A.4 96, at the issuer's end."""
 
     def check(claims: dict[Any, Any]) -> None:
         # Anew, as the callback stays.

@@ -255,6 +255,7 @@ def newest(pairs: list[TokenPair], here: Site) -> list[str]:
 
 
 def test_the_oldest_gives_way() -> None:
+    """SECURITY A.6 114"""
     here = site(MAX_SESSIONS=2)
     pairs: list[TokenPair] = []
     with heard(session_revoked) as revoked:

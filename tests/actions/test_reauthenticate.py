@@ -61,6 +61,7 @@ def again(here: Site, token: str, uid: str = "ann") -> str:
     ("after", "expected"), [(0, OK), (299, OK), (300, OK), (300.5, STALE), (301, STALE)]
 )
 def test_a_log_in_is_fresh_until_max_age(after: float, expected: Any) -> None:
+    """SECURITY A.11 195"""
     here = step_up()
     token = here.log_in().access_token
     here.clock.advance(after)

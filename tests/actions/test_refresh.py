@@ -219,7 +219,7 @@ def test_scopes_that_can_be_none_are_the_programmers_mistake() -> None:
 
 
 def test_each_refresh_starts_the_idle_time_anew_up_to_the_absolute_end() -> None:
-    """USERS 57, SECURITY A.13 249"""
+    """USERS 57, SECURITY A.5 107, A.13 249"""
     here = site(REFRESH_TOKEN_EXPIRES=100, SESSION_LIFETIME=250, ACCESS_TOKEN_EXPIRES=60)
     pair = here.log_in()
     ends: list[tuple[int, int]] = []
@@ -244,6 +244,7 @@ def test_each_refresh_starts_the_idle_time_anew_up_to_the_absolute_end() -> None
 def test_an_idle_session_expires_at_its_second_whatever_the_leeway(
     after: float, valid: bool
 ) -> None:
+    """SECURITY A.5 108"""
     here = site(REFRESH_TOKEN_EXPIRES=100, DECODE_LEEWAY=10)
     pair = here.log_in()
     here.clock.advance(after)

@@ -88,6 +88,7 @@ def test_from_a_cookie_with_its_csrf_value_alone() -> None:
 
 
 def test_there_must_be_one_and_one_alone() -> None:
+    """SECURITY A.18 320"""
     here, pair = everywhere()
     assert outcome(ask(here.app, "POST", "/refresh")) == MISSING
     body = {"refresh_token": pair.refresh_token}

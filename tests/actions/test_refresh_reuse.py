@@ -63,7 +63,7 @@ def test_the_predecessor_gets_tokens_of_the_current_generation(after: float) -> 
     ("grace", "after"), [(60, 60), (60, 61), (5, 5), (0, 0), (600, 600), (600, 86400)]
 )
 def test_the_predecessor_after_its_grace_is_a_reuse(grace: int, after: int) -> None:
-    """USERS 53, 55"""
+    """USERS 53, 55, SECURITY A.13 234: also within one second"""
     here, [first, second] = refreshed(REFRESH_GRACE=grace)
     here.clock.advance(after)
     assert outcome(here.ask(first.refresh_token)) == REVOKED
@@ -111,7 +111,7 @@ def test_the_predecessor_gets_claims_scopes_and_user_as_any_refresh() -> None:
 
 
 def test_a_reused_token_revokes_the_session_and_all_its_tokens() -> None:
-    """USERS 53, SECURITY A.13 228"""
+    """USERS 53, SECURITY A.13 228, 240"""
     here, pairs = refreshed(2)
     other = here.log_in()
     response = here.ask(pairs[0].refresh_token)

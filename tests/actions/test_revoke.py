@@ -99,7 +99,7 @@ def test_what_is_no_token_at_all_is_refused() -> None:
 
 
 def test_a_token_of_the_past_needs_no_revocation() -> None:
-    """USERS 40"""
+    """USERS 40, SECURITY A.5 101"""
     app, authx, store = spied()
     old = reforge(access_token(app, authx), iat=1, nbf=1, auth_time=1, exp=2)
     store.calls.clear()
@@ -112,6 +112,7 @@ def test_a_token_of_the_past_needs_no_revocation() -> None:
 
 
 def test_a_token_within_the_leeway_is_revoked() -> None:
+    """SECURITY A.5 100, 101"""
     clock, store = Clock(), SpyStore()
     app, authx = store_app(store, clock)
     token, said = new_token(app, authx)

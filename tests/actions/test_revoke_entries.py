@@ -34,7 +34,7 @@ from tests.support.spy_store import SpyStore, decoded, login, new_token, spied, 
 def test_a_tokens_entry_lives_for_what_is_left_of_it(
     config: dict[str, Any], seconds: int, leeway: int
 ) -> None:
-    """USERS 43: not for the configured lifetime."""
+    """SECURITY A.5 100, USERS 43: not for the configured lifetime."""
     clock, store = Clock(NOW + 0.5), SpyStore()
     app, authx = store_app(store, clock, **config)
     token = access_token(app, authx)

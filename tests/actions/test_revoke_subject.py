@@ -25,7 +25,7 @@ def moved(seconds: float) -> tuple[Flask, AuthX, Clock]:
 
 @pytest.mark.parametrize("fraction", [0.0, 0.001, 0.5, 0.999])
 def test_a_session_in_the_same_second_as_the_revocation_is_valid(fraction: float) -> None:
-    """USERS 39"""
+    """USERS 39, SECURITY A.5 105"""
     app, authx, clock = moved(fraction)
     before, before_refresh, _ = login(app, authx)
     with app.app_context():
@@ -73,7 +73,7 @@ def test_several_revocations_in_one_second_with_sessions_between_them() -> None:
 
 
 def test_one_session_can_be_kept() -> None:
-    """USERS 41: a password change."""
+    """SECURITY A.11 199, USERS 41: a password change."""
     app, authx, _ = moved(0)
     kept, kept_refresh, sid = login(app, authx)
     other, other_refresh, _ = login(app, authx)

@@ -79,7 +79,7 @@ def test_secrets_are_new_each_time() -> None:
 
 
 def test_a_secret_that_looks_like_a_key_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SECURITY A.1: what ``init_app`` would refuse, by whatever chance, is made anew."""
+    """SECURITY A.1 9: what ``init_app`` would refuse, by whatever chance, is made anew."""
     made = iter(["ab" * 43, SECRET])
 
     def chance(size: int) -> str:

@@ -152,7 +152,7 @@ def test_an_invalid_name_is_a_400(started: Callable[[str], Stores]) -> None:
 
 
 def test_a_restart_keeps_revocations(example: Stores) -> None:
-    """USERS 42."""
+    """USERS 42; SECURITY A.5 106."""
     session, user, valid = example.tokens(), example.tokens("eve"), example.tokens("joe")
     example.ask("POST", "/logout", session[0])
     example.ask("POST", "/logout-everywhere", user[0])

@@ -161,7 +161,7 @@ def answers(client: FlaskClient, token: str | None = None) -> tuple[int, str]:
 @pytest.mark.parametrize("key", [401, Unauthorized, MissingTokenError, TokenError, AuthXException])
 @pytest.mark.parametrize("early", [True, False], ids=["before init_app", "after init_app"])
 def test_the_apps_own_handler_answers(key: Any, early: bool) -> None:
-    """USERS 77."""
+    """USERS 77; SECURITY A.15 292."""
     app = Flask("tests")
     app.config["JWT_SECRET_KEY"] = SECRET
     authx = AuthX(clock=Clock())

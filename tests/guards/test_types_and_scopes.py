@@ -247,7 +247,7 @@ def test_odd_methods_are_guarded_like_others(method: str) -> None:
 
 
 def test_two_apps_in_one_process_refuse_each_others_tokens() -> None:
-    """SECURITY A.15 283"""
+    """SECURITY A.15 283, A.2 40: each names its key"""
     authx = AuthX(clock=Clock())
     apps: list[Flask] = []
     for secret in (SECRET, OTHER_SECRET):

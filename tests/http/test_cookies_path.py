@@ -48,6 +48,7 @@ def nested(*registrations: list[str], **config: Any) -> tuple[Flask, AuthX]:
 
 
 def test_the_path_is_the_prefix_of_the_blueprint() -> None:
+    """SECURITY A.8 145"""
     for prefix, path in (("/auth", "/auth"), ("/api/v1/login", "/api/v1/login"), ("/", "/")):
         assert path_of(*nested([prefix])) == path
 

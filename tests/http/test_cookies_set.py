@@ -101,7 +101,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
 
 
 def test_what_no_browser_would_take_is_found_at_start_up() -> None:
-    """DESIGN 5.6"""
+    """DESIGN 5.6, SECURITY A.8 143, 144"""
 
     def check(case: tuple[dict[str, Any], str]) -> None:
         config, named = case
@@ -138,7 +138,7 @@ def test_a_second_token_replaces_the_first() -> None:
 # Werkzeug counts the attributes as well, which browsers don't, and warns of the longest.
 @pytest.mark.filterwarnings("ignore:The 'a+' cookie is too large:UserWarning")
 def test_a_cookie_that_browsers_would_drop_is_refused_and_nothing_is_set() -> None:
-    """USERS 71; RFC 6265bis section 5.7: 4096 octets of name and value are the most."""
+    """SECURITY A.6 111, USERS 71; RFC 6265bis 5.7: 4096 octets of name and value are the most."""
     token = access_token(*plain_app(), data={"x": "y" * 2600})
     for size, fits in ((4096, True), (4097, False)):
         name = "a" * (size - len(token))

@@ -97,7 +97,7 @@ def both(app: Flask, authx: AuthX, root: str = "") -> tuple[Response, Response]:
 
 @in_two_sizes
 def test_what_takes_a_cookie_back_is_what_has_set_it(examples: int) -> None:
-    """USERS 67; RFC 6265 section 5.3: a cookie is known by its name, domain and path."""
+    """SECURITY A.8 147, USERS 67; RFC 6265 5.3: a cookie is known by its name, domain and path."""
 
     @settings(fixed, max_examples=examples)
     @given(config=configs(), root=ROOTS)

@@ -98,7 +98,7 @@ def test_tokens_of_the_previous_key_are_accepted_and_new_ones_use_the_new_key(ch
 
 
 def test_without_the_previous_key_its_tokens_are_refused() -> None:
-    """SECURITY A.14 260."""
+    """SECURITY A.14 260, 261: whatever their dates."""
     old = access_token(*make_app(SECRET_KEY=SECRET))
     app, _ = make_app(SECRET_KEY=OTHER_SECRET)
     assert response_to(app, old) == INVALID

@@ -57,7 +57,7 @@ def crowd(
 
 
 def test_of_concurrent_refreshes_with_one_token_one_moves_the_session_on(crowd: Crowd) -> None:
-    """Issue 4: 50 threads and 4 processes leave one live generation
+    """SECURITY A.13 233; Issue 4: 50 threads and 4 processes leave one live generation
 
     The client that the row names is the one that moved it on. Each reply says what the row was
     right after it: had another moved the row as well, some of them would name that one.

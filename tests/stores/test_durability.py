@@ -147,6 +147,7 @@ def test_a_redis_without_its_append_only_file_forgets() -> None:
 
 
 def test_revocations_in_sqlite_outlive_their_killed_process(tmp_path: Path) -> None:
+    """SECURITY A.5 106"""
     file = tmp_path / "test.db"
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)

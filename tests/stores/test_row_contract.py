@@ -227,7 +227,7 @@ def test_sweeps_remove_all_that_has_expired_and_nothing_else(rows: Rows) -> None
 def test_a_prune_beside_writes_removes_no_row_that_was_prolonged(
     rows: Rows, kind: str, backend: str
 ) -> None:
-    """SECURITY 225"""
+    """SECURITY 225, 324"""
     threads, turns = 4, 40
     moment = later(0) - 1000
     # Redis stores nothing that has expired.

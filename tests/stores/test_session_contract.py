@@ -221,7 +221,7 @@ def test_sweeps_get_past_the_many_rows_of_one_subject(store: SessionStore) -> No
 
 @in_every_backend
 def test_of_threads_that_move_a_row_at_once_one_does(store: SessionStore) -> None:
-    """Issue 4: one atomic compare-and-set in every store"""
+    """SECURITY A.13 233; Issue 4: one atomic compare-and-set in every store"""
     key = new_key()
     store.open(key, new_key(), new_session())
 

@@ -226,7 +226,7 @@ def test_a_claim_of_a_similar_name_is_not_the_claim() -> None:
 
 
 def test_a_token_bound_to_a_key_is_no_bearer_token() -> None:
-    """SECURITY A.4 95; RFC 9449 section 7.2."""
+    """SECURITY A.4 95, A.17 314; RFC 9449 section 7.2."""
     all_refused(*({"cnf": value} for value in ({"jkt": "x"}, {}, None, "x")))
 
 

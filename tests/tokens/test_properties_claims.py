@@ -53,7 +53,7 @@ NAMES = [
 
 @pytest.mark.parametrize("examples", [12, pytest.param(120, marks=pytest.mark.slow)])
 def test_any_claim_is_well_formed_or_refused(examples: int) -> None:
-    """SECURITY A.4 68 to 95, A.19.1: with a valid signature, so only the claims decide.
+    """SECURITY A.4, A.19.1: with a valid signature, so only the claims decide.
 
     Each value is tried in each claim.
     """

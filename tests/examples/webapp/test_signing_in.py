@@ -44,6 +44,7 @@ def test_a_new_user_is_signed_in_and_can_write(visit: Visit) -> None:
 
 
 def test_the_tokens_are_out_of_reach_of_scripts_and_of_other_paths(visit: Visit) -> None:
+    """SECURITY A.8 145, A.10 180"""
     bob = visit()
     bob.sign_up("bob")
     cookies = bob.cookies()
@@ -57,6 +58,7 @@ def test_the_tokens_are_out_of_reach_of_scripts_and_of_other_paths(visit: Visit)
 
 
 def test_a_wrong_password_is_said_once_for_names_that_exist_and_for_others(visit: Visit) -> None:
+    """SECURITY A.18 321"""
     visit().signed_up("cat")
     other = visit()
     for name in ("cat", "nobody"):
@@ -74,6 +76,7 @@ def test_a_name_is_given_once(visit: Visit) -> None:
 
 
 def test_the_back_button_shows_nothing_after_a_sign_out(visit: Visit) -> None:
+    """SECURITY A.9 163"""
     eve = visit().signed_up("eve")
     assert eve.open("/notes").headers["cache-control"] == "no-store"
     eve.write("a secret of eve's")
@@ -111,6 +114,7 @@ def test_signing_out_needs_no_access_token(visit: Visit) -> None:
 
 
 def test_no_user_is_sent_on_to_another_site(visit: Visit, margin: Margin) -> None:
+    """SECURITY A.16 303"""
     hal = visit().signed_up("hal")
 
     def stays_here(path: str) -> None:

@@ -73,6 +73,7 @@ def test_the_later_of_two_expiries_counts_to_the_second(first: int) -> None:
 
 
 def test_an_entry_that_has_expired_is_gone() -> None:
+    """SECURITY A.5 101"""
     with clients() as (store, client):
         key = new_key()
         store.add(Entry(key, Kind.TOKEN, later(-5)))
