@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -76,6 +77,27 @@ def test_verify_token_checks_all_that_a_guard_checks(made: tuple[Flask, AuthX, C
         clock.advance(10_000)
         with pytest.raises(TokenExpiredError):
             authx.verify_token(access)
+
+
+@pytest.mark.parametrize("option", [{"verify_type": False}, {"type": None}, {"type": "any"}])
+def test_the_check_of_the_type_can_not_be_switched_off(
+    option: dict[str, Any], made: tuple[Flask, AuthX, Clock]
+) -> None:
+    """SECURITY A.11 197"""
+    app, authx, _ = made
+    token = access_token(app, authx)
+    untyped: Any = authx
+    attempts: list[Callable[[], Any]] = [
+        partial(untyped.token_required, **option),
+        partial(untyped.optional_token, **option),
+        partial(untyped.scopes_required, "a", **option),
+        partial(untyped.protect, app, **option),
+        partial(untyped.verify_token, token, **option),
+    ]
+    with app.app_context():
+        for attempt in attempts:
+            with pytest.raises((TypeError, ValueError), match="type|access, refresh"):
+                attempt()
 
 
 def test_decode_token_calls_no_callback_and_takes_both_types(

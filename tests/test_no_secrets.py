@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import itertools
 import logging
+import re
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +25,7 @@ from flask_authx.app.state import this_request
 from tests.support import (
     NOW,
     OTHER_SECRET,
+    ROOT,
     SECRET,
     access_token,
     bearer,
@@ -253,3 +256,27 @@ def test_no_repr_shows_a_secret(watch: Watch) -> None:
     watch.hear_repr(state, state.codec, state.codec.keys, state.settings, statement)
     watch.hear_repr(RequestToken(pair.access_token, csrf, "access", "cookies"))
     watch.check(pair.access_token, pair.refresh_token, csrf, SECRET)
+
+
+def test_what_is_secret_is_compared_in_constant_time() -> None:
+    """SECURITY A.16 300: no ``==`` has a signature or a CSRF value on either side."""
+    names = re.compile(r"(^|_)(csrf|signature|mac|sent)$")
+    compared: list[str] = []
+    right: list[str] = []
+    for file in sorted((ROOT / "flask_authx").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr == "compare_digest":
+                right.append(file.name)
+            if not isinstance(node, ast.Compare):
+                continue
+            if not any(
+                isinstance(one, ast.Eq | ast.NotEq | ast.In | ast.NotIn) for one in node.ops
+            ):
+                continue
+            sides = (node.left, *node.comparators)
+            said = [one.id for one in sides if isinstance(one, ast.Name)]
+            said += [one.attr for one in sides if isinstance(one, ast.Attribute)]
+            if any(map(names.search, said)):
+                compared.append(f"{file.name}:{node.lineno} {ast.unparse(node)}")
+    assert compared == []
+    assert "csrf.py" in right

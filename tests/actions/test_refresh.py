@@ -74,6 +74,18 @@ def test_it_costs_one_look_up_one_row_and_one_write() -> None:
     assert (here.revocations.calls, here.logins.calls) == (["find"], ["get"])
 
 
+def test_a_session_is_one_row_however_often_it_is_refreshed() -> None:
+    """SECURITY A.13 248"""
+    here = site()
+    pair = here.log_in()
+    for _ in range(100):
+        pair = here.renew(pair.refresh_token)
+    assert here.generation(pair) == here.row(pair).generation == 100
+    assert here.listed() == [here.sid(pair)]
+    assert here.logins.calls.count("open") == 1
+    assert here.revocations.added == []
+
+
 def test_a_token_without_a_valid_signature_costs_nothing_and_revokes_nothing() -> None:
     """DESIGN 5.1, SECURITY A.13 238"""
     here = site()

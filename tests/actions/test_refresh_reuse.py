@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
 
 from flask_authx import (
+    AuthX,
     ReusedTokenError,
     RevokedTokenError,
     StoreBusyError,
@@ -17,8 +21,9 @@ from flask_authx import (
     session_revoked,
     token_refused,
 )
-from tests.support import NOW
-from tests.support.answers import FAULT, REVOKED, outcome
+from tests.support import NOW, SECRET
+from tests.support.answers import FAULT, REVOKED, Outcome, outcome
+from tests.support.databases import app_on, settings_for
 from tests.support.session_sites import Site, heard, pair_in, site
 
 AT = int(NOW)
@@ -68,6 +73,36 @@ def test_the_predecessor_after_its_grace_is_a_reuse(grace: int, after: int) -> N
     here.clock.advance(after)
     assert outcome(here.ask(first.refresh_token)) == REVOKED
     assert not here.is_kept(second)
+
+
+def test_an_expired_token_is_expired_and_no_reuse() -> None:
+    """SECURITY A.13 239: its session goes on."""
+    here, [first, second] = refreshed(REFRESH_TOKEN_EXPIRES=100)
+    here.clock.advance(50)
+    third = here.renew(second.refresh_token)
+    here.clock.advance(70)
+    assert outcome(here.ask(first.refresh_token)) == Outcome(401, "TokenExpiredError")
+    assert here.accepts(third)
+    assert here.generation(pair_in(here.ask(third.refresh_token))) == 3
+
+
+def test_a_restart_forgets_no_replaced_token(tmp_path: Path) -> None:
+    """SECURITY A.13 235"""
+    settings = settings_for("sqlite", tmp_path) | {"JWT_SESSIONS": True, "JWT_REFRESH_GRACE": 0}
+    app, authx = app_on(settings)
+    with app.app_context():
+        first = authx.login("ann")
+        second = authx.refresh(first.refresh_token)
+    # What a new process knows.
+    again = Flask("tests")
+    again.config.from_mapping(settings, JWT_SECRET_KEY=SECRET)
+    SQLAlchemy(again)
+    authx = AuthX(again)
+    with again.app_context():
+        assert authx.verify_token(second.access_token).sub == "ann"
+        with pytest.raises(ReusedTokenError):
+            authx.refresh(first.refresh_token)
+        assert authx.is_revoked(second.access_token)
 
 
 def test_the_grace_runs_from_the_rotation_and_not_from_its_last_use() -> None:

@@ -20,9 +20,12 @@ from tests.support import (
     reforge,
     refresh_token,
 )
-from tests.support.answers import MISSING, OK, REVOKED, ask, outcome
+from tests.support.answers import MISSING, OK, REVOKED, Outcome, ask, outcome
+from tests.support.corpus import by_repr, check_all
 from tests.support.invalid_tokens import in_all_places, invalid_tokens
 from tests.support.spy_store import SpyStore, decoded, login, new_token, spied, store_app, works
+
+EXPIRED = Outcome(401, "TokenExpiredError")
 
 # What is written
 
@@ -44,6 +47,27 @@ def test_a_tokens_entry_lives_for_what_is_left_of_it(
     [entry] = store.added
     assert entry.kind is Kind.TOKEN
     assert entry.expires == int(NOW) + seconds + leeway + MARGIN
+
+
+def test_a_clock_that_is_set_back_after_a_prune_by_the_margin_revives_no_token() -> None:
+    """SECURITY A.5 102"""
+    # How long after a token's expiry and leeway there is a prune, and the response with the clock
+    # set back by the margin then.
+    cases = ((MARGIN - 1, REVOKED), (MARGIN, EXPIRED), (MARGIN + 1, EXPIRED))
+
+    def check(case: tuple[int, Outcome]) -> None:
+        pruned, expected = case
+        clock, store = Clock(), SpyStore()
+        app, authx = store_app(store, clock)
+        token, said = new_token(app, authx)
+        with app.app_context():
+            authx.revoke_token(token)
+        clock.now = said.exp + 10 + pruned
+        assert [one.removed for one in store.prune(int(clock.now))] == [int(pruned > MARGIN)]
+        clock.advance(-MARGIN)
+        assert outcome(ask(app, headers=bearer(token))) == expected
+
+    check_all(by_repr(cases), check)
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,11 @@ def test_flask_wtf_leaves_our_views_alone(site: ModuleType) -> None:
     assert outcome(post(client, "/auth/sign-out", headers=header)) == Outcome(400)
 
 
+def test_a_browser_does_not_send_its_password_on_after_a_log_in(site: ModuleType) -> None:
+    """SECURITY A.16 304: 303 makes a GET of it, which 307 and 308 do not."""
+    assert outcome(post(site.app.test_client(), "/login", data=ANN)) == Outcome(303)
+
+
 # The blueprint
 
 

@@ -97,6 +97,18 @@ def test_tokens_of_the_previous_key_are_accepted_and_new_ones_use_the_new_key(ch
     assert response_to(before[0], new) == INVALID
 
 
+def test_processes_with_either_key_accept_each_others_tokens_while_a_key_is_changed() -> None:
+    """SECURITY A.14 263: the new key is the previous one first, then the two are swapped."""
+    apps = [
+        make_app(SECRET_KEY=SECRET, PREVIOUS_SECRET_KEY=OTHER_SECRET),
+        make_app(SECRET_KEY=OTHER_SECRET, PREVIOUS_SECRET_KEY=SECRET),
+    ]
+    tokens = [access_token(*pair) for pair in apps]
+    assert parts(tokens[0])[0]["kid"] != parts(tokens[1])[0]["kid"]
+    for app, _ in apps:
+        assert [response_to(app, token) for token in tokens] == [OK, OK]
+
+
 def test_without_the_previous_key_its_tokens_are_refused() -> None:
     """SECURITY A.14 260, 261: whatever their dates."""
     old = access_token(*make_app(SECRET_KEY=SECRET))
