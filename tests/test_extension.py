@@ -96,7 +96,7 @@ def test_the_check_of_the_type_can_not_be_switched_off(
     ]
     with app.app_context():
         for attempt in attempts:
-            with pytest.raises((TypeError, ValueError), match="type|access, refresh"):
+            with pytest.raises((TypeError, ValueError), match=r"type|access, refresh"):
                 attempt()
 
 
