@@ -82,7 +82,7 @@ def test_another_process_sees_a_revocation_at_once(
 def test_a_fork_leaves_the_connections_of_each_process_alone(
     process: Process, kind: str, tmp_path: Path
 ) -> None:
-    """SECURITY 311: a parent that has used its store, and workers that all use it at once"""
+    """SECURITY A.16 311: a parent that has used its store, and workers that all use it at once"""
     settings = settings_of(kind, tmp_path)
     site(settings)
     name = f"authx-{uuid.uuid4().hex[:12]}"

@@ -91,7 +91,7 @@ def test_an_entry_that_has_expired_takes_no_other_with_it() -> None:
 
 
 def test_an_entry_made_to_last_for_ever_gets_an_expiry_again() -> None:
-    """SECURITY 214: PERSIST"""
+    """SECURITY A.12 214: PERSIST"""
     with clients() as (store, client):
         key, expires = new_key(), later()
         store.add(Entry(key, Kind.SESSION, expires))
