@@ -19,7 +19,7 @@ def size(store: Blocklist) -> int:
 
 
 def test_expired_entries_are_removed_as_others_are_added() -> None:
-    """SECURITY 218: bounded"""
+    """SECURITY A.12 218: bounded"""
     clock = Clock()
     store = MemoryBlocklist(clock)
     sizes: list[int] = []
@@ -32,7 +32,7 @@ def test_expired_entries_are_removed_as_others_are_added() -> None:
 
 
 def test_entries_of_the_same_key_do_not_pile_up() -> None:
-    """SECURITY 114, 218: bounded"""
+    """SECURITY A.6 114, A.12 218: bounded"""
     clock = Clock()
     store = MemoryBlocklist(clock)
     key = new_key()

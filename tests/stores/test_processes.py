@@ -63,7 +63,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 def test_another_process_sees_a_revocation_at_once(
     process: Process, kind: str, tmp_path: Path
 ) -> None:
-    """SECURITY 219"""
+    """SECURITY A.12 219"""
     settings = settings_of(kind, tmp_path)
     app, authx = site(settings)
     assert process.ask("join", settings) == "joined"

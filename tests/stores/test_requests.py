@@ -50,7 +50,7 @@ def test_a_token_a_session_and_a_user_can_be_revoked(kind: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", SHARED)
 def test_another_app_sees_a_revocation_at_once(kind: str, tmp_path: Path) -> None:
-    """SECURITY 217, 219"""
+    """SECURITY A.12 217, 219"""
     settings = settings_of(kind, tmp_path)
     apps = [site(settings), joined(settings)]
     for turn in range(10):
@@ -70,7 +70,7 @@ def test_another_app_sees_a_revocation_at_once(kind: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("kind", [kind for kind in STORES if kind not in SHARED])
 def test_another_app_sees_nothing_of_what_is_in_memory(kind: str, tmp_path: Path) -> None:
-    """SECURITY 218"""
+    """SECURITY A.12 218"""
     settings = settings_of(kind, tmp_path)
     (here, authx), (there, _) = joined(settings), joined(settings)
     token, _ = log_in(here, authx)

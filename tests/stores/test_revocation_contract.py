@@ -100,7 +100,7 @@ def test_one_to_three_keys_are_looked_up_together(store: Blocklist) -> None:
 
 @in_every_backend
 def test_a_moment_is_kept_to_the_second(store: Blocklist) -> None:
-    """SECURITY 73: no time overflows anything"""
+    """SECURITY A.4 73: no time overflows anything"""
 
     def check(until: int) -> None:
         key, keep = new_key(), new_key()
@@ -245,7 +245,7 @@ def test_a_session_dated_just_after_a_cutoff_is_revoked_by_the_next(store: Block
 
 @in_every_backend
 def test_a_token_or_a_session_may_be_revoked_again(store: Blocklist) -> None:
-    """SECURITY 216, 226"""
+    """SECURITY A.12 216, 226"""
     for kind in (Kind.TOKEN, Kind.SESSION):
         key = new_key()
         for seconds in (100, 7200, 100):
@@ -267,7 +267,7 @@ def test_a_cutoff_over_all_time_stays_so(store: Blocklist) -> None:
 
 @in_every_backend
 def test_eight_threads_may_revoke_the_same_user_at_once(store: Blocklist) -> None:
-    """SECURITY 216"""
+    """SECURITY A.12 216"""
     key, threads, rounds = new_key(), 8, 5
     draw = random.Random(1)
     cutoffs = [
@@ -308,7 +308,7 @@ def test_eight_threads_may_revoke_the_same_user_at_once(store: Blocklist) -> Non
 
 @in_every_backend
 def test_eight_threads_may_revoke_the_same_token_at_once(store: Blocklist) -> None:
-    """SECURITY 216"""
+    """SECURITY A.12 216"""
     keys = [new_key() for _ in range(10)]
 
     def revoke(number: int) -> None:

@@ -96,7 +96,7 @@ def test_a_store_tells_who_sees_its_rows_and_how_it_may_lose_them(rows: Rows, ba
 
 @in_every_backend
 def test_a_prune_removes_nothing_that_has_not_expired(rows: Rows) -> None:
-    """SECURITY 225"""
+    """SECURITY A.12 225"""
     assert removed_by_prune(rows.store, later(0)) == 0
     made = rows.fill([later(60), later(3600), later(30 * 86400)])
     assert removed_by_prune(rows.store, later(0)) == 0
@@ -106,7 +106,7 @@ def test_a_prune_removes_nothing_that_has_not_expired(rows: Rows) -> None:
 
 @in_pruned_ones
 def test_a_prune_removes_exactly_what_expired_before_the_moment(rows: Rows) -> None:
-    """SECURITY 225"""
+    """SECURITY A.12 225"""
     made = rows.fill([*range(T - 3, T + 4), T, T])
     there = sorted(made.values())
     for before in range(T - 4, T + 6):
@@ -120,7 +120,7 @@ def test_a_prune_removes_exactly_what_expired_before_the_moment(rows: Rows) -> N
 
 @pytest.mark.parametrize("backend", ["memory", "sqlite-memory"])
 def test_a_prune_removes_exactly_what_expired_of_any_rows(rows: Rows) -> None:
-    """SECURITY 225: random rows, where a write is cheap; the backends share one statement"""
+    """SECURITY A.12 225: random rows, where a write is cheap; the backends share one statement"""
 
     @given(st.lists(st.integers(T - 3, T + 3), max_size=12), st.integers(T - 4, T + 4))
     @settings(fixed, max_examples=15)
@@ -227,7 +227,7 @@ def test_sweeps_remove_all_that_has_expired_and_nothing_else(rows: Rows) -> None
 def test_a_prune_beside_writes_removes_no_row_that_was_prolonged(
     rows: Rows, kind: str, backend: str
 ) -> None:
-    """SECURITY 225, 324"""
+    """SECURITY A.12 225, A.18 324"""
     threads, turns = 4, 40
     moment = later(0) - 1000
     # Redis stores nothing that has expired.
@@ -279,7 +279,7 @@ def test_a_prune_beside_writes_removes_no_row_that_was_prolonged(
 
 @in_every_backend
 def test_sixteen_threads_look_up_while_one_adds(rows: Rows) -> None:
-    """SECURITY 219: what was added before a look-up began is found by it"""
+    """SECURITY A.12 219: what was added before a look-up began is found by it"""
     added: list[bytes] = []
     missing = new_key()
 

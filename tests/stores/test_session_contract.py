@@ -96,7 +96,7 @@ def test_a_text_is_kept_as_it_is(store: SessionStore) -> None:
 
 @in_every_backend
 def test_a_number_is_kept_as_it_is(store: SessionStore) -> None:
-    """SECURITY 73: no time overflows anything"""
+    """SECURITY A.4 73: no time overflows anything"""
 
     def check(number: int) -> None:
         key, subject = new_key(), new_key()

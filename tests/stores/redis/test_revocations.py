@@ -103,7 +103,7 @@ def test_an_entry_made_to_last_for_ever_gets_an_expiry_again() -> None:
 
 
 def test_keys_are_a_prefix_and_a_hash_and_values_say_nothing() -> None:
-    """SECURITY 227: a dump holds no usable tokens, and no names"""
+    """SECURITY A.12 227: a dump holds no usable tokens, and no names"""
     url = redis_url()
     app, authx = app_on({"JWT_BLOCKLIST": url})
     token, sid = login(app, authx, "ann@example.com")
@@ -150,7 +150,7 @@ def test_a_client_that_would_wait_for_ever_is_refused() -> None:
 
 @pytest.mark.slow
 def test_a_server_that_evicts_or_forgets_is_a_risk() -> None:
-    """SECURITY 213"""
+    """SECURITY A.12 213"""
     options = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
     for given, expected in (((), []), (options, ["evict", "append-only"])):
         with redis_server(*given) as server:

@@ -140,7 +140,7 @@ def test_a_row_is_small_in_every_database(dialect: Any, key: str, end: str) -> N
 def test_rows_hold_hashes_and_times_and_nothing_that_names_anybody(
     kind: str, tmp_path: Path
 ) -> None:
-    """SECURITY 227: a dump holds no usable tokens, and no names"""
+    """SECURITY A.12 227: a dump holds no usable tokens, and no names"""
     url = database_url(kind, tmp_path)
     app, authx = site({"JWT_BLOCKLIST": "sqlalchemy://", "SQLALCHEMY_DATABASE_URI": url})
     token, sid = login(app, authx, "ann@example.com")
@@ -166,7 +166,7 @@ def test_rows_hold_hashes_and_times_and_nothing_that_names_anybody(
 
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_key_written_twice_is_stored_once(kind: str, tmp_path: Path) -> None:
-    """SECURITY 216: the database itself sees to it"""
+    """SECURITY A.12 216: the database itself sees to it"""
     engine = sa.create_engine(database_url(kind, tmp_path), poolclass=sa.NullPool)
     table = blocklist_table(sa.MetaData())
     table.create(engine, checkfirst=True)
