@@ -4,9 +4,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 ANOTHER := name another Python with make PYTHON=python3.12
 PIP_MINIMUM := .venv-minimum/bin/python -m pip --disable-pip-version-check -qq
 
+# Without bytecode each process that a test starts, and each worker, compiles its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-stores demo-web demo-mobile test test-coverage test-slow \
-    test-minimum mutants check docs bench bench-stores bench-sessions format dist clean
+    test-minimum mutants check check-style check-mypy check-pyright check-layers check-docs docs bench bench-stores bench-sessions format dist clean
 
 help:
 	@echo "make install       create .venv with everything that development needs"
@@ -97,14 +100,25 @@ mutants: .venv/.installed
 	$(BIN)/python -m tests.mutants --seed $(SEED) --out build/mutants-$(SEED).jsonl \
 	    --contexts build/contexts.fast build/contexts.slow
 
-# --verifytypes looks the package up with the first python of the PATH, whatever its options say.
-check: .venv/.installed
+# With make -j 2 they run side by side.
+check: check-style check-mypy check-pyright check-layers check-docs
+
+check-style: .venv/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+check-mypy: .venv/.installed
 	$(BIN)/mypy
+
+# --verifytypes looks the package up with the first python of the PATH, whatever its options say.
+check-pyright: .venv/.installed
 	$(BIN)/pyright
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes flask_authx --ignoreexternal
+
+check-layers: .venv/.installed
 	$(BIN)/lint-imports --no-logo
+
+check-docs: .venv/.installed
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 docs: .venv/.installed

@@ -12,6 +12,7 @@ import argparse
 import ast
 import collections
 import copy
+import functools
 import json
 import os
 import pathlib
@@ -247,14 +248,21 @@ def mutated(mutant: Mutant, source: bytes) -> bytes:
     return source[: mutant.start] + mutant.new.encode() + source[mutant.stop :]
 
 
-def draw(seed: int, number: int) -> list[Mutant]:
-    """So many mutants, half of them from :data:`CRITICAL`; the seed decides which."""
+@functools.cache
+def _all() -> tuple[list[Mutant], list[Mutant]]:
+    """Every mutant of :data:`CRITICAL`, and every other one."""
     critical: list[Mutant] = []
     others: list[Mutant] = []
     for path in sorted((ROOT / PACKAGE).rglob("*.py")):
         file = path.relative_to(ROOT / PACKAGE).as_posix()
         part = critical if file.startswith(CRITICAL) else others
         part.extend(mutants_of(file, path.read_bytes()))
+    return critical, others
+
+
+def draw(seed: int, number: int) -> list[Mutant]:
+    """So many mutants, half of them from :data:`CRITICAL`; the seed decides which."""
+    critical, others = _all()
     chance = random.Random(seed)
     half = number // 2
     print(

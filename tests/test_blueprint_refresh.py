@@ -188,14 +188,16 @@ def test_views_that_change_something_take_post_alone(path: str) -> None:
     assert outcome(client.get("/guarded")) == OK
 
 
-def test_a_refresh_cookie_beside_the_access_cookie_of_another_session_is_refused() -> None:
+@pytest.mark.parametrize("age", [0, 3600], ids=["valid", "expired"])
+def test_a_refresh_cookie_beside_the_access_cookie_of_another_session_is_refused(age: int) -> None:
     """SECURITY A.8 140: a neighbouring host can plant one, with its CSRF value."""
     app, authx = browser_app()
     mine, planted = sign_in(app.test_client(), "ann"), sign_in(app.test_client(), "eve")
     value = parts(planted["refresh_token"])[1]["csrf"]
-    headers = cookie(
-        (ACCESS_COOKIE, mine["access_token"]), (REFRESH_COOKIE, planted["refresh_token"])
-    )
+    claims = parts(mine["access_token"])[1]
+    times = {name: claims[name] - age for name in ("iat", "nbf", "auth_time", "exp")}
+    access = reforge(mine["access_token"], **times)
+    headers = cookie((ACCESS_COOKIE, access), (REFRESH_COOKIE, planted["refresh_token"]))
     response = ask(app, "POST", "/auth/refresh", headers={**headers, "X-CSRF-TOKEN": value})
     assert outcome(response) == Outcome(401, "JWTDecodeError")
     assert cookies_in(response) == {}

@@ -113,7 +113,6 @@ class Verifier:
             raise self.settings.profiles[requirement.type].wrong_type()
         if found.location is _COOKIES and needs_csrf(self.settings, request):
             check_csrf(self.settings, found, token, request)
-        # `is_revoked` checks this as well; here it spares most apps a call.
         revocable = self._revocations is not None or self._callbacks.is_revoked is not None
         asked = revocable and requirement.check_revocation
         if asked and self.is_revoked(raw, token, context, can_await=can_await):
@@ -152,8 +151,6 @@ class Verifier:
         :raises Pending: if the callback is async and the caller awaits it.
         """
         callback = self._callbacks.is_revoked
-        if callback is None and self._revocations is None:
-            return False
         if raw not in context.verdicts:
             # The check is made again after an awaited callback, without a second query.
             revoked = False if context.not_in_store == raw else self._in_store(token, context)

@@ -151,11 +151,12 @@ class TokenCreator:
             payload["iss"] = settings.encode_issuer
         audience: Any = settings.encode_audience if options.audience is None else options.audience
         if audience is not None:
-            payload["aud"] = audience if isinstance(audience, str) else [*audience]
-            if not audience or not all(isinstance(one, str) and one for one in payload["aud"]):
-                raise ValueError("the audience must be a non-empty text or a list of them")
+            named: list[Any] = [audience] if isinstance(audience, str) else [*audience]
+            if not named or not all(isinstance(one, str) and one.strip() for one in named):
+                raise ValueError("the audience must be a text that is not blank, or a list of such")
             # Raises for a lone surrogate.
-            "".join(payload["aud"]).encode("utf-8")
+            "".join(named).encode("utf-8")
+            payload["aud"] = audience if isinstance(audience, str) else named
         if options.scopes is not None:
             payload["scope"] = " ".join(scope_list(options.scopes))
         return payload

@@ -239,7 +239,7 @@ def test_an_audience_that_is_never_accepted_is_refused() -> None:
             access_token(app, authx, audience=audience)
 
     check_all(
-        by_repr(["", [], [""], ["a", ""], [5], 5, b"a", "\ud800", ["\ud800"]]),
+        by_repr(["", " ", [], [""], ["a", " \t"], [5], 5, b"a", "\ud800", ["\ud800"]]),
         check,
     )
 

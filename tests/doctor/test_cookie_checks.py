@@ -105,6 +105,26 @@ def test_a_path_of_the_refresh_cookie_that_is_not_one_is_an_error() -> None:
     assert found(app) == {("error", "JWT_REFRESH_COOKIE_PATH")}
 
 
+def test_a_path_of_the_refresh_cookie_without_a_route_is_a_finding() -> None:
+    """A warning for the default path, and a hint for one that the app has chosen."""
+    cases: list[tuple[dict[str, str], str]] = [
+        ({}, "warning"),
+        ({"REFRESH_COOKIE_PATH": "/api/auth"}, "hint"),
+    ]
+    for config, level in cases:
+        app = Flask("tests")
+        settings = {"SECRET_KEY": SECRET, **COOKIES, **config}
+        app.config.from_mapping({f"JWT_{name}": value for name, value in settings.items()})
+        authx = AuthX(app, clock=Clock(), blocklist=SpyStore(), sessions=RiskySessions())
+        path = config.get("REFRESH_COOKIE_PATH", "/auth")
+        (entry,) = about(app, "JWT_REFRESH_COOKIE_PATH")
+        assert entry["level"] == level
+        assert f"only to {path}, where" in (entry["problem"] or "")
+        view = authx.refresh_token_required(lambda: "")
+        app.add_url_rule(f"{path}/refresh", "refresh", view, methods=["POST"])
+        assert about(app, "JWT_REFRESH_COOKIE_PATH") == []
+
+
 # Rotation
 
 

@@ -72,6 +72,23 @@ def test_public_on_a_view_class_and_on_one_of_its_methods() -> None:
     assert ask(app, "PUT", "/mixed", headers=refresh).text == "ann"
 
 
+def test_public_on_a_method_of_an_object() -> None:
+    app, authx = make_app(PROTECT_ALL=True)
+
+    class Pages:
+        def home(self) -> str:
+            return who()
+
+        def other(self) -> str:
+            return who()
+
+    pages = Pages()
+    app.add_url_rule("/home", view_func=authx.public(pages.home))
+    app.add_url_rule("/other", view_func=pages.other)
+    assert is_open(app, "/home")
+    assert not is_open(app, "/other")
+
+
 def test_a_subclass_of_a_public_view_class_is_not_public_by_itself() -> None:
     """Secure by default: what is open was opened by name."""
     app, authx = make_app(PROTECT_ALL=True)

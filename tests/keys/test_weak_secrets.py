@@ -14,6 +14,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from flask_authx import BadConfigurationError
+from flask_authx.enums import Algorithm
+from flask_authx.keys.weak_secrets import problem_with
 from tests.support import b64, ec_key, ed25519_key, private_pem, public_pem, rsa_key
 from tests.support.certificates import certificate
 from tests.support.codecs import make_codec
@@ -238,6 +240,17 @@ def test_an_rsa_modulus_is_no_secret(bits: int) -> None:
         str(n),
     ):
         assert_taken_for_a_key(spelling)
+
+
+@pytest.mark.parametrize("factor", [3, 5, 7, 251, 257, 65_521])
+def test_a_number_with_a_small_factor_is_no_modulus(factor: int) -> None:
+    """A secret may have the length of one."""
+    n = rsa_key().public_key().public_numbers().n
+    # The smallest multiple of the factor that has all 2,048 bits and is odd.
+    number = -(-n // factor) * factor
+    number += 0 if number % 2 else factor
+    assert problem_with(number.to_bytes(256, "big"), Algorithm.HS256) is None
+    assert problem_with(n.to_bytes(256, "big"), Algorithm.HS256)
 
 
 def test_der_with_a_line_end_is_no_secret() -> None:

@@ -294,8 +294,12 @@ def test_settings_that_do_not_fit_together_are_refused() -> None:
 
 
 def test_a_long_leeway_is_a_warning() -> None:
-    with pytest.warns(UserWarning, match="JWT_DECODE_LEEWAY is above 300 seconds"):
-        make_app(DECODE_LEEWAY=301)
+    app = Flask("tests")
+    app.config.from_mapping(JWT_SECRET_KEY=SECRET, JWT_DECODE_LEEWAY=301)
+    with pytest.warns(UserWarning, match="JWT_DECODE_LEEWAY is above 300 seconds") as warned:
+        AuthX().init_app(app)
+    # It names the line that set the app up.
+    assert [warning.filename for warning in warned] == [__file__]
 
 
 def test_the_apps_config_is_not_written_to() -> None:

@@ -40,6 +40,7 @@ from tests.stores.contract import (
 )
 from tests.support.databases import SHARED, database_url
 from tests.support.properties import fixed
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
 in_every_backend = pytest.mark.parametrize("backend", EVERY)
@@ -342,6 +343,31 @@ def sql_rows(kind: str, engine: sa.Engine) -> Generator[Rows]:
             yield SessionRows(sessions)
 
 
+@pytest.mark.parametrize("backend", ["postgresql", "psycopg2", "mariadb"])
+def test_connections_that_the_server_has_closed_are_replaced_at_once(
+    kind: str, backend: str, tmp_path: Path
+) -> None:
+    url = sa.make_url(database_url(backend, tmp_path))
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with sql_rows(kind, engine) as rows:
+        before = server_connections(url)
+        rows.add(KEYS[0], later(), 1)
+        for _ in range(2):
+            hang_up(url, server_connections(url) - before)
+            assert rows.number(KEYS[0]) == 1
+
+
+def hang_up(url: sa.URL, numbers: set[int]) -> None:
+    """Let the server close these connections."""
+    assert numbers
+    statement = "SELECT pg_terminate_backend" if url.get_backend_name() == "postgresql" else "KILL"
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        for number in numbers:
+            connection.exec_driver_sql(f"{statement} ({number})")
+    until(lambda: not server_connections(url) & numbers, what="connections that are closed")
+
+
 @in_tables
 def test_a_store_holds_at_most_five_connections(kind: str, backend: str, tmp_path: Path) -> None:
     """Issue 3: the store's engine is its own, and few connections do"""
@@ -368,3 +394,5 @@ def test_a_store_holds_at_most_five_connections(kind: str, backend: str, tmp_pat
         # They are held open, so what is there now is all that there were.
         assert 1 <= len(listed() - before) <= 5
         assert 1 <= during <= 5
+        rows.store.close()
+        until(lambda: not listed() - before, what="a store without connections")

@@ -28,7 +28,7 @@ def chromium() -> Generator[Browser]:
     """The browser; without it the test is skipped, or fails where nothing may be missing.
 
     While Playwright runs, its thread has an event loop, which is in the way of tests of async
-    views. So no fixture that holds a browser may outlive its module.
+    views. So no fixture that holds a browser may outlive its folder.
     """
     missing = [
         what

@@ -156,6 +156,15 @@ def test_tokens_of_flask_jwt_extended_are_accepted_during_a_migration(kind: str)
     assert response_to(app, token) == (OK if kind == "access" else WRONG_TYPE)
 
 
+def test_the_session_and_auth_time_of_a_token_of_another_library_are_used() -> None:
+    token = extended_token("access", additional_claims={"sid": "a-session", "auth_time": 1000})
+    claims = parts(token)[1]
+    app, authx = make_app(clock=Clock(claims["iat"]), ACCEPT_UNTYPED=True)
+    with app.app_context():
+        found = authx.decode_token(token)
+    assert (found.sid, found.auth_time) == ("a-session", 1000)
+
+
 def test_the_freshness_of_flask_jwt_extended_is_kept() -> None:
     token = extended_token("access", fresh=True)
     app, authx = make_app(clock=Clock(parts(token)[1]["iat"]), ACCEPT_UNTYPED=True)

@@ -7,7 +7,7 @@ from datetime import UTC
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_authx import JWTDecodeError, TokenType
@@ -19,6 +19,7 @@ from tests.support.properties import (
     fixed,
     in_two_sizes,
     plain,
+    scalar_values,
     setup,
     surrogates,
 )
@@ -79,11 +80,15 @@ def test_any_claim_is_well_formed_or_refused(examples: int) -> None:
 
 
 uids = (
-    st.text(min_size=1, max_size=255).filter(lambda text: "\0" not in text and not text.isspace())
+    st.text(scalar_values, min_size=1, max_size=255).filter(
+        lambda text: "\0" not in text and not text.isspace()
+    )
     | st.integers(-(10**250), 10**250)
     | st.uuids()
 )
-own_names = st.text(max_size=10).filter(
+#: RFC 6749 section 3.3.
+scope_characters = st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters='"\\')
+own_names = st.text(scalar_values, max_size=10).filter(
     lambda name: (
         name
         not in {
@@ -103,8 +108,7 @@ def test_a_created_token_comes_back(examples: int) -> None:
     @given(
         uid=uids,
         claims=st.dictionaries(own_names, plain, max_size=5),
-        scopes=st.none()
-        | st.lists(st.from_regex(r"[\x21\x23-\x5B\x5D-\x7E]{1,9}", fullmatch=True)),
+        scopes=st.none() | st.lists(st.text(scope_characters, min_size=1, max_size=9)),
         fresh=st.booleans(),
         life=st.integers(1, 30 * 86400),
     )
@@ -135,7 +139,7 @@ def test_a_created_token_comes_back(examples: int) -> None:
 @given(
     headers=st.dictionaries(
         st.sampled_from(["x", "cty", "iss", "x5t", "ver"]) | st.text(surrogates, max_size=9),
-        anything | st.text(min_size=1, max_size=3).map(lambda text: text * 800),
+        anything | st.text(scalar_values, min_size=1, max_size=3).map(lambda text: text * 800),
         max_size=3,
     )
 )
@@ -161,8 +165,6 @@ def test_no_token_is_created_with_an_audience_that_is_refused(audience: Any) -> 
         except (ValueError, TypeError):
             return
     named = [audience] if isinstance(audience, str) else [*(audience or ())]
-    # Not of blanks alone: a token can name them, while the setting takes no such text.
-    assume(all(one.strip() for one in named))
     there, elsewhere = make_app(DECODE_AUDIENCE=named) if named else (app, authx)
     with there.app_context():
         assert elsewhere.decode_token(created).aud == frozenset(named)

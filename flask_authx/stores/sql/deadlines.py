@@ -69,13 +69,12 @@ class DeadlineThread:
 
     :param interval: seconds between two checks. A call is ended up to that much before its
         deadline.
+    :param idle_timeout: seconds without a call after which the thread ends.
     """
 
-    #: Seconds without a call after which the thread ends.
-    _IDLE_TIMEOUT = 10.0
-
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, *, idle_timeout: float = 10.0) -> None:
         self._interval = interval
+        self._idle_timeout = idle_timeout
         self._deadlines: WeakSet[Deadline] = WeakSet()
         self._running = False
         self._lock = threading.Lock()
@@ -102,7 +101,7 @@ class DeadlineThread:
                 busy = [deadline for deadline in self._deadlines if not deadline.idle]
                 if busy:
                     last_call = now
-                elif now - last_call > self._IDLE_TIMEOUT:
+                elif now - last_call > self._idle_timeout:
                     self._running = False
                     # A call whose deadline is set from now on starts another thread. A deadline
                     # that was set before is found here.

@@ -1,4 +1,4 @@
-"""A browser and the example, for a module each; each visitor has a browser profile of its own."""
+"""One browser, and the example for each module; each visitor has a browser profile of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Visit: TypeAlias = Callable[..., Visitor]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser

@@ -12,8 +12,8 @@ from .margin import ACCESS, PASSWORD, Visitor, expect, picture
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
-# One worker starts the browser and the server, each once.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp_devices")]
+# One worker starts the browser, once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp")]
 
 PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) AppleWebKit/605.1.15 "

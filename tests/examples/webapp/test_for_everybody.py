@@ -13,8 +13,8 @@ from .margin import ACCESS, PASSWORD, Visitor, expect, picture
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-# One worker starts the browser and the server, each once.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp_for_everybody")]
+# One worker starts the browser, once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp")]
 
 PHONE = {"width": 360, "height": 720}
 PAGES = ("/notes", "/devices", "/password", "/confirm")

@@ -17,8 +17,8 @@ from .margin import PASSWORD, Margin, Visitor, expect
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Response
 
-# One worker starts the browser and the server, each once.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp_other_sites")]
+# One worker starts the browser, once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp")]
 
 #: Another site, and another origin of the same site: cookies are sent from there, and can be read.
 HOSTS = ("127.0.0.1", "localhost")

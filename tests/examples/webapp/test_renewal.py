@@ -13,8 +13,8 @@ from .margin import ACCESS, PASSWORD, REFRESH, Margin, Visitor, expect, picture
 if TYPE_CHECKING:
     from playwright.sync_api import Route
 
-# One worker starts the browser and the server, each once.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp_renewal")]
+# One worker starts the browser, once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp")]
 
 CSRF = "csrf_access_token"
 

@@ -9,8 +9,8 @@ from tests.support.corpus import check_all
 from .conftest import Visit
 from .margin import ACCESS, REFRESH, Margin, Visitor, expect, picture
 
-# One worker starts the browser and the server, each once.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp_signing_in")]
+# One worker starts the browser, once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp")]
 
 
 def is_signed_out(visitor: Visitor) -> None:

@@ -9,7 +9,7 @@ import pytest
 from .conftest import Visit
 from .margin import ACCESS, PASSWORD, REFRESH, Visitor, expect
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp_ten_seconds")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp")]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from redis.cluster import LoadBalancingStrategy, RedisCluster
 from flask_authx import BadConfigurationError, Entry, Kind, RedisBlocklist, StoreBusyError
 from flask_authx.stores.base import MAX_AGE
 from flask_authx.stores.circuit_breaker import CircuitBreaker
+from flask_authx.stores.redis.urls import client_for
 from tests.stores.contract import found, later, new_key, plain
 from tests.support.databases import redis_url
 from tests.support.failing import port_of
@@ -285,6 +286,46 @@ def test_a_client_of_a_cluster_that_reads_from_replicas_is_refused() -> None:
                         RedisBlocklist(client)
             finally:
                 client.close()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("cluster")
+def test_connections_to_a_cluster_are_kept_and_replaced_when_they_are_cut_or_a_slot_moves() -> None:
+    with redis_cluster() as (url, servers), contextlib.closing(client_for(url, LONG)()) as client:
+        store = RedisBlocklist(client)
+        nodes = [untyped.from_url(server.url) for server in servers]
+
+        def connected() -> int:
+            return sum(node.info("stats")["total_connections_received"] for node in nodes)
+
+        revoked = [revoke(store) for _ in range(10)]
+        assert all(found(store, key) == REVOKED for key in revoked)
+        before = connected()
+        # Each looks up three keys, so it asks several nodes.
+        for key in revoked:
+            assert store.find([new_key(), key, new_key()])
+        assert connected() == before
+        for node in nodes:
+            node.execute_command("CLIENT KILL TYPE normal SKIPME yes")
+        assert all(store.find([new_key(), key, new_key()]) for key in revoked)
+        move_first_slot(*nodes)
+        assert all(store.find([new_key(), key, new_key()]) for key in revoked)
+        for node in nodes:
+            node.close()
+
+
+def move_first_slot(*nodes: Any) -> None:
+    """Move the slot of some key in a Cluster to another node: the client still asks the first."""
+    source, target, _ = sorted(nodes, key=lambda node: node.dbsize(), reverse=True)
+    ids = [node.execute_command("CLUSTER MYID").decode() for node in (source, target)]
+    slot = source.execute_command("CLUSTER KEYSLOT", next(source.scan_iter()))
+    target.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
+    source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
+    port = target.connection_pool.connection_kwargs["port"]
+    for name in source.execute_command("CLUSTER GETKEYSINSLOT", slot, 100):
+        source.migrate("127.0.0.1", port, name, 0, 5000)
+    for node in (target, source):
+        node.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[1])
 
 
 def test_a_client_that_remembers_responses_is_refused() -> None:

@@ -19,12 +19,6 @@ from tests.stores.sql.test_deadlines import Pair
 SOON = 10.0
 
 
-class Impatient(DeadlineThread):
-    """Goes to sleep after a moment without a call, and not after ten seconds."""
-
-    _IDLE_TIMEOUT = 0.05
-
-
 class Switching(Deadline):
     """Is given a call in the moment after a watch has found it idle."""
 
@@ -70,7 +64,7 @@ def waits_until_cut(watch: DeadlineThread, deadline: Deadline, pair: Pair) -> No
 
 def test_a_watch_ends_without_calls_and_is_woken_by_the_next(pair: Pair) -> None:
     before = watching()
-    watch, deadline = Impatient(0.01), Deadline(pair[0].fileno())
+    watch, deadline = DeadlineThread(0.01, idle_timeout=0.05), Deadline(pair[0].fileno())
     watch.add(deadline)
     watch.ensure_running()
     [first] = watching() - before
@@ -83,7 +77,7 @@ def test_a_watch_ends_without_calls_and_is_woken_by_the_next(pair: Pair) -> None
 def test_a_call_that_begins_as_the_watch_falls_asleep_is_ended(pair: Pair) -> None:
     before = watching()
     # It goes to sleep at the first look.
-    watch, deadline = Impatient(0.1), Switching(pair[0].fileno())
+    watch, deadline = DeadlineThread(0.1, idle_timeout=0.05), Switching(pair[0].fileno())
     deadline.watch = watch
     watch.add(deadline)
     watch.ensure_running()

@@ -46,6 +46,8 @@ def test_the_table_in_the_database_is_the_one_that_is_declared(kind: str, tmp_pa
     assert [*columns] == [column.name for column in declared.columns]
     for column in declared.columns:
         assert columns[column.name]["nullable"] is bool(column.nullable)
+    empty = {name for name, column in columns.items() if column["nullable"]}
+    assert empty == {"cutoff", "keep_after", "keep"}
     assert seen.get_pk_constraint("authx_blocklist")["constrained_columns"] == ["key"]
     # Keys are hashes: any further index would cost more than it gives.
     assert seen.get_indexes("authx_blocklist") == []
