@@ -394,5 +394,5 @@ def test_a_store_holds_at_most_five_connections(kind: str, backend: str, tmp_pat
         # They are held open, so what is there now is all that there were.
         assert 1 <= len(listed() - before) <= 5
         assert 1 <= during <= 5
-        rows.store.close()
+        sql_of(rows).close()
         until(lambda: not listed() - before, what="a store without connections")
