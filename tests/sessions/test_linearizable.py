@@ -25,7 +25,7 @@ from tests.support.sessions_process import PATIENCE, gunicorn
 
 pytestmark = pytest.mark.slow
 
-WORKERS, CLIENTS, REVOCATIONS = 4, 8, 1200
+WORKERS, CLIENTS, REVOCATIONS = 4, 8, 600
 OPTIONS = ("-w", str(WORKERS), "-k", "gthread", "--threads", "3", "--keep-alive", "300")
 USERS = [f"user-{number}" for number in range(6)]
 #: How often what is revoked, of a hundred.

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.slow
 #: A store in memory is seen by one process, with as many threads as the others have together.
 PROCESSES, THREADS = 4, 13
 #: Sessions, and how often each is refreshed by all.
-SESSIONS, LIFE = 4, 6
-#: How often a session is revoked while it is refreshed: twice in each way by each process.
-REVOCATIONS = 32
+SESSIONS, LIFE = 3, 5
+#: How often a session is revoked while it is refreshed: once in each way by each process.
+REVOCATIONS = 16
 #: The refreshes of each process meanwhile.
 FEW = 3
 

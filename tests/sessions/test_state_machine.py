@@ -311,4 +311,4 @@ def test_sessions_are_what_the_model_says_in_many_more_runs(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb", "redis"])
 def test_sessions_in_a_lasting_store_are_what_the_model_says(kind: str, tmp_path: Path) -> None:
-    play(kind, tmp_path, 20)
+    play(kind, tmp_path, 10)
