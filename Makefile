@@ -41,9 +41,10 @@ help:
 	    echo "The line above says why there is no .venv (Debian has venv in python3-venv)." >&2; \
 	    exit 1; }
 
-# Both stamps fill the same .venv: every pin of demo.txt is also one of dev.txt.
+# Both stamps fill the same .venv: every pin of demo.txt is also one of dev.txt. Python compiles
+# what it imports; pip would compile all of it.
 .venv/.installed: requirements/dev.txt pyproject.toml | .venv/bin/python
-	$(PIP) install -r requirements/dev.txt
+	$(PIP) install --no-compile -r requirements/dev.txt
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
