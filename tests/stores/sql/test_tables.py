@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from flask_authx import AuthX
-from flask_authx.stores.sql.tables import audit_table, blocklist_table
+from flask_authx.stores.sql.tables import audit_table, blocklist_table, sessions_table
 from tests.stores.contract import SQL, new_key
 from tests.stores.sites import add_views, site
 from tests.stores.sites import log_in as login
@@ -34,21 +35,30 @@ def app_with(**config: Any) -> tuple[Flask, AuthX, SQLAlchemy]:
     return app, AuthX(app), db
 
 
+#: Of each table: what defines it, its primary key, and the columns that may be empty.
+TABLES: dict[str, tuple[Callable[[sa.MetaData], sa.Table], list[str], set[str]]] = {
+    "authx_blocklist": (blocklist_table, ["key"], {"cutoff", "keep_after", "keep"}),
+    "authx_sessions": (sessions_table, ["subject", "key"], {"user_agent", "address", "name"}),
+    "authx_audit": (audit_table, ["id"], {"actor", "keep", "reason"}),
+}
+
+
 @pytest.mark.parametrize("kind", SERVERS)
-def test_the_table_in_the_database_is_the_one_that_is_declared(kind: str, tmp_path: Path) -> None:
+def test_the_tables_in_the_database_are_those_that_are_declared(kind: str, tmp_path: Path) -> None:
     """Issue 3: a normal model table: Flask-Migrate compares just this"""
     url = database_url(kind, tmp_path)
-    site({"JWT_BLOCKLIST": "sqlalchemy://", "SQLALCHEMY_DATABASE_URI": url})
+    settings = {"JWT_BLOCKLIST": "sqlalchemy://", "JWT_SESSIONS": True, "JWT_AUDIT": "30d"}
+    site({**settings, "SQLALCHEMY_DATABASE_URI": url})
     engine = sa.create_engine(url, poolclass=sa.NullPool)
-    declared = blocklist_table(sa.MetaData())
     seen = sa.inspect(engine)
-    columns = {one["name"]: one for one in seen.get_columns("authx_blocklist")}
-    assert [*columns] == [column.name for column in declared.columns]
-    for column in declared.columns:
-        assert columns[column.name]["nullable"] is bool(column.nullable)
-    empty = {name for name, column in columns.items() if column["nullable"]}
-    assert empty == {"cutoff", "keep_after", "keep"}
-    assert seen.get_pk_constraint("authx_blocklist")["constrained_columns"] == ["key"]
+    for name, (define, key, empty) in TABLES.items():
+        declared = define(sa.MetaData())
+        columns = {one["name"]: one for one in seen.get_columns(name)}
+        assert [*columns] == [column.name for column in declared.columns]
+        for column in declared.columns:
+            assert columns[column.name]["nullable"] is bool(column.nullable)
+        assert {column for column, one in columns.items() if one["nullable"]} == empty
+        assert seen.get_pk_constraint(name)["constrained_columns"] == key
     # Keys are hashes: any further index would cost more than it gives.
     assert seen.get_indexes("authx_blocklist") == []
     engine.dispose()
