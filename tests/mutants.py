@@ -42,8 +42,8 @@ CRITICAL = (
 )
 #: The tests tried first. Most mutants go no further.
 FIRST = 40
-#: At most so many tests are run on a mutant: those that touch most lines of its module. What is
-#: read at start-up is touched by nearly every test.
+#: At most so many tests are run on a mutant. What is read at start-up is touched by nearly every
+#: test.
 MOST = 150
 #: Slow tests are run where fewer fast ones than this touch a mutant's lines; at most so many.
 FEW = 20
@@ -305,13 +305,21 @@ class Contexts:
                 self._found_in.setdefault(test, position)
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """The tests that touch a mutant's lines: first those that touch most of its module."""
+        """The tests that touch a mutant's lines.
+
+        First come those of the module's own room, since ``tests/`` has the rooms of the package,
+        and then those that touch most of the module.
+        """
         lines = self._lines.get(mutant.file, {})
         inside = collections.Counter(test for tests in lines.values() for test in tests)
         found: set[str] = set()
         for number in range(mutant.line, mutant.last + 1):
             found |= lines.get(number, set())
-        ordered = sorted(found, key=lambda test: (-inside[test], self._size[test], test))
+        room = f"tests/{mutant.file.rpartition('/')[0] or 'test_' + mutant.file[:-3]}"
+        ordered = sorted(
+            found,
+            key=lambda test: (not test.startswith(room), -inside[test], self._size[test], test),
+        )
         fast, slow = ([one for one in ordered if self._found_in[one] == n] for n in (0, 1))
         return fast[:MOST] + (slow[:FEW] if len(fast) < FEW else [])
 

@@ -58,6 +58,25 @@ def test_a_bind_on_a_server_takes_no_notice_of_an_sqlite_file(sql_app: SQLApps, 
     assert site.committed() == ["kept"]
 
 
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_session_may_use_a_server_beside_the_sqlite_file(sql_app: SQLApps, kind: str) -> None:
+    """Only what is uncommitted in the file keeps a revocation waiting."""
+    url = database_url(kind, sql_app.folder)
+    site = sql_app("sqlite", SQLALCHEMY_BINDS={"other": url})
+    with site.app.app_context():
+        session = site.db.session
+        bind = {"bind": site.db.engines["other"]}
+        assert session.execute(sa.text("SELECT 42"), bind_arguments=bind).scalar() == 42
+        site.authx.revoke_session("first")
+        assert site.entries() == 1
+        site.write("kept")
+        with pytest.raises(RuntimeError, match="uncommitted"):
+            site.authx.revoke_session("second")
+        session.commit()
+        site.authx.revoke_session("second")
+    assert (site.committed(), site.entries()) == (["kept"], 2)
+
+
 def test_a_default_database_is_not_needed(sql_app: SQLApps) -> None:
     config: dict[str, Any] = {
         "SQLALCHEMY_DATABASE_URI": None,

@@ -181,19 +181,21 @@ def test_a_locked_row_makes_no_call_wait(kind: str, write: str, tmp_path: Path) 
         store.close()
 
 
-def test_rows_count_that_match_even_if_the_app_connects_without_that_flag(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dialect", ["mariadb", "mysql"])
+def test_rows_count_that_match_even_if_the_app_connects_without_that_flag(
+    dialect: str, tmp_path: Path
+) -> None:
     """MariaDB: its own count is that of the rows that differ now"""
-    url = sa.make_url(database_url("mariadb", tmp_path))
+    url = sa.make_url(database_url("mariadb", tmp_path)).set(drivername=f"{dialect}+pymysql")
     plain = sa.create_engine(url)
     arguments = {**plain.dialect.create_connect_args(url)[1]}
     arguments.pop("client_flag")
     assert plain.dialect.dbapi is not None
     connect: Callable[..., Any] = plain.dialect.dbapi.connect
     key, session = new_key(), login(name="telephone", visit=visit(user_agent=None, address="a"))
-    with (
-        engine_for("mariadb", tmp_path, creator=lambda: connect(**arguments)) as engine,
-        sql_store(engine) as store,
-    ):
+    engine = sa.create_engine(url, poolclass=sa.NullPool, creator=lambda: connect(**arguments))
+    assert engine.dialect.name == dialect
+    with sql_store(engine) as store:
         store.open(key, key, session)
         store.open(key, key, session)
         assert store.move(key, 0, session.visit) is True
@@ -205,6 +207,7 @@ def test_rows_count_that_match_even_if_the_app_connects_without_that_flag(tmp_pa
         assert store.move(key, 0, visit(1)) is False
         assert store.end(key) is True
         assert store.end(key) is False
+    engine.dispose()
     plain.dispose()
 
 
