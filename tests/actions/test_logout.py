@@ -14,8 +14,11 @@ from tests.support import (
     Clock,
     access_token,
     bearer,
+    ec_key,
     forge,
     parts,
+    private_pem,
+    public_pem,
     reforge,
     refresh_token,
 )
@@ -185,6 +188,17 @@ def test_a_cookie_needs_its_csrf_value_on_unsafe_methods(type: str, old: bool) -
     assert out(app, "DELETE", headers=right) == OK
     assert not works(app, access)
     assert not works(app, refresh, "/refresh")
+
+
+def test_an_app_that_only_verifies_tokens_logs_out_by_cookie() -> None:
+    config: dict[str, Any] = {"ALGORITHM": "ES256", "TOKEN_LOCATION": ["headers", "cookies"]}
+    issuer = store_app(SpyStore(), PRIVATE_KEY=private_pem(ec_key()), **config)
+    app, _ = store_app(SpyStore(), PUBLIC_KEY=public_pem(ec_key()), **config)
+    access, _, _ = login(*issuer)
+    headers = cookie((ACCESS_COOKIE, access))
+    assert out(app, headers={**headers, "X-CSRF-TOKEN": "x"}) == CSRF
+    assert out(app, headers={**headers, "X-CSRF-TOKEN": parts(access)[1]["csrf"]}) == OK
+    assert not works(app, access)
 
 
 def test_a_cookie_needs_no_csrf_value_on_a_safe_method() -> None:

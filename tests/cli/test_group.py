@@ -124,13 +124,16 @@ def test_out_writes_a_pair_of_files_and_no_key_to_the_terminal(
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     public = tmp_path / "key.pem.pub"
     assert "PRIVATE" not in public.read_text()
+    assert f'app.config["JWT_PRIVATE_KEY"] = pathlib.Path({str(out)!r})' in done.stderr
     # The public file is the other half: a mismatch is refused by init_app.
     assert creates(PRIVATE_KEY=out, PUBLIC_KEY=public, ALGORITHM=algorithm)
 
 
 def test_out_writes_a_secret_without_a_public_half(tmp_path: Path) -> None:
     out = tmp_path / "secret"
-    assert generate("--out", str(out)).code == 0
+    done = generate("--out", str(out))
+    assert done.code == 0
+    assert f'app.config["JWT_SECRET_KEY"] = pathlib.Path({str(out)!r})' in done.stderr
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
     assert creates(SECRET_KEY=out)

@@ -94,7 +94,7 @@ def store_app(
     app = Flask("tests")
     prefix = "JWT_" if name == "authx" else f"{name.upper()}_JWT_"
     app.config.from_mapping({prefix + key: value for key, value in config.items()})
-    if not {"SECRET_KEY", "PRIVATE_KEY"} & config.keys():
+    if not {"SECRET_KEY", "PRIVATE_KEY", "PUBLIC_KEY"} & config.keys():
         app.config[f"{prefix}SECRET_KEY"] = SECRET
     more: dict[str, Any] = {} if ids is None else {"ids": ids}
     authx = AuthX(app, name=name, blocklist=store, clock=clock or Clock(), **more)

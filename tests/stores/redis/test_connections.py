@@ -262,6 +262,16 @@ def test_a_client_of_the_apps_own_tries_twice_and_not_ten_times(hold: bool) -> N
             assert len(came) - before <= 2
 
 
+def test_a_client_made_from_a_url_tries_twice() -> None:
+    with (
+        counting(hold=False) as (port, came),
+        contextlib.closing(client_for(f"redis://127.0.0.1:{port}", LONG)()) as client,
+    ):
+        with pytest.raises(redis.ConnectionError):
+            client.get("key")
+        assert len(came) == 2
+
+
 def test_a_client_that_reads_from_replicas_is_refused() -> None:
     sentinel = untyped.Sentinel([("127.0.0.1", 1)])
     with pytest.raises(BadConfigurationError, match=r"replicas.*slave_for"):
