@@ -9,14 +9,15 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-stores demo-web demo-mobile test test-coverage test-slow \
-    test-minimum mutants check check-style check-mypy check-pyright check-layers check-docs docs bench bench-stores bench-sessions format dist clean
+    test-minimum mutants check check-style check-mypy check-pyright check-layers check-docs \
+    docs tables bench bench-stores bench-sessions format dist clean
 
 help:
 	@echo "make install       create .venv with everything that development needs"
-	@echo "make demo          serve the first example on 127.0.0.1:5000"
-	@echo "make demo-stores   serve the second; STORE=redis://... or another URL says on which store"
-	@echo "make demo-web      serve the third, for browsers, on http://localhost:5000"
-	@echo "make demo-mobile   serve the fourth, for clients without cookies, on 127.0.0.1:5000"
+	@echo "make demo          serve the first example on 127.0.0.1:5000; PORT=5001 sets another port"
+	@echo "make demo-stores   serve the second; STORE=redis://... sets the store, PORT= the port"
+	@echo "make demo-web      serve the third, for browsers, on http://localhost:5000, or with PORT="
+	@echo "make demo-mobile   serve the fourth, for clients without cookies; PORT= sets the port"
 	@echo "make test          the tests"
 	@echo "make test-coverage  the same, and how much of the package they run"
 	@echo "make test-slow     those that start processes, browsers or servers of their own"
@@ -25,9 +26,10 @@ help:
 	@echo "make check         lint, format, types, architecture, documentation"
 	@echo "make format        format the code and apply safe fixes"
 	@echo "make docs          build the documentation into docs/_build/html"
+	@echo "make tables        write anew what the pages have from the code"
 	@echo "make bench         run the benchmarks"
 	@echo "make bench-stores  run those of the stores on this machine's servers; CHART=FILE.svg draws them"
-	@echo "make bench-sessions  run those of logins, a million of them in each store"
+	@echo "make bench-sessions  run those of sessions, a million of them in each store"
 	@echo "make dist          build the sdist and the wheel into dist/"
 	@echo "make clean         remove all that was built, .venv included"
 
@@ -61,20 +63,29 @@ help:
 	$(PIP_MINIMUM) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
+.venv-docs/.installed: requirements/docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip --disable-pip-version-check -qq install -r requirements/docs.txt
+	@touch $@
+
 install: .venv/.installed
 
-demo: .venv/.demo
-	@$(BIN)/python -m examples.token_callbacks
+# The port of the examples: make demo PORT=5001.
+PORT ?= 5000
 
-# By the environment: the URL may hold a password, and a command line is for all to read.
+demo: .venv/.demo
+	@$(BIN)/python -m examples.token_callbacks --port "$(PORT)"
+
+# The URL is passed in the environment: it may contain a password, and all users of the machine can
+# see the arguments of its processes.
 demo-stores: .venv/.demo
-	@FLASK_STORE="$${STORE:-$$FLASK_STORE}" $(BIN)/python -m examples.stores
+	@FLASK_STORE="$${STORE:-$$FLASK_STORE}" $(BIN)/python -m examples.stores --port "$(PORT)"
 
 demo-web: .venv/.demo
-	@$(BIN)/python -m examples.webapp
+	@$(BIN)/python -m examples.webapp --port "$(PORT)"
 
 demo-mobile: .venv/.demo
-	@$(BIN)/python -m examples.mobile_api
+	@$(BIN)/python -m examples.mobile_api --port "$(PORT)"
 
 test: .venv/.installed
 	@$(BIN)/python -m pytest -m "not slow"
@@ -122,8 +133,15 @@ check-layers: .venv/.installed
 check-docs: .venv/.installed
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
-docs: .venv/.installed
-	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+# It reads Markdown alone, so its environment is small.
+docs: .venv-docs/.installed
+	.venv-docs/bin/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "The documentation is in docs/_build/html/index.html."
+
+# The parts of the pages that are written from the code.
+tables: .venv/.installed
+	$(BIN)/python docs/_ext/picture.py
+	PYTHONPATH=docs/_ext $(BIN)/python -m cogapp -p "import reference" -r docs/*.md
 
 bench: .venv/.installed
 	@$(BIN)/python -m benchmarks
@@ -135,7 +153,7 @@ bench-stores: .venv/.installed
 	@$(BIN)/python -m benchmarks.stores --chart "$(CHART)"
 	@echo "The chart is in $(CHART); with CHART=docs/_static/stores.svg it is that of the documentation."
 
-# A million logins in each store: some minutes, on a quiet machine.
+# A million sessions in each store: some minutes, on a quiet machine.
 bench-sessions: .venv/.installed
 	@$(BIN)/python -m benchmarks.sessions
 
@@ -148,6 +166,6 @@ dist: .venv/.installed
 	$(BIN)/python -m build --no-isolation --outdir dist
 
 clean:
-	rm -rf .venv .venv-minimum build dist docs/_build *.egg-info htmlcov .coverage .coverage.*
+	rm -rf .venv .venv-minimum .venv-docs build dist docs/_build *.egg-info htmlcov .coverage .coverage.*
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -48,10 +48,9 @@ class ErrorType(StrEnum):
 
     #: No token was sent (401).
     MISSING_TOKEN = "MissingTokenError"
-    #: The token is invalid. The response gives no reason, since the sender is not authenticated
-    #: (401).
+    #: The token is invalid. The response does not contain the reason (401).
     INVALID_TOKEN = "JWTDecodeError"
-    #: The token has expired and was valid before: refresh it, or log in again (401).
+    #: The token has expired, and is otherwise valid: refresh it, or log in again (401).
     EXPIRED_TOKEN = "TokenExpiredError"
     #: The token has been revoked: log in again (401).
     REVOKED_TOKEN = "RevokedTokenError"
@@ -158,10 +157,10 @@ class MissingTokenError(TokenError, Unauthorized):
 
 
 class JWTDecodeError(TokenError, Unauthorized):
-    """The token is invalid: 401. The subclasses tell handlers and logs the reason.
+    """The token is invalid: 401. For handlers and logs, the subclasses name the reason.
 
-    The sender is not authenticated, so the response is the same for every reason and gives an
-    attacker no oracle.
+    The response is the same for every reason, so an attacker can't learn from it. Only an expired
+    token has a response of its own.
     """
 
     error_type = ErrorType.INVALID_TOKEN
@@ -169,11 +168,11 @@ class JWTDecodeError(TokenError, Unauthorized):
 
 
 class TokenInvalidSignatureError(JWTDecodeError):
-    """No key of this app has signed the token, or not with this algorithm."""
+    """The signature is not of a key of this app, or not of the algorithm of that key."""
 
 
 class TokenInvalidAudienceError(JWTDecodeError):
-    """The audience of the token is another app (RFC 7519 section 4.1.3)."""
+    """The audience of the token is not this app (RFC 7519 section 4.1.3)."""
 
 
 class TokenInvalidIssuerError(JWTDecodeError):
@@ -185,7 +184,7 @@ class SubjectNotFoundError(JWTDecodeError):
 
 
 class TokenExpiredError(JWTDecodeError):
-    """The token has expired and is valid otherwise: 401 (RFC 7519 section 4.1.4)."""
+    """The token has expired, and is otherwise valid: 401 (RFC 7519 section 4.1.4)."""
 
     error_type = ErrorType.EXPIRED_TOKEN
     message = "The token has expired"
@@ -201,13 +200,16 @@ class RevokedTokenError(TokenError, Unauthorized):
 class ReusedTokenError(RevokedTokenError):
     """A refresh token was reused after it had been replaced (RFC 9700 section 4.14.2).
 
-    A second client has a copy of it, so the session is revoked. Both clients get the response for a
-    revoked token.
+    A second client may have a copy of it, so the session is revoked. The response is the same as
+    for any revoked token.
     """
 
 
 class TokenTypeError(TokenError, Unauthorized):
-    """The token has another type than the view requires: 401. The base class of the next two."""
+    """The token has another type than the view requires: 401.
+
+    The base class of ``AccessTokenRequiredError`` and ``RefreshTokenRequiredError``.
+    """
 
 
 class AccessTokenRequiredError(TokenTypeError):
@@ -278,7 +280,7 @@ class InsufficientScopeError(TokenError, Forbidden):
 class CSRFError(AuthXException, Forbidden):
     """The CSRF value does not match the token from a cookie: 403, without a challenge.
 
-    :param where: the instruction for the client how to send the value.
+    :param where: how the client must send the value.
     """
 
     error_type = ErrorType.CSRF
@@ -307,7 +309,7 @@ class CrossOriginError(CSRFError):
 
 
 class SessionNotFoundError(AuthXException, NotFound):
-    """The user has no such session: 404. The same response for the session of another user."""
+    """The user has no such session: 404. The response is the same for another user's session."""
 
     error_type = ErrorType.SESSION_NOT_FOUND
     message = "There is no such session"
@@ -315,7 +317,7 @@ class SessionNotFoundError(AuthXException, NotFound):
 
 
 class MalformedRequestError(AuthXException, BadRequest):
-    """Several tokens, a malformed one or invalid JSON: 400 (RFC 6750 section 3.1)."""
+    """The request carries several tokens, a malformed one or invalid JSON: 400 (RFC 6750)."""
 
     error_type = ErrorType.MALFORMED_REQUEST
     error: ClassVar[str | None] = "invalid_request"

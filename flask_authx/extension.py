@@ -291,8 +291,8 @@ class AuthX:
     ) -> TokenPair:
         """Open a session and return its first tokens. When this returns, its row is written.
 
-        The app has checked before who the user is. If the user then has more sessions than
-        ``JWT_MAX_SESSIONS``, the oldest is revoked.
+        The app checks the user's password before this call. If the user then has more sessions
+        than ``JWT_MAX_SESSIONS``, the oldest is revoked.
 
         :param fresh: whether the access token counts as coming straight from a log-in.
         :param data: claims of the app, beside those of the claims callback. If there is such a
@@ -322,7 +322,7 @@ class AuthX:
         anew. After a failure the token can be sent again. The access token is not fresh.
 
         A token that was replaced within the last ``JWT_REFRESH_GRACE`` seconds gets the current
-        tokens. One that was replaced earlier has been copied: the session is revoked, its access
+        tokens. One that was replaced earlier counts as stolen: the session is revoked, its access
         tokens included, and ``refresh_reuse_detected`` is sent.
 
         :param token: by default the request's own. No guard is needed.
@@ -342,10 +342,10 @@ class AuthX:
 
     @_worded
     def reauthenticate(self, uid: Uid, *, expiry: Expiry | None = None) -> str:
-        """A fresh access token for the current session, for a user who has confirmed who they are.
+        """A fresh access token for the current session, after the user has confirmed who they are.
 
-        The app has checked that before. The session stays the same: its ``sid``, scopes and
-        audience.
+        The app checks the password or another factor before this call. The new token has the
+        ``sid``, the scopes and the audience of the current one.
 
         :param uid: the user who has confirmed their identity, by a password for example.
         :param expiry: as for :meth:`create_access_token`.
@@ -356,7 +356,7 @@ class AuthX:
 
     @_worded
     def sessions(self, uid: Uid) -> list[Session]:
-        """A user's active sessions, the latest seen first.
+        """A user's active sessions. The session that was seen last comes first.
 
         :raises StoreUnavailableError: if a store fails.
         :raises RuntimeError: if sessions are not stored.
@@ -367,7 +367,7 @@ class AuthX:
     def name_session(self, sid: str, name: str | None) -> bool:
         """Name a session for its owner to recognise it, and return whether there is such a session.
 
-        The app checks whose it is: it is among :meth:`sessions` of the user.
+        The app checks the owner: the session is one of the :meth:`sessions` of the user.
 
         :param name: at most 255 characters; ``None`` removes the name.
         :raises StoreUnavailableError: if it could not be written.
@@ -386,8 +386,9 @@ class AuthX:
         """Views for refresh, log-out and the list of a user's sessions: register it on the app.
 
         ``POST /refresh``, ``POST /logout``, ``GET /sessions``, ``DELETE /sessions/<sid>``,
-        ``DELETE /sessions`` (all others). A token that came in a cookie is answered with cookies,
-        and any other with JSON. Refresh cookies are sent to ``url_prefix`` alone.
+        ``DELETE /sessions`` (all others). New tokens are set as cookies if the token of the
+        request came in one, and are returned as JSON otherwise. Browsers send refresh cookies to
+        ``url_prefix`` alone.
 
         :param name: of the blueprint; by default that of the ``AuthX`` object.
         :param authenticate: adds ``POST /login``. It is called without arguments during the
@@ -445,12 +446,13 @@ class AuthX:
 
     @_worded
     def check_origin(self) -> None:
-        """Refuse a request that a page of another site has sent.
+        """Refuse a request that a page of another origin has sent.
 
         For log-in views that set cookies: there is no token yet whose CSRF value could be checked.
-        Clients that send neither ``Sec-Fetch-Site`` nor ``Origin``, which browsers do, pass.
+        A request with neither ``Sec-Fetch-Site`` nor ``Origin`` passes: browsers send one of them
+        with a form.
 
-        :raises CrossOriginError: if it is refused. ``JWT_TRUSTED_ORIGINS`` are not.
+        :raises CrossOriginError: if the request is refused. Those of ``JWT_TRUSTED_ORIGINS`` pass.
         """
         check.check_origin(self._state(), this_request())
 
@@ -575,13 +577,13 @@ class AuthX:
     def revoke_subject(
         self, uid: Uid, *, keep: str | None = None, reason: str | None = None
     ) -> None:
-        """Revoke all sessions of a user that have begun so far. One that begins later is valid.
+        """Revoke all sessions of a user that have begun so far. Later sessions are valid.
 
         The guarantees, parameters and errors are :meth:`revoke_token`'s.
 
         :param uid: the user's id, as given when the tokens were created.
-        :param keep: the ``sid`` of a session that goes on: the current one, when a password has
-            been changed. A session that has been revoked before stays revoked.
+        :param keep: the ``sid`` of a session that stays active, such as the current one after a
+            change of the password. A session that has been revoked before stays revoked.
         :raises ValueError: if the uid or the sid can't be one.
         """
         actions.revoke.revoke_subject(self._state(), uid, keep, reason)
@@ -590,9 +592,9 @@ class AuthX:
     def logout(self, *, reason: str | None = None) -> None:
         """Revoke the session of the request's token; do nothing if there is no token.
 
-        No guard is needed. An expired token is accepted, an access or a refresh token; a forged one
-        is refused, and one from a cookie needs its CSRF value. So route it on POST or DELETE: any
-        page can make a browser send a GET, which needs no such value.
+        No guard is needed. Access and refresh tokens are accepted, also expired ones. A forged
+        token is refused, and a token from a cookie needs its CSRF value. Route the view on POST or
+        DELETE: any page can make a browser send a GET, which needs no CSRF value.
 
         :param reason: why, for signals and the audit trail; at most 1000 characters.
         :raises AuthXException: if the token is invalid, or the revocation could not be written.
@@ -625,9 +627,9 @@ class AuthX:
         """Guard a view: a request passes only with a valid token. Put it below ``@app.route``.
 
         :param type: the type of token, ``"access"`` or ``"refresh"``.
-        :param fresh: whether it must come straight from a log-in.
-        :param max_age: with ``fresh``: how long ago that may have been, in seconds or as a
-            ``timedelta``; longer is a 401 whose challenge says so (RFC 9470 section 3).
+        :param fresh: whether the token must be fresh. A token from a refresh is not fresh.
+        :param max_age: with ``fresh``: the maximum age of the token, in seconds or as a
+            ``timedelta``. The challenge of a 401 contains it (RFC 9470 section 3).
         :param check_revocation: ``False`` skips the check whether the token is revoked, so a
             revoked one passes until it expires. For access tokens only.
         :param locations: where to look, instead of ``JWT_TOKEN_LOCATION``.
@@ -645,8 +647,8 @@ class AuthX:
         """Let requests without a token pass; :data:`current_token` is falsy then.
 
         :param type: as for :meth:`token_required`.
-        :param on_invalid: ``"error"`` refuses an invalid token, as anywhere; ``"ignore"`` treats a
-            request that would be a 401 as one without a token. A 400, 403 or 503 stays what it is.
+        :param on_invalid: ``"error"`` refuses an invalid token; ``"ignore"`` treats a request that
+            would get a 401 as one without a token. It does not change a 400, 403 or 503.
         :param check_revocation: as for :meth:`token_required`.
         :param locations: as for :meth:`token_required`.
         """
@@ -688,7 +690,7 @@ class AuthX:
     def fresh_token_required(self, /, **options: Unpack[FreshKeywords]) -> Decorator: ...
 
     def fresh_token_required(self, view: Any = None, /, **options: Any) -> Any:
-        """Guard a view with an access token that comes straight from a log-in.
+        """Guard a view with a fresh access token. A token from a refresh is not fresh.
 
         :param max_age: as for :meth:`token_required`.
         :param check_revocation: as for :meth:`token_required`.

@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from docutils import nodes
-from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
-
-import flask_authx
-
-PACKAGE = Path(flask_authx.__file__).parent
+DOCS = Path(__file__).parent.parent
+PACKAGE = DOCS.parent / "flask_authx"
+#: Where the picture is kept.
+FILE = DOCS / "_static" / "architecture.svg"
 #: What is checked, in which module, and the statuses of a refusal.
 LINE = (
     ("find", "http/locations", "400 401"),
@@ -49,6 +46,25 @@ BANDS = (
 #: Where the boxes of a band begin, and how high a line of modules in them is.
 _INDENT, _LEADING = 165, 16
 _WIDTH = 960
+#: Its colours are its own, on a light ground: it stands on light and dark pages.
+_STYLE = """
+.page {fill: #ffffff}
+text {fill: #1f2328; font-family: system-ui, sans-serif; font-size: 14px;}
+.head {font-size: 16px; font-weight: 600;}
+.strong {font-weight: 600;}
+.small {font-size: 12.5px;}
+.faint {fill: #59636e;}
+.middle {text-anchor: middle;}
+.code {font-family: ui-monospace, monospace; font-size: 12px;}
+.line {fill: none; stroke: #59636e; stroke-width: 1.3;}
+marker path {fill: #59636e;}
+.box {fill-opacity: 0.11; stroke-opacity: 0.75;}
+.tools {fill: #7048e8; stroke: #7048e8;}
+.app {fill: #e8590c; stroke: #e8590c;}
+.http {fill: #1971c2; stroke: #1971c2;}
+.core {fill: #2f9e44; stroke: #2f9e44;}
+.end {fill: none; stroke: #59636e}
+"""
 
 
 def rooms() -> list[str]:
@@ -65,17 +81,19 @@ def modules_of(room: str) -> list[str]:
 
 
 def svg() -> str:
-    """The picture. Its colours and fonts are in ``authx.css``."""
+    """The picture."""
     title = "The check of a request, and the packages in four bands"
     bands, bottom = _bands()
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {bottom:g}" role="img">',
         f"<title>{title}</title>",
+        f"<style>{_STYLE}</style>",
+        f'<rect class="page" width="{_WIDTH}" height="{bottom:g}" rx="10"/>',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7"',
         ' markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z"/></marker></defs>',
         *_line(),
         *bands,
-        "</svg>",
+        "</svg>\n",
     ]
     return "\n".join(parts)
 
@@ -171,14 +189,5 @@ def _text(x: float, y: float, text: str, style: str = "") -> str:
     return f'<text class="{style}" x="{x:g}" y="{y:g}">{escape(text)}</text>'
 
 
-class Picture(SphinxDirective):
-    """``.. authx-picture::``"""
-
-    def run(self) -> list[nodes.Node]:
-        return [nodes.raw("", f'<div class="authx-picture">{svg()}</div>', format="html")]
-
-
-def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directive."""
-    app.add_directive("authx-picture", Picture)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+if __name__ == "__main__":
+    FILE.write_text(svg(), "utf-8")

@@ -1,7 +1,7 @@
-"""An API for a client without cookies, such as a phone's: logins that last and can be ended.
+"""An API for a client without cookies, such as a phone's: sessions that can be revoked.
 
 Run it with ``python -m examples.mobile_api``, or serve ``create_app()`` with any WSGI server.
-``client.py`` is a client for it, and ``python -m examples.mobile_api.terminal`` tries it out.
+``client.py`` is a client of it, ``python -m examples.mobile_api.terminal`` runs it in a terminal.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ SETTINGS: dict[str, Any] = {
     "MAX_CONTENT_LENGTH": 64 * 1024,
     "JWT_BLOCKLIST": "sqlalchemy://",
     "JWT_SESSIONS": True,
-    # Without it, its owner could not tell one device of the list from another.
+    # For the list of sessions: the user recognizes a device by its user agent.
     "JWT_SESSION_DETAILS": ["user_agent"],
 }
-# Whether a name exists can't be told from how long the answer takes.
-NOBODY = generate_password_hash("compared with when there is no such account")
+# Compared with if there is no account of that name, so that the time of the answer doesn't show
+# whether there is one.
+DUMMY_HASH = generate_password_hash("no account has this password")
 
 
 class Account(Base):
@@ -50,15 +51,18 @@ class Account(Base):
 
 @authx.set_callback_get_model_instance
 def load_account(uid: str) -> Account | None:
-    # It is asked at each refresh, too: an account that is gone is refreshed no more.
+    # Called at each refresh, too: a session of a deleted account can't be refreshed.
     return db.session.get(Account, int(uid))
 
 
 def authenticate() -> int | None:
-    """Whose name and password came with POST /auth/login, which the blueprint makes of this."""
+    """The account whose name and password were sent to the blueprint's POST /auth/login.
+
+    None is answered with LoginFailedError: a 401 in JSON.
+    """
     name, password = name_and_password()
     account = db.session.scalar(sa.select(Account).where(Account.name == name))
-    right = check_password_hash(account.password_hash if account else NOBODY, password)
+    right = check_password_hash(account.password_hash if account else DUMMY_HASH, password)
     return account.id if account and right else None
 
 
@@ -85,7 +89,7 @@ def name_and_password() -> tuple[str, str]:
     body: object = request.get_json(silent=True)
     sent = cast(dict[str, object], body) if isinstance(body, dict) else {}
     texts = [sent.get("name"), sent.get("password")]
-    # What can't be printed can't all be stored either, such as half of a surrogate pair.
+    # Only printable text: some of the rest, such as half of a surrogate pair, can't be stored.
     name, password = (
         text if isinstance(text, str) and text.isprintable() else "" for text in texts
     )
@@ -115,26 +119,30 @@ def create_app(instance_path: str | None = None) -> Flask:
 
 
 def warn_owner(app: Flask, *, sub: str, **_: Any) -> None:
-    # A real app writes to them by mail.
-    app.logger.warning("A copy of a login of the account %s was used; it has ended.", sub)
+    # A real app sends them a mail.
+    app.logger.warning(
+        "A refresh token of the account %s was reused: a copy exists, and the session is revoked.",
+        sub,
+    )
 
 
 def make_tables(app: Flask) -> None:
-    # A real app has migrations; they see the tables of Flask-AuthX as any other.
+    # A real app has migrations, which include the tables of Flask-AuthX.
     with app.app_context():
         db.create_all()
         with db.engine.connect() as connection:
-            # Then nobody who reads waits for somebody who writes. The file remembers it.
+            # Write-ahead logging: readers don't wait for a writer. The file keeps this mode.
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
 
 def secret_file(app: Flask) -> Path:
-    """A secret that is made once, so that logins outlive a restart and none is in the source."""
+    """A secret that is created once: tokens stay valid after a restart, and the source has none."""
     path = Path(app.instance_path, "mobile_api.secret")
     with app.app_context():
         is_new = not sa.inspect(db.engine).has_table("account")
     if is_new:
-        # With another secret no login of a database that was lost opens the next one's accounts.
+        # The database is new. With the old secret, a token of a lost database would be valid for
+        # another account of the same id.
         path.unlink(missing_ok=True)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

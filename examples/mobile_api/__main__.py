@@ -1,15 +1,15 @@
-"""Serve the example on this machine and say what to try."""
+"""Serve the example on this machine and print what to try."""
 
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.serving import make_server
 
+from examples.ports import listen
 from flask_authx import BadConfigurationError
 
 from . import create_app
@@ -18,7 +18,8 @@ SESSION = """\
 Flask-AuthX, the example mobile_api, on {url}
 Its database and its secret are in {folder}
 
-In another terminal, in this folder. Make an account, then log in from a phone and from a tablet.
+In another terminal, in this folder: create an account, then log in on a phone and on a tablet. The
+client prints a line for each request: the request, the status, and what it did about it.
 
     client() {{ {python} -m examples.mobile_api.terminal --url {url} "$@"; }}
     client --device phone sign-up ann
@@ -26,14 +27,17 @@ In another terminal, in this folder. Make an account, then log in from a phone a
     client --device tablet login ann
     client --device tablet me
 
-See where you are logged in, and log the tablet out from the phone. Its next request is refused.
+List the sessions on the phone, and revoke that of the tablet. The tablet's next request is refused.
 
     client --device phone devices
     client --device phone sign-out tablet
     client --device tablet me
 
-An access token lasts 15 minutes, and the client renews it by itself. To see that, stop this with
-Ctrl-C, and start it again with FLASK_JWT_ACCESS_TOKEN_EXPIRES=10 before the command.
+An access token lasts 15 minutes, then the client refreshes it. To see that, stop this server with
+Ctrl-C, start it again with FLASK_JWT_ACCESS_TOKEN_EXPIRES=10 before the command, log in on the
+phone, wait for ten seconds, and run
+
+    client --device phone me
 """
 
 
@@ -43,13 +47,7 @@ def main() -> None:
     parser.add_argument("--instance", type=Path, help="the folder of the database and the secret")
     options = parser.parse_args()
     folder = str(options.instance.resolve()) if options.instance else None
-    try:
-        listener = socket.create_server(("127.0.0.1", options.port))
-    except OSError as error:
-        sys.exit(
-            f"Port {options.port} can't be used: {error.strerror}. Stop what uses it, or take "
-            f"another one: {sys.executable} -m examples.mobile_api --port 5001"
-        )
+    listener = listen(options.port, "examples.mobile_api", "demo-mobile")
     try:
         app = create_app(folder)
     except BadConfigurationError as error:

@@ -1,18 +1,19 @@
-"""A client that keeps its user logged in: it renews its tokens, and loses none on the way.
+"""A client of the API: it keeps the tokens of a session and renews them when they expire.
 
-The rules, which hold for a client in any language:
+The rules are the same for a client in any language:
 
-- One refresh at a time, and what it brings is kept before anybody else may refresh.
-- An answer that did not come says nothing: the same refresh token is sent again, and soon, since
-  the server takes one that it has replaced for ``JWT_REFRESH_GRACE`` seconds only.
-- A 503 says nothing about the tokens either: they are kept, and the request is sent later.
-- Only the server's own word that a token is revoked, or that a refresh token is no good any more,
-  ends the login here: the user must log in again.
+- One refresh at a time. The new tokens are saved before another refresh may start.
+- No answer to a refresh: the client sends the same refresh token again, and soon. The server
+  accepts a token that it has replaced for ``JWT_REFRESH_GRACE`` seconds only.
+- A 503: the tokens may still be valid. The client keeps them and sends the request again later.
+- The client deletes the tokens if the server answers that the session is revoked, or that the
+  refresh token is invalid or has expired. Then the user must log in again.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,48 +23,64 @@ from urllib.parse import urlsplit
 
 from .storage import TokenFile, Tokens
 
-#: How often a refresh is sent, and the seconds in between unless the server says how many.
+logger = logging.getLogger(__name__)
+
+#: How often a refresh is sent, and the seconds in between unless the server sends Retry-After.
 ATTEMPTS, PAUSE = 4, 1.0
-#: The seconds to wait for an answer, and the most to wait for a server that wants time.
+#: The seconds to wait for an answer, and the most to wait because of Retry-After.
 TIMEOUT, PATIENCE = 10.0, 5.0
-#: What is said of a token that can't be renewed: its login is over, or the server has other keys.
-OVER = {"RevokedTokenError", "JWTDecodeError"}
+#: The errors of a token that can't be renewed: it is revoked, or invalid.
+FINAL = {"RevokedTokenError", "JWTDecodeError"}
 EXPIRED = "TokenExpiredError"
-#: The share of an access token's life after which it is renewed.
+#: The share of an access token's lifetime after which it is renewed.
 NEAR_END = 0.9
 
 
 class LogInAgainError(Exception):
-    """The login is over, or there was none: ask the user."""
+    """There is no session, or it is revoked or has expired: the user must log in."""
 
 
 class UnavailableError(Exception):
-    """The server did not answer, or not now. The tokens are kept; try again later."""
+    """The server did not answer, or with an error of its own. The tokens are kept."""
 
 
 class RefusedError(Exception):
-    """The server does not do what was asked; says why."""
+    """The server refuses the request; the message is the server's."""
 
 
 @dataclass(frozen=True)
 class Answer:
+    """The answer to a request.
+
+    :param request: such as ``GET /me``.
+    :param status: 0 if no answer came.
+    """
+
+    request: str
     status: int
     body: dict[str, Any]
     retry_after: float = PAUSE
 
     @property
     def error(self) -> str | None:
-        """Why, as a word for programs."""
+        """The ``error_type``, if the answer has one."""
         return self.body.get("error_type")
+
+    def __str__(self) -> str:
+        if not self.status:
+            return f"{self.request}: no answer"
+        return f"{self.request}: {self.status}" + (f" {self.error}" if self.error else "")
 
 
 class Client:
-    """Talks to the API for one user on one device.
+    """Sends requests to the API for one user on one device.
 
-    :param url: of the API. Outside of one's own machine it begins with https.
-    :param file: where the tokens are; any number of clients may share it.
-    :param device: what the user's list of devices shows.
-    :param clock: the time, in seconds; only how much of it passes matters.
+    It logs each request in a line: the request, the status, and what it did about it.
+
+    :param url: of the API. It begins with https, unless the server is on the same machine.
+    :param file: where the tokens are saved; any number of clients may share it.
+    :param device: the name in the user's list of devices.
+    :param clock: the time in seconds.
     :param pause: waits for some seconds.
     """
 
@@ -83,91 +100,101 @@ class Client:
         self._pause = pause
 
     def sign_up(self, name: str, password: str) -> None:
-        """Make an account."""
-        expect(self._sent("POST", "/accounts", body={"name": name, "password": password}), 201)
+        """Create an account."""
+        answer = self._send("POST", "/accounts", body={"name": name, "password": password})
+        check(answer, 201)
+        note(answer, "the account is created")
 
     def login(self, name: str, password: str) -> None:
-        """Log in, and keep the tokens."""
+        """Log in and save the tokens."""
         body = {"name": name, "password": password}
-        with self._file.alone():
+        with self._file.locked():
             start = self._clock()
-            self._keep(start, expect(self._sent("POST", "/auth/login", body=body), 200).body)
+            answer = self._send("POST", "/auth/login", body=body)
+            self._save(start, answer, "saved the tokens of a new session")
 
     def logout(self) -> None:
-        """End the login on the server, and forget it here."""
-        with self._file.alone():
+        """Revoke the session on the server and delete the tokens here."""
+        with self._file.locked():
             tokens = self._file.read()
             if tokens is not None:
-                # Either token will do, an expired one, too.
-                answer = self._sent("POST", "/auth/logout", tokens.refresh)
-                if answer.status != 401:
-                    expect(answer, 204)
-                self._file.forget()
+                # An expired token works, too.
+                answer = self._send("POST", "/auth/logout", tokens.refresh)
+                # 401: the session has been revoked before.
+                check(answer, 204, 401)
+                self._file.delete()
+                note(answer, "deleted the tokens")
 
     def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """What a guarded route answers, with an access token that is renewed if it must be."""
+        """The body of a guarded route's answer. The access token is renewed if it has to be."""
         tokens = self._file.read()
         if tokens is None:
-            raise LogInAgainError("nobody is logged in")
+            raise LogInAgainError("there is no session")
         if self._clock() >= tokens.renew_at:
             tokens = self._renewed(tokens)
-        answer = self._sent(method, path, tokens.access, body)
+        answer = self._send(method, path, tokens.access, body)
         if answer.error == EXPIRED:
-            # Once: a fresh token that counts as expired means that something else is wrong.
+            note(answer, "refreshing the tokens, then sending the request again")
+            # Once: if the new token counts as expired, too, another refresh would not help.
             tokens = self._renewed(tokens)
-            answer = self._sent(method, path, tokens.access, body)
-        if answer.error in OVER:
-            self._give_up(tokens, answer)
-        return expect(answer, 200, 201, 204).body
+            answer = self._send(method, path, tokens.access, body)
+        if answer.error in FINAL:
+            self._delete(tokens, answer)
+        check(answer, 200, 201, 204)
+        note(answer, "done")
+        return answer.body
 
     def _renewed(self, old: Tokens) -> Tokens:
-        """The tokens that replace others."""
-        with self._file.alone():
+        """The tokens that replace the old ones."""
+        with self._file.locked():
             tokens = self._file.read()
             if tokens is None:
-                raise LogInAgainError("the login is over")
+                raise LogInAgainError("the session was revoked or has expired")
             if tokens.access != old.access:
-                # Somebody else has been here, while this one waited.
+                # Another thread or process has renewed them while this one waited for the lock.
                 return tokens
             start = self._clock()
             answer = self._refresh(tokens.refresh)
-            if answer.error in {*OVER, EXPIRED}:
-                self._file.forget()
-                raise LogInAgainError(f"the login is over ({answer.error})")
-            return self._keep(start, expect(answer, 200).body)
-
-    def _give_up(self, tokens: Tokens, answer: Answer) -> NoReturn:
-        with self._file.alone():
-            # Unless the user has logged in again meanwhile.
-            if self._file.read() == tokens:
-                self._file.forget()
-        raise LogInAgainError(f"the login is over ({answer.error})")
+            if answer.error in {*FINAL, EXPIRED}:
+                self._file.delete()
+                log_in_again(answer)
+            return self._save(start, answer, "saved the new tokens")
 
     def _refresh(self, token: str) -> Answer:
-        """The answer to a refresh, asked for again and again as long as there is none."""
-        for _ in range(ATTEMPTS - 1):
-            try:
-                answer = self._sent("POST", "/auth/refresh", token)
-            except UnavailableError:
-                # The server may have replaced the token all the same. It knows that this happens.
-                self._pause(PAUSE)
-                continue
-            # 502 and 504 come from a proxy, and say as little as no answer does.
-            if answer.status < 500:
-                return answer
-            self._pause(min(answer.retry_after, PATIENCE))
-        return self._sent("POST", "/auth/refresh", token)
+        """The answer to a refresh, which is sent again if no answer comes, or an error (5xx).
 
-    def _keep(self, start: float, pair: dict[str, Any]) -> Tokens:
+        The server may have replaced the token before its answer was lost. It accepts the same token
+        again.
+        """
+        for _ in range(ATTEMPTS - 1):
+            answer = self._send("POST", "/auth/refresh", token)
+            if 0 < answer.status < 500:
+                return answer
+            wait = min(answer.retry_after, PATIENCE)
+            note(answer, f"kept the tokens, sending the same refresh token in {wait:g} s")
+            self._pause(wait)
+        return self._send("POST", "/auth/refresh", token)
+
+    def _save(self, start: float, answer: Answer, then: str) -> Tokens:
+        check(answer, 200)
+        pair = answer.body
         renew_at = start + NEAR_END * pair["expires_in"]
         tokens = Tokens(pair["access_token"], pair["refresh_token"], renew_at)
         self._file.write(tokens)
+        note(answer, then)
         return tokens
 
-    def _sent(
+    def _delete(self, tokens: Tokens, answer: Answer) -> NoReturn:
+        with self._file.locked():
+            # Unless the user has logged in again in the meantime.
+            if self._file.read() == tokens:
+                self._file.delete()
+        log_in_again(answer)
+
+    def _send(
         self, method: str, path: str, token: str | None = None, body: object = None
     ) -> Answer:
-        """The answer to one request. No redirect is followed: it could take the token elsewhere."""
+        """The answer to one request. Redirects are not followed: they could lead the token away."""
         headers = {"User-Agent": self._device, "Accept": "application/json"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
@@ -175,30 +202,46 @@ class Client:
             headers["Content-Type"] = "application/json"
         kind = HTTPSConnection if self._url.scheme == "https" else HTTPConnection
         connection = kind(self._url.netloc, timeout=TIMEOUT)
+        request = f"{method} {path}"
         try:
             text = None if body is None else json.dumps(body)
             connection.request(method, self._url.path.rstrip("/") + path, text, headers)
             response = connection.getresponse()
             read, wait = response.read(), response.headers.get("Retry-After", "")
         except (OSError, HTTPException) as error:
-            raise UnavailableError(f"no answer: {error!r}") from error
+            return Answer(request, 0, {"msg": f"no answer to {request} ({error!r})"})
         finally:
             connection.close()
-        return Answer(response.status, parsed(read), float(wait) if wait.isdecimal() else PAUSE)
+        seconds = float(wait) if wait.isdecimal() else PAUSE
+        return Answer(request, response.status, parsed(read), seconds)
 
 
-def expect(answer: Answer, *good: int) -> Answer:
-    """The answer, if it is one of those that are hoped for."""
-    if answer.status in good:
-        return answer
-    why = str(answer.body.get("msg") or f"the server answers with {answer.status}")
-    raise UnavailableError(why) if answer.status >= 500 else RefusedError(why)
+def check(answer: Answer, *expected: int) -> None:
+    """Raise the error for any other status."""
+    if answer.status in expected:
+        return
+    why = str(answer.body.get("msg") or answer)
+    if 0 < answer.status < 500:
+        note(answer, "refused, not sending it again")
+        raise RefusedError(why)
+    note(answer, "kept the tokens, not sending it again now")
+    raise UnavailableError(why)
+
+
+def log_in_again(answer: Answer) -> NoReturn:
+    note(answer, "deleted the tokens")
+    raise LogInAgainError(f"{answer.body.get('msg')} ({answer.error})")
+
+
+def note(answer: Answer, done: str) -> None:
+    """Log what was done about an answer. No line has a token."""
+    logger.info("%s - %s", answer, done)
 
 
 def parsed(read: bytes) -> dict[str, Any]:
     try:
         body: object = json.loads(read)
     except ValueError:
-        # Nothing, or what stands before the API, such as a proxy.
+        # Empty, or from a proxy in front of the API.
         return {}
     return cast(dict[str, Any], body) if isinstance(body, dict) else {}

@@ -1,4 +1,4 @@
-"""Where a client keeps its tokens: a file that its user alone can read."""
+"""The file in which a client saves its tokens. Only its user can read it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a client holds of a login.
+    """The tokens of a session.
 
-    :param renew_at: when the access token is near its end, by the client's own clock.
+    :param renew_at: when to renew the access token, by the client's own clock.
     """
 
     access: str
@@ -23,11 +23,11 @@ class Tokens:
     renew_at: float
 
     def __repr__(self) -> str:
-        return "<Tokens>"  # Neither of them belongs into a log.
+        return "<Tokens>"  # No token in a log.
 
 
 class TokenFile:
-    """Tokens in a file, for all threads and processes of one user. A phone has a key chain."""
+    """Tokens in a file, for all threads and processes of a user. A phone has a keychain instead."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -35,17 +35,17 @@ class TokenFile:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def read(self) -> Tokens | None:
-        """The tokens, if there are any."""
+        """The tokens, or None without a session."""
         try:
             return Tokens(**json.loads(self._path.read_text()))
         except FileNotFoundError:
             return None
 
     def write(self, tokens: Tokens) -> None:
-        """Replace the file as a whole: whatever happens, it is the old one or the new one."""
+        """Replace the file atomically: after a crash it is the old one or the new one."""
         new = self._path.with_suffix(".new")
         new.unlink(missing_ok=True)
-        # Nobody else can read it at any moment, whatever the umask is.
+        # The mode is set at creation, so other users can't read it at any moment.
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(tokens), file)
@@ -53,13 +53,13 @@ class TokenFile:
             os.fsync(descriptor)
         new.replace(self._path)
 
-    def forget(self) -> None:
-        """Remove the tokens."""
+    def delete(self) -> None:
+        """Delete the tokens."""
         self._path.unlink(missing_ok=True)
 
     @contextmanager
-    def alone(self) -> Generator[None]:
-        """Keep all others waiting here: threads and processes. Released if the process dies."""
+    def locked(self) -> Generator[None]:
+        """Lock the file for all other threads and processes. The lock ends if the process dies."""
         with self._lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -1,10 +1,15 @@
-"""The client in a terminal: ``python -m examples.mobile_api.terminal --help``."""
+"""The client in a terminal: ``python -m examples.mobile_api.terminal --help``.
+
+The standard output has the answer. The standard error has a line for each request: the request, the
+status, and what the client did about it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import getpass
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -14,6 +19,7 @@ from .storage import TokenFile
 
 def main() -> None:
     options = parser().parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
     file = TokenFile(options.folder / f"{options.device}.json")
     client = Client(options.url, file, device=options.device)
     try:
@@ -21,7 +27,7 @@ def main() -> None:
     except LogInAgainError as error:
         sys.exit(f"Log in again: {error}.")
     except UnavailableError as error:
-        sys.exit(f"Try again later: {error}. You are still logged in.")
+        sys.exit(f"Try again later: {error}. Tokens that were saved are kept.")
     except RefusedError as error:
         sys.exit(f"Refused: {error}.")
 
@@ -37,34 +43,39 @@ def carry_out(client: Client, options: argparse.Namespace) -> None:
         case "me":
             print(json.dumps(client.ask("GET", "/me")))
         case "sign-out":
-            for one in client.ask("GET", "/auth/sessions")["sessions"]:
-                if one["user_agent"] == options.other:
-                    client.ask("DELETE", f"/auth/sessions/{one['sid']}")
+            sessions = client.ask("GET", "/auth/sessions")["sessions"]
+            sids = [one["sid"] for one in sessions if one["user_agent"] == options.other]
+            for sid in sids:
+                client.ask("DELETE", f"/auth/sessions/{sid}")
+            if not sids:
+                raise RefusedError(f"there is no session on the device {options.other}")
         case _:
             for one in client.ask("GET", "/auth/sessions")["sessions"]:
-                print(one["user_agent"], "(this one)" if one["current"] else "")
+                print(one["user_agent"] + (" (this one)" if one["current"] else ""))
 
 
 def password() -> str:
-    # Not on the command line, which everybody on the machine can read.
+    # Not an argument: all users of the machine can see the arguments of its processes.
     return getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        prog="python -m examples.mobile_api.terminal", description="A client of the example."
+        prog="python -m examples.mobile_api.terminal",
+        description="A client of the example. It logs each request on the standard error.",
     )
     made.add_argument("--url", default="http://127.0.0.1:5000", help="by default %(default)s")
     made.add_argument("--device", default="terminal", type=word, help="by default %(default)s")
     folder = Path.home() / ".cache" / "authx-mobile-api"
-    made.add_argument("--folder", type=Path, default=folder, help="of the tokens")
+    made.add_argument("--folder", type=Path, default=folder, help="where the tokens are saved")
     commands = made.add_subparsers(dest="command", required=True)
-    for name, what in (("sign-up", "make an account"), ("login", "log in")):
+    for name, what in (("sign-up", "create an account"), ("login", "log in")):
         commands.add_parser(name, help=what).add_argument("name")
-    commands.add_parser("me", help="whom the API takes you for")
-    commands.add_parser("devices", help="where you are logged in")
-    commands.add_parser("sign-out", help="end those of a device").add_argument("other", type=word)
-    commands.add_parser("logout", help="end this login")
+    commands.add_parser("me", help="show the user of the access token")
+    commands.add_parser("devices", help="list your sessions by device")
+    sign_out = commands.add_parser("sign-out", help="revoke the sessions of a device")
+    sign_out.add_argument("other", type=word, help="the device")
+    commands.add_parser("logout", help="revoke the session of this device")
     return made
 
 

@@ -1,8 +1,8 @@
-"""Logins that can be ended, on any store: one token, one login, all of a user's.
+"""Revocation on any store: of a token, a session, or all sessions of a user.
 
 Run it with ``python -m examples.stores --store URL``, or serve ``create_app()`` with any WSGI
-server. ``flask --app examples.stores authx`` has commands for it; there ``FLASK_STORE`` is the URL,
-and ``FLASK_INSTANCE`` the folder of its files.
+server. ``flask --app examples.stores authx`` has commands for it, with ``FLASK_STORE`` as
+the URL and ``FLASK_INSTANCE`` as the folder of the files.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ db = SQLAlchemy()
 api = Blueprint("api", __name__)
 
 DEFAULT = "sqlite:///stores.db"
-#: Where revocations are kept, and the folder of its files, unless something else is asked for.
+#: The defaults: the URL of the store, and the folder of SQLite files and of the secrets.
 STORE = os.environ.get("FLASK_STORE") or DEFAULT
 INSTANCE = os.environ.get("FLASK_INSTANCE") or None
-#: How databases are usually written, and the driver that requirements/demo.txt has for each.
+#: The usual schemes of databases, and the driver for each in requirements/demo.txt.
 DRIVERS = {
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
@@ -43,7 +43,7 @@ DRIVERS = {
 @api.post("/login/<name>")
 @authx.public
 def login(name: str) -> dict[str, Any]:
-    # A real app checks a password here.
+    # A real app checks a password here. If it is wrong: raise LoginFailedError, a 401 in JSON.
     try:
         return authx.create_token_pair(name).to_dict()
     except ValueError:
@@ -59,13 +59,13 @@ def refresh() -> dict[str, str]:
 @api.get("/profile")
 @authx.token_required
 def profile() -> dict[str, str]:
-    return {"name": current_token.sub, "login": current_token.sid}
+    return {"name": current_token.sub, "session": current_token.sid}
 
 
 @api.post("/logout")
 @authx.public
 def logout() -> dict[str, str]:
-    # Without a guard: an expired token is good enough to log out with, and so is none at all.
+    # Without a guard: a log-out with an expired token, or with none, succeeds, too.
     authx.logout()
     return {"msg": "You are logged out"}
 
@@ -80,20 +80,20 @@ def logout_everywhere() -> dict[str, str]:
 @api.post("/password")
 @authx.token_required
 def change_password() -> dict[str, str]:
-    # A real app stores the new password here, and commits: only then does no old one log in again.
+    # A real app commits the new password first. After that, the old one opens no new session.
     authx.revoke_subject(current_token.sub, keep=current_token.sid, reason="password changed")
-    return {"msg": "All your other logins have ended"}
+    return {"msg": "All your other sessions are revoked"}
 
 
-@api.delete("/logins/<sid>")
+@api.delete("/sessions/<sid>")
 @authx.token_required
-def end_login(sid: str) -> dict[str, str]:
-    # Whoever names a login must be shown to own it. This app keeps no list of anybody's logins, so
-    # the only one that it knows to be the user's is the one that asks.
+def end_session(sid: str) -> dict[str, str]:
+    # Check that the session belongs to the user. Without JWT_SESSIONS there is no list of a user's
+    # sessions, so this app accepts the session of the request only.
     if sid != current_token.sid:
-        refuse(404, "you have no such login; POST /logout-everywhere ends all of yours")
+        refuse(404, "you have no such session; POST /logout-everywhere revokes all of yours")
     authx.revoke_session(sid)
-    return {"msg": "That login has ended"}
+    return {"msg": "The session is revoked"}
 
 
 @api.post("/admin/revoke/<name>")
@@ -103,12 +103,13 @@ def revoke_user(name: str) -> dict[str, str]:
     body: object = request.get_json(silent=True)
     reason: object = cast(dict[str, Any], body).get("reason") if isinstance(body, dict) else None
     if not isinstance(reason, str) or not reason.strip():
-        refuse(400, 'say why: {"reason": "..."}, with the header Content-Type: application/json')
+        message = 'send {"reason": "..."}, with the header Content-Type: application/json'
+        refuse(400, message)
     try:
         authx.revoke_subject(name, reason=reason)
     except ValueError as error:
         refuse(400, str(error))
-    return {"msg": f"All logins of {name} have ended"}
+    return {"msg": f"All sessions of {name} are revoked"}
 
 
 @api.get("/admin/revocations")
@@ -117,14 +118,14 @@ def revocations() -> list[dict[str, Any]]:
     admins_only()
     trail = db.metadata.tables.get("authx_audit")
     if trail is None:
-        refuse(404, "nothing is written down: the audit trail needs an SQL database")
+        refuse(404, "there is no audit trail: it needs an SQL database")
     latest = sa.select(trail).order_by(trail.c.id.desc()).limit(100)
     return [dict(row) for row in db.session.execute(latest).mappings()]
 
 
 def admins_only() -> None:
     if current_token.sub != "admin":
-        refuse(403, "this is for the user admin")
+        refuse(403, "only the user admin may do this")
 
 
 def refuse(status: int, message: str) -> NoReturn:
@@ -134,7 +135,7 @@ def refuse(status: int, message: str) -> NoReturn:
 def create_app(store: str = STORE, instance_path: str | None = INSTANCE) -> Flask:
     """The app. Each setting can come from the environment: ``FLASK_JWT_AUDIT`` and so on.
 
-    :param store: where revocations are kept.
+    :param store: the URL of the store.
     :param instance_path: the folder of SQLite files and of the secrets; by default Flask's.
     :raises ClickException: if the database can't be used. ``flask`` shows its message alone.
     """
@@ -162,7 +163,7 @@ def set_up(app: Flask, store: str) -> None:
 
 
 def settings_for(store: str) -> dict[str, Any]:
-    """A database is reached through Flask-SQLAlchemy, and keeps an audit trail, too."""
+    """The settings for a store. A database is used with Flask-SQLAlchemy and an audit trail."""
     scheme, colon, rest = store.partition(":")
     if scheme.partition("+")[0] not in {"sqlite", *DRIVERS}:
         return {"JWT_BLOCKLIST": store}
@@ -179,20 +180,20 @@ def is_new(app: Flask) -> bool:
 
 
 def make_tables(app: Flask) -> None:
-    # A real app has migrations; they see these tables as any other.
+    # A real app has migrations, which include these tables.
     with app.app_context():
         db.create_all()
         if db.engine.dialect.name == "sqlite":
-            # Then nobody who reads waits for somebody who writes. The file remembers it.
+            # Write-ahead logging: readers don't wait for a writer. The file keeps this mode.
             with db.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
 
 def secret_for(app: Flask, store: str, *, renew: bool) -> Path | str:
-    """A secret that is made once for each store, so that tokens outlive a restart.
+    """A secret that is created once for each store, so that tokens stay valid after a restart.
 
-    No token that was revoked may come back in a store that doesn't know of it: another one, a new
-    one, the memory of another process. None of its tokens is signed with their secrets.
+    Each store has its own secret. A token that one store has revoked is therefore invalid with
+    another store, with a new one, and with the memory of another process.
     """
     secret, url = secrets.token_urlsafe(32), urlsplit(store)
     if url.scheme == "memory":
@@ -200,7 +201,7 @@ def secret_for(app: Flask, store: str, *, renew: bool) -> Path | str:
     where = re.sub(r"[^\w.]+", "-", f"{url.scheme}-{url.netloc.rpartition('@')[2]}{url.path}")
     path = Path(app.instance_path, f"{where}.secret")
     if renew and path.exists():
-        app.logger.warning("The store is new or was lost: everybody must log in again.")
+        app.logger.warning("The store is new or was lost: all users must log in again.")
         path.unlink()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

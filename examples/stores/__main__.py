@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import socket
 import sys
 from urllib.parse import urlsplit
 
 from click import ClickException
 from werkzeug.serving import make_server
 
+from examples.ports import listen
 from flask_authx import BadConfigurationError
 
 from . import DEFAULT, INSTANCE, STORE, create_app
@@ -19,25 +19,25 @@ SESSION = """\
 Flask-AuthX, the example stores, with {kind}, on {url}
 Its files, if it has any, are in {folder}
 
-In another terminal, log in from a phone and from a laptop. A token opens the profile.
+In another terminal, log in on a phone and on a laptop. The profile needs an access token.
 
     PHONE="Authorization: Bearer $(curl -s -X POST {url}/login/ann | cut -d '"' -f 4)"
     LAPTOP="Authorization: Bearer $(curl -s -X POST {url}/login/ann | cut -d '"' -f 4)"
     curl -H "$PHONE" {url}/profile
 
-Change the password on the laptop: 401 for the phone from now on, and the laptop stays logged in.
+Change the password on the laptop. The sessions on other devices are revoked: 401 for the phone.
 
     curl -X POST -H "$LAPTOP" {url}/password
     curl -i -H "$PHONE" {url}/profile
     curl -H "$LAPTOP" {url}/profile
 
-Log out. That ends the login's refresh token, too, and to do it twice does no harm.
+Log out. This revokes the session: its access token and its refresh token. You may log out twice.
 
     curl -X POST -H "$LAPTOP" {url}/logout
     curl -X POST -H "$LAPTOP" {url}/logout
     curl -i -H "$LAPTOP" {url}/profile
 
-An admin ends all logins of a user, and says why.
+An admin revokes all sessions of a user, and gives a reason.
 
     LAPTOP="Authorization: Bearer $(curl -s -X POST {url}/login/ann | cut -d '"' -f 4)"
     ADMIN="Authorization: Bearer $(curl -s -X POST {url}/login/admin | cut -d '"' -f 4)"
@@ -47,10 +47,11 @@ An admin ends all logins of a user, and says why.
     curl -H "$ADMIN" {url}/admin/revocations
 
 {commands}
-Stop with Ctrl-C. What is revoked stays revoked when this is started again (but for memory://).
+Stop with Ctrl-C. Revoked tokens stay revoked after a restart. A restart with memory:// makes all
+tokens invalid.
 """
 COMMANDS = """\
-The same from the command line, in this folder{but_first}.
+The same on the command line, in this folder{but_first}.
 
 {exports}\
     {python} -m flask --app examples.stores authx revoke --subject ann --reason 'asked by phone'
@@ -58,7 +59,7 @@ The same from the command line, in this folder{but_first}.
     {python} -m flask --app examples.stores authx doctor
 """
 NO_COMMANDS = """\
-The command line can't do the same: a memory is seen by its own process alone.
+The command line can't revoke here: each process has its own memory store.
 """
 
 
@@ -76,18 +77,12 @@ def main() -> None:
         "--instance",
         metavar="FOLDER",
         default=INSTANCE,
-        help="of the file and the secrets; by default FLASK_INSTANCE, or Flask's",
+        help="the folder of the SQLite file and the secrets; by default FLASK_INSTANCE, or Flask's",
     )
     options = parser.parse_args()
     store: str = options.store
     folder: str | None = options.instance
-    try:
-        listener = socket.create_server(("127.0.0.1", options.port))
-    except OSError as error:
-        sys.exit(
-            f"Port {options.port} can't be used: {error.strerror}. Stop what uses it, or take "
-            f"another one: {sys.executable} -m examples.stores --port 5001"
-        )
+    listener = listen(options.port, "examples.stores", "demo-stores")
     try:
         app = create_app(store, folder)
     except BadConfigurationError as error:
@@ -97,7 +92,7 @@ def main() -> None:
     port = listener.getsockname()[1]
     session = SESSION.format(
         url=f"http://127.0.0.1:{port}",
-        # Not the whole URL: it may hold a password.
+        # Not the whole URL: it may contain a password.
         kind=urlsplit(store).scheme,
         folder=app.instance_path,
         commands=commands(store, None if folder is None else app.instance_path),
@@ -108,20 +103,20 @@ def main() -> None:
 
 
 def commands(store: str, folder: str | None) -> str:
-    """The lines for the command line, and what another terminal must know to find this store."""
+    """The lines for the command line, with the variables that another terminal needs."""
     if store.startswith("memory:"):
         return NO_COMMANDS
     exports, but_first = "", ""
     if folder is not None:
         exports += f"    export FLASK_INSTANCE={shlex.quote(folder)}\n"
-    if may_hold_a_secret(store):
-        but_first = ". Before that, set FLASK_STORE there\nto the URL that you have given here"
+    if may_have_a_password(store):
+        but_first = ". Before that, set FLASK_STORE there\nto the URL of this store"
     elif store != DEFAULT:
         exports += f"    export FLASK_STORE={shlex.quote(store)}\n"
     return COMMANDS.format(exports=exports, but_first=but_first, python=sys.executable)
 
 
-def may_hold_a_secret(url: str) -> bool:
+def may_have_a_password(url: str) -> bool:
     parts = urlsplit(url)
     return parts.password is not None or bool(parts.query)
 

@@ -1,4 +1,4 @@
-"""AuthX's "Token Callbacks" page as a Flask app: a logout that lasts, kept in a database.
+"""Revocation with a callback and a table of the app: AuthX's "Token Callbacks" page in Flask.
 
 Run it with ``python -m examples.token_callbacks``, or serve ``create_app()`` with any WSGI server.
 """
@@ -25,14 +25,14 @@ metadata = sa.MetaData()
 db = SQLAlchemy(metadata=metadata)
 api = Blueprint("api", __name__)
 
-# Keyed by the token's id, not by the token as on AuthX's page: one token can be spelled in two ways
-# (an ES256 signature has a twin that is as good), and the other spelling would not be found. And
-# whoever gets hold of a dump of this table must find no token in it that can be used.
+# The key is the token's id, not the token as on AuthX's page. An ES256 signature has a second valid
+# form: the same token has two texts, and a look-up of the second would find nothing. Besides, a
+# dump of this table contains no valid token.
 revoked_token = sa.Table(
     "revoked_token",
     metadata,
     sa.Column("jti", sa.String(255), primary_key=True),
-    # When the token expires by itself and its row can go: seconds since 1970-01-01 UTC.
+    # When the token expires and its row can be deleted: seconds since 1970-01-01 UTC.
     sa.Column("exp", sa.Integer, nullable=False, index=True),
 )
 
@@ -45,27 +45,27 @@ def is_token_revoked(token: str, claims: Mapping[str, Any]) -> bool:
 
 
 def revoke(*tokens: Token) -> None:
-    # A row is kept an hour longer than its token lives, more than any leeway. A logout adds at most
-    # two rows and removes up to a hundred: the table stays small and no logout takes long.
+    # A row is kept until an hour after its token has expired, longer than any leeway. A log-out
+    # adds up to two rows and deletes up to a hundred: the table stays small and the log-out fast.
     old = sa.select(revoked_token.c.jti).where(revoked_token.c.exp < time.time() - 3600).limit(100)
     rows = [{"jti": token.jti, "exp": token.exp} for token in tokens]
     with database() as connection:
-        # Whoever presses "log out" twice, at once, is logged out: that is no conflict.
+        # Two log-outs with the same token at once are no conflict.
         connection.execute(insert(revoked_token).values(rows).on_conflict_do_nothing())
         connection.execute(sa.delete(revoked_token).where(revoked_token.c.jti.in_(old)))
 
 
 @contextmanager
 def database() -> Generator[sa.Connection]:
-    """A transaction of its own: when a logout is answered with OK, it is on the disk."""
+    """A transaction of its own: it is committed before the log-out is answered."""
     try:
         with db.engine.begin() as connection:
             yield connection
     except SQLAlchemyError as error:
         current_app.logger.error(
-            "The database of revoked tokens, %s, failed (%s): guarded requests get a 503. Put it "
-            "back from a backup; or, if it is lost, stop the app and start it again: it makes a "
-            "new one, and everybody must log in again.",
+            "The database of revoked tokens, %s, failed (%s): guarded requests get a 503. Restore "
+            "it from a backup. If it is lost, restart the app: it creates a new database, and all "
+            "users must log in again.",
             db.engine.url.render_as_string(),
             error.__cause__ or error,
         )
@@ -78,7 +78,7 @@ def login() -> dict[str, Any]:
     username, pair = body.get("username"), body.get("pair", False)
     if not isinstance(username, str) or not isinstance(pair, bool):
         refuse('send {"username": "ann"}, and "pair": true for a refresh token, too')
-    # A real app checks a password here.
+    # A real app checks a password here. If it is wrong: raise LoginFailedError, a 401 in JSON.
     try:
         if pair:
             return authx.create_token_pair(username).to_dict()
@@ -95,7 +95,7 @@ def refresh() -> dict[str, str]:
 
 @api.get("/token/optional")
 def optional() -> Response:
-    # Only found, not verified: whoever sent it may be anybody.
+    # The token is not verified here: its claims prove nothing.
     token = authx.get_token_from_request(optional=True)
     if token is None:
         return jsonify("No token found")
@@ -124,11 +124,11 @@ def logout() -> Response:
         return jsonify("OK")
     sent = body.get("refresh_token")
     if not isinstance(sent, str):
-        refuse('send {"refresh_token": "..."}, or no body to end the access token alone')
-    # Verified before anything is revoked: else anybody's token could be named here.
+        refuse('send {"refresh_token": "..."}, or no body to revoke the access token only')
+    # Verified before it is revoked: otherwise a client could revoke the tokens of other users.
     refresh_token = authx.verify_token(sent, type="refresh")
     if refresh_token.sid != current_token.sid:
-        refuse("the refresh token belongs to another login")
+        refuse("the refresh token belongs to another session")
     revoke(current_token, refresh_token)
     return jsonify("OK")
 
@@ -152,20 +152,20 @@ def create_app(config: Mapping[str, Any] | None = None, instance_path: str | Non
     app = Flask(__name__, instance_path=instance_path)
     app.config.from_mapping(
         SQLALCHEMY_DATABASE_URI="sqlite:///token_callbacks.db",
-        # No connection is kept: one that was open would go on reading a file that has been deleted.
+        # Without a pool: an open connection would continue to read a file that has been deleted.
         SQLALCHEMY_ENGINE_OPTIONS={"poolclass": sa.NullPool},
     )
     app.config.from_prefixed_env()
     app.config.from_mapping(config)
     db.init_app(app)
     with app.app_context():
-        forgotten = not sa.inspect(db.engine).has_table(revoked_token.name)
+        is_new = not sa.inspect(db.engine).has_table(revoked_token.name)
         if app.config.keys().isdisjoint({"JWT_SECRET_KEY", "JWT_PRIVATE_KEY"}):
-            app.config["JWT_SECRET_KEY"] = secret_file(app, renew=forgotten)
-        elif forgotten:
+            app.config["JWT_SECRET_KEY"] = secret_file(app, renew=is_new)
+        elif is_new:
             app.logger.warning(
                 "The table of revoked tokens is new. If there was one before, change the key of "
-                "the tokens: those that were revoked are accepted again."
+                "the tokens: otherwise tokens that were revoked are valid again."
             )
         db.create_all()
     authx.init_app(app)
@@ -174,11 +174,11 @@ def create_app(config: Mapping[str, Any] | None = None, instance_path: str | Non
 
 
 def secret_file(app: Flask, *, renew: bool) -> Path:
-    """A secret that is made once, so that tokens outlive a restart and none is in the source."""
+    """A secret that is created once: tokens stay valid after a restart, and the source has none."""
     path = Path(app.instance_path, "token_callbacks.secret")
     if renew and path.exists():
-        # The logouts are forgotten. With another secret, none of the tokens they ended comes back.
-        app.logger.warning("The table of revoked tokens was lost: everybody must log in again.")
+        # The revocations are lost. With a new secret, no revoked token is valid again.
+        app.logger.warning("The table of revoked tokens was lost: all users must log in again.")
         path.unlink()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

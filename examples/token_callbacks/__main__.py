@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.serving import make_server
 
+from examples.ports import listen
 from flask_authx import BadConfigurationError
 
 from . import create_app
@@ -18,23 +18,23 @@ SESSION = """\
 Flask-AuthX, the example token_callbacks, on {url}
 Its database and its secret are in {folder}
 
-In another terminal, log in and keep the token:
+In another terminal, log in and save the token:
 
     JSON='Content-Type: application/json'
     TOKEN=$(curl -s {url}/login -H "$JSON" -d '{{"username": "ann"}}' | cut -d '"' -f 4)
 
-This finds a token, whatever it is worth: "No token found", then "Your token is: ...".
+This view finds a token and doesn't verify it: "No token found", then "Your token is: ...".
 
     curl {url}/token/optional
     curl -H "Authorization: Bearer $TOKEN" {url}/token/optional
 
-These need a good one: 401, then "Your token is: ..." and "You are authenticated".
+These views need a valid token: 401, then "Your token is: ..." and "You are authenticated".
 
     curl -i {url}/token/mandatory
     curl -H "Authorization: Bearer $TOKEN" {url}/token/mandatory
     curl -H "Authorization: Bearer $TOKEN" {url}/profile
 
-Log out. From now on the token is refused, after a restart of this server, too.
+Log out. The token is revoked: 401, also after a restart of this server.
 
     curl -X DELETE -H "Authorization: Bearer $TOKEN" {url}/logout
     curl -i -H "Authorization: Bearer $TOKEN" {url}/profile
@@ -49,13 +49,7 @@ def main() -> None:
     parser.add_argument("--instance", type=Path, help="the folder of the database and the secret")
     options = parser.parse_args()
     folder = str(options.instance.resolve()) if options.instance else None
-    try:
-        listener = socket.create_server(("127.0.0.1", options.port))
-    except OSError as error:
-        sys.exit(
-            f"Port {options.port} can't be used: {error.strerror}. Stop what uses it, or take "
-            f"another one: {sys.executable} -m examples.token_callbacks --port 5001"
-        )
+    listener = listen(options.port, "examples.token_callbacks", "demo")
     try:
         app = create_app(instance_path=folder)
     except BadConfigurationError as error:

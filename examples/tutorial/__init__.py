@@ -1,1 +1,1 @@
-"""The steps of the tutorial in docs/tutorial.rst, which includes these files."""
+"""The whole apps of docs/get-started.md, which a test compares with the page."""

@@ -1,15 +1,15 @@
-"""Serve the example on this machine and say what to try."""
+"""Serve the example on this machine and print what to try."""
 
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.serving import make_server
 
+from examples.ports import listen
 from flask_authx import BadConfigurationError
 
 from .app import SETTINGS, create_app
@@ -18,13 +18,14 @@ SESSION = """\
 Flask-AuthX, the example webapp, on {url}
 Its database and its secret are in {folder}
 
-Open {url} in a browser, make an account and write a note.
+Open {url} in a browser, create an account and write a note.
 
-  - Wait for half a minute and write another: access tokens last {lifetime} s, and nobody notices.
-  - Sign in from a second browser too, and sign it out under "Devices" in the first.
-  - Change the password: you are asked for the one you have, and the other browser is signed out.
+  - Wait for half a minute and write another. Access tokens expire after {lifetime} seconds, the
+    page renews them, and you stay signed in.
+  - Sign in with a second browser, and sign it out under "Devices" in the first.
+  - Change the password. The app asks for the old password, and signs the other browser out.
 
-Stop with Ctrl-C. Who is signed in stays so when this is started again.
+Stop with Ctrl-C. Users stay signed in after a restart.
 """
 
 
@@ -34,13 +35,7 @@ def main() -> None:
     parser.add_argument("--instance", type=Path, help="the folder of the database and the secret")
     options = parser.parse_args()
     folder = str(options.instance.resolve()) if options.instance else None
-    try:
-        listener = socket.create_server(("127.0.0.1", options.port))
-    except OSError as error:
-        sys.exit(
-            f"Port {options.port} can't be used: {error.strerror}. Stop what uses it, or take "
-            f"another one: {sys.executable} -m examples.webapp --port 5001"
-        )
+    listener = listen(options.port, "examples.webapp", "demo-web")
     try:
         app = create_app(instance_path=folder)
     except BadConfigurationError as error:

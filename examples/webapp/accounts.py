@@ -1,4 +1,4 @@
-"""Sign up, sign in, go on being signed in, the password, and the devices."""
+"""Sign-up, sign-in, the renewal of tokens, the password, and the list of devices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ accounts = Blueprint("accounts", __name__)
 NAME = re.compile(r"[\w.@+-]{1,64}")
 SHORTEST = 8
 LONGEST = 256
-#: For how many seconds a password that has just been given counts.
+#: For how many seconds after the password was confirmed it isn't asked for again.
 STEP_UP = 300
 
 
@@ -29,10 +29,10 @@ STEP_UP = 300
 def login() -> ResponseReturnValue:
     if request.method == "GET":
         return render_template("login.html")
-    # There is no token yet to protect this: else another site could sign its visitors in as
-    # somebody else, and read what they write.
+    # There is no token yet, and so no CSRF value. Without this check another site could sign its
+    # visitors in to the attacker's account, and the attacker could read what they write.
     authx.check_origin()
-    user = User.who_knows(field("name").strip().casefold(), field("password"))
+    user = User.authenticated(field("name").strip().casefold(), field("password"))
     if user is None:
         return render_template("login.html", problem="The name or the password is wrong."), 401
     return sign_in(user)
@@ -56,7 +56,7 @@ def signup() -> ResponseReturnValue:
             db.session.commit()
         except IntegrityError:
             db.session.rollback()
-            problem = "There is somebody of that name already."
+            problem = "This name is taken."
     if problem is not None:
         return render_template("signup.html", problem=problem), 400
     return sign_in(user)
@@ -71,9 +71,9 @@ def sign_in(user: User) -> Response:
 @accounts.route("/auth/renew", methods=["GET", "POST"])
 @authx.refresh_token_required
 def renew() -> ResponseReturnValue:
-    """Where a page comes by whose access token has expired; it stays for a moment."""
+    """Renews the access token for a page that was opened after it had expired."""
     if request.method == "GET":
-        # Its script sends the form: what a link can do must not change anything.
+        # The page's script sends the form: a GET must change nothing, since a link can cause it.
         return render_template("renew.html", next=local(request.args.get("next")))
     response = redirect(local(field("next")), 303)
     authx.set_cookies(response, authx.refresh())
@@ -83,7 +83,7 @@ def renew() -> ResponseReturnValue:
 @accounts.get("/alive")
 @authx.token_required
 def alive() -> ResponseReturnValue:
-    """What a script asks before it sends a form, which can't be sent twice."""
+    """For scripts, before they send a form: 401 if the access token has to be renewed first."""
     return "", 204
 
 
@@ -95,7 +95,7 @@ def confirm() -> ResponseReturnValue:
     if not current_user.has_password(field("password")):
         return render_template("confirm.html", problem="The password is wrong."), 401
     response = redirect(local(field("next")), 303)
-    # It outlives the others by far: the next form has to be filled in with it.
+    # Valid for longer than other access tokens: the user fills in the next form with it.
     token = authx.reauthenticate(current_user.id, expiry=STEP_UP)
     authx.set_access_cookies(response, token)
     return response
@@ -110,7 +110,7 @@ def password() -> ResponseReturnValue:
     if problem is not None:
         return render_template("password.html", problem=problem), 400
     current_user.set_password(field("password"))
-    # Before the logins end: from here on none can be opened with the old password.
+    # Before the sessions are revoked: after the commit, the old password opens no new session.
     db.session.commit()
     authx.revoke_subject(current_token.sub, keep=current_token.sid, reason="password changed")
     return render_template("password.html", done=True)
@@ -120,16 +120,16 @@ def password() -> ResponseReturnValue:
 @authx.token_required
 def devices() -> str:
     here = current_token.sid
-    this_one_first = sorted(authx.sessions(current_token.sub), key=lambda login: login.sid != here)
-    return render_template("devices.html", logins=this_one_first, here=here)
+    this_one_first = sorted(authx.sessions(current_token.sub), key=lambda one: one.sid != here)
+    return render_template("devices.html", sessions=this_one_first, here=here)
 
 
 @accounts.put("/devices/<sid>")
 @authx.token_required
 def rename(sid: str) -> ResponseReturnValue:
     name = sent("name")
-    # Whoever names a login must be shown to own it.
-    if sid not in {login.sid for login in authx.sessions(current_token.sub)}:
+    # Check that the session belongs to the user.
+    if sid not in {one.sid for one in authx.sessions(current_token.sub)}:
         abort(404)
     try:
         authx.name_session(sid, name or None)

@@ -1,4 +1,4 @@
-"""The app: its settings, its parts, and what every answer says to the browser."""
+"""The app: its settings, its parts, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask, Response, redirect, request, url_for
 from werkzeug import Response as Redirect
+from werkzeug.exceptions import HTTPException
 
 from flask_authx import AuthXException, refresh_reuse_detected
 
@@ -17,7 +18,7 @@ from .accounts import accounts
 from .devices import device
 from .models import db
 from .notes import notes
-from .signin import authx, refused, tell_owner
+from .signin import authx, failed, refused, tell_owner
 
 SETTINGS: dict[str, Any] = {
     "SQLALCHEMY_DATABASE_URI": "sqlite:///webapp.sqlite3",
@@ -26,15 +27,15 @@ SETTINGS: dict[str, Any] = {
     "JWT_SESSIONS": True,
     "JWT_SESSION_DETAILS": ["user_agent"],
     "JWT_TOKEN_LOCATION": ["cookies"],
-    # A login outlasts the browser's window.
+    # The cookies stay when the browser is closed.
     "JWT_SESSION_COOKIE": False,
-    # So short that what renews them can be watched; a real app has the default, 15 minutes.
+    # So short that you can watch the renewal. A real app has the default, 15 minutes.
     "JWT_ACCESS_TOKEN_EXPIRES": 10,
-    # One clock mints and judges the tokens.
+    # The same clock issues and verifies the tokens.
     "JWT_DECODE_LEEWAY": 0,
-    # An answer to a request brings the next token along when this one has so many seconds left.
+    # Automatic renewal: an access token with less than 5 seconds left is replaced in the answer.
     "JWT_IMPLICIT_REFRESH_DELTATIME": 5,
-    # The forms have a field with the value; what scripts send has a header.
+    # The forms have a field with the CSRF value; the requests of scripts have a header.
     "JWT_CSRF_CHECK_FORM": True,
     "JWT_CSRF_CHECK_ORIGIN": True,
 }
@@ -63,6 +64,7 @@ def create_app(config: Mapping[str, Any] | None = None, instance_path: str | Non
     make_tables(app)
     refresh_reuse_detected.connect(tell_owner, app)
     app.register_error_handler(AuthXException, refused)
+    app.register_error_handler(HTTPException, failed)
     app.register_blueprint(authx.blueprint())
     app.register_blueprint(accounts)
     app.register_blueprint(notes)
@@ -79,27 +81,28 @@ def home() -> Redirect:
 def harden(response: Response) -> Response:
     response.headers.update(HEADERS)
     if request.endpoint != "static":
-        # The back button shows no page of somebody who has signed out.
+        # After the sign-out, the back button shows no page of the user.
         response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def make_tables(app: Flask) -> None:
-    # A real app has migrations; they see the tables of Flask-AuthX as any other.
+    # A real app has migrations, which include the tables of Flask-AuthX.
     with app.app_context():
         db.create_all()
         with db.engine.connect() as connection:
-            # Then nobody who reads waits for somebody who writes. The file remembers it.
+            # Write-ahead logging: readers don't wait for a writer. The file keeps this mode.
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
 
 def secret_file(app: Flask) -> Path:
-    """A secret that is made once, so that logins outlive a restart and none is in the source."""
+    """A secret that is created once: tokens stay valid after a restart, and the source has none."""
     path = Path(app.instance_path, "webapp.secret")
     with app.app_context():
         is_new = not sa.inspect(db.engine).has_table("user")
     if is_new:
-        # With another secret no login of a database that was lost opens the next one's accounts.
+        # The database is new. With the old secret, a token of a lost database would be valid for
+        # another user of the same id.
         path.unlink(missing_ok=True)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

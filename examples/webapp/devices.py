@@ -1,8 +1,8 @@
-"""What to call a device whose owner has given it no name."""
+"""The default name of a device, from its user agent."""
 
 from __future__ import annotations
 
-# Browsers name themselves after each other: the first that fits is the one.
+# The order matters: the user agent of Edge, for example, contains "Chrome/" and "Safari/", too.
 BROWSERS = {
     "Edg": "Edge",
     "OPR/": "Opera",
@@ -22,10 +22,10 @@ SYSTEMS = {
 
 
 def device(user_agent: str | None) -> str:
-    """Such as ``Firefox on Windows``: as well as can be told from what a browser says of itself."""
-    said = user_agent or ""
-    browser = next((name for mark, name in BROWSERS.items() if mark in said), "")
-    system = next((name for mark, name in SYSTEMS.items() if mark in said), "")
+    """A name such as ``Firefox on Windows``, as far as the user agent shows it."""
+    agent = user_agent or ""
+    browser = next((name for mark, name in BROWSERS.items() if mark in agent), "")
+    system = next((name for mark, name in SYSTEMS.items() if mark in agent), "")
     if browser and system:
         return f"{browser} on {system}"
     return browser or system or "Unknown device"

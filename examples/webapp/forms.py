@@ -1,4 +1,4 @@
-"""What pages and their scripts send."""
+"""The fields of forms, and the JSON of scripts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import cast
 
 from flask import abort, request, url_for
 
-# One slash and no second, and nothing that a browser leaves out or takes for one.
+# One slash, and no second slash or backslash: browsers read // and /\\ as the start of a host name.
+# Printable ASCII only: browsers remove tabs and line breaks.
 LOCAL = re.compile(r"/(?![/\\])[!-~]*")
 
 
@@ -17,7 +18,7 @@ def field(name: str) -> str:
 
 
 def sent(name: str) -> str:
-    """A text in the JSON that a script has sent; anything else is answered with 400."""
+    """A text in the JSON of a script; anything else is answered with 400."""
     body: object = request.get_json()
     value = cast(dict[str, object], body).get(name) if isinstance(body, dict) else None
     if not isinstance(value, str):
@@ -26,5 +27,5 @@ def sent(name: str) -> str:
 
 
 def local(path: str | None) -> str:
-    """Where to go on to: a path of this app, and never a link to another site."""
+    """The path to continue to: always of this app, never a link to another site."""
     return path if path and LOCAL.fullmatch(path) else url_for("notes.index")

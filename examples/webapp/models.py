@@ -1,4 +1,4 @@
-"""What the app keeps. The logins and what revokes them are tables of Flask-AuthX's beside these."""
+"""The app's tables. Flask-AuthX adds its own for sessions and revocations."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ class Base(DeclarativeBase):
 
 db = SQLAlchemy(metadata=Base.metadata)
 
-# Whether a name exists can't be told from how long the answer takes.
-NOBODY = generate_password_hash("compared with when there is no such user")
+# Compared with if there is no user of that name, so that the time of the answer doesn't show
+# whether there is one.
+DUMMY_HASH = generate_password_hash("no user has this password")
 
 
 def now() -> datetime:
-    """SQLite keeps no time zone: all times are in UTC."""
+    """The time in UTC, without a time zone, since SQLite stores none."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
@@ -43,10 +44,10 @@ class User(Base):
         return db.session.scalar(sa.select(User).where(User.name == name))
 
     @staticmethod
-    def who_knows(name: str, password: str) -> User | None:
-        """The user of that name, if the password is theirs."""
+    def authenticated(name: str, password: str) -> User | None:
+        """The user of that name, if the password is right."""
         user = User.named(name)
-        right = check_password_hash(NOBODY if user is None else user.password_hash, password)
+        right = check_password_hash(DUMMY_HASH if user is None else user.password_hash, password)
         return user if right else None
 
 
@@ -60,7 +61,7 @@ class Note(Base):
 
 
 class Notice(Base):
-    """That a copy of a user's login was used, until they have read it."""
+    """A notice for a user that a copy of a session was used. Deleted when the user has read it."""
 
     __tablename__ = "notice"
 

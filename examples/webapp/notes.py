@@ -1,4 +1,4 @@
-"""The notes: a page, and what its script sends."""
+"""The notes: the page, and the requests of its script."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read(number: int) -> ResponseReturnValue:
 
 
 def forget(what: type[Note | Notice], number: int) -> ResponseReturnValue:
-    """Remove something of the user's own, and nobody else's."""
+    """Delete a note or a notice of the user; 404 for those of other users."""
     own = sa.select(what).where(what.id == number, what.user_id == current_user.id)
     found = db.session.scalar(own)
     if found is None:

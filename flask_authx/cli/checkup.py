@@ -28,13 +28,14 @@ _WIDTH = 80
 @click.option(
     "--unguarded",
     is_flag=True,
-    help="Show only routes that have no guard and aren't marked public; fail if there are any.",
+    help="Show only routes without a guard that aren't marked public; the exit code is 1 if there "
+    "are any.",
 )
 @click.pass_context
 def routes(ctx: click.Context, *, as_json: bool, name: str | None, unguarded: bool) -> None:
     """Show every route with its guard.
 
-    Fails if a guard protects nothing, or if the app would refuse to serve for another reason.
+    The exit code is 1 if a guard protects nothing, or if the app would refuse to serve requests.
     """
     found: list[Route] = []
     problems: list[str] = []
@@ -93,9 +94,9 @@ def table(found: list[Route]) -> Iterator[str]:
 @as_json_option
 @click.pass_context
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
-    """Check the app's settings and stores for what is risky, missing or obsolete.
+    """Check the app's settings and stores, and list problems and risks.
 
-    Fails if there is an error. Whether a warning or a hint matters is for you to decide.
+    The exit code is 1 if there is an error. Warnings and hints do not change it.
     """
     try:
         app = load_app(ctx)

@@ -34,8 +34,8 @@ from .group import authx
 def generate_key(algorithm: str, out: Path | None) -> None:
     """Create a new secret or private key.
 
-    Writes the key, and nothing else, to the standard output or to a file; hints go to the standard
-    error. No app is needed.
+    Writes only the key to the standard output or to a file, and hints to the standard error. No app
+    is needed.
     """
     chosen = Algorithm(algorithm)
     if chosen.symmetric:

@@ -126,8 +126,8 @@ def _row(label: str, cells: Sequence[str]) -> str:
 def prune(*, name: str | None) -> None:
     """Remove expired revocations, expired sessions and old audit records.
 
-    Works in small batches, while the app serves. The exit code is 1 if there is no store to prune,
-    and 3 if a store fails.
+    Works in small batches, while the app serves requests. The exit code is 1 if there is no store
+    to prune, and 3 if a store fails.
     """
     state = selected_state(name)
     if state.trail is None:

@@ -47,18 +47,19 @@ class Settings:
 
     #: The algorithm that signs tokens. Each key has exactly one algorithm (RFC 8725 section 3.1).
     algorithm: Algorithm = _setting(Algorithm.HS256, parsers.member(Algorithm))
-    #: Optional: may list the algorithms of the keys and no others. The keys decide which algorithms
-    #: are accepted.
+    #: Has no effect: the keys decide which algorithms are accepted. The list may contain only the
+    #: algorithms of the keys.
     decode_algorithms: frozenset[Algorithm] | None = _setting(None, _algorithms)
     #: The secret of HS256 (at least 32 bytes), HS384 (48) or HS512 (64). Text, bytes, or a
     #: ``pathlib.Path`` to a file that holds it. ``flask authx generate-key`` creates one.
     secret_key: object = _setting(None, parsers.unchecked)
     #: The private key that signs RS, PS, ES and EdDSA tokens. PEM as text or bytes, a
-    #: ``pathlib.Path`` to a PEM file, or a key object of ``cryptography``. Without it the app
-    #: verifies tokens and can't create any.
+    #: ``pathlib.Path`` to a PEM file, or a key object of ``cryptography``. An app that has only the
+    #: public key can verify tokens and can't create them.
     private_key: object = _setting(None, parsers.unchecked)
-    #: The public key that verifies those tokens, in the same forms; by default the public half of
-    #: the private key.
+    #: The public key that verifies RS, PS, ES and EdDSA tokens. PEM as text or bytes, a
+    #: ``pathlib.Path`` to a PEM file, or a key object of ``cryptography``. By default the public
+    #: half of the private key.
     public_key: object = _setting(None, parsers.unchecked)
     #: The ``kid`` of the key; by default derived from it (RFC 7638 for public keys).
     key_id: str | None = _setting(None, parsers.text)
@@ -76,7 +77,7 @@ class Settings:
     #: The lifetime of a refresh token.
     refresh_token_expires: int = _setting(20 * 86400, parsers.lifetime)
     #: The longest lifetime of a token, whether created or accepted. It limits how long a revocation
-    #: is stored. Services that share a store need the same value.
+    #: is stored. Services that accept the same tokens and share a store need the same value.
     max_token_lifetime: int = _setting(30 * 86400, parsers.lifetime)
     #: The tolerance for clock differences between machines when ``exp``, ``nbf`` and ``iat`` are
     #: checked.
@@ -85,17 +86,19 @@ class Settings:
     encode_nbf: bool = _setting(True, parsers.boolean)
     #: The ``iss`` of new tokens.
     encode_issuer: str | None = _setting(None, parsers.text)
-    #: The exact ``iss`` that a token must have; by default that of new tokens. Services that share
-    #: a store need the same value: revocations are stored by issuer.
+    #: The exact ``iss`` that a token must have; by default the ``iss`` of new tokens. Revocations
+    #: are stored by issuer, so services that accept the same tokens and share a store need the same
+    #: value.
     decode_issuer: str | None = _setting(None, parsers.text)
     #: The ``aud`` of new tokens, one or several.
     encode_audience: tuple[str, ...] | None = _setting(None, parsers.texts)
-    #: The audiences of this app. A token must name at least one of them; by default those of new
-    #: tokens. Without any, a token that names an audience is refused (RFC 7519 section 4.1.3).
+    #: The audiences of this app; by default the ``aud`` of new tokens. A token must name at least
+    #: one of them. If the app has no audience, a token that names one is refused (RFC 7519 section
+    #: 4.1.3).
     decode_audience: frozenset[str] | None = _setting(None, parsers.audiences)
     #: The claim that holds the subject.
     identity_claim: str = _setting("sub", parsers.text)
-    #: Whether tokens of AuthX and Flask-JWT-Extended are accepted: those with the ``typ`` ``JWT``
+    #: Whether tokens of AuthX and Flask-JWT-Extended are accepted, which have the ``typ`` ``JWT``
     #: and a ``type`` claim. Use it during a migration only.
     accept_untyped: bool = _setting(False, parsers.boolean)
     #: The maximum length of a token in characters. Longer ones are neither read nor created.
@@ -112,7 +115,7 @@ class Settings:
     header_type: str = _setting("Bearer", parsers.scheme)
     #: The parameter of the query string that holds the token.
     query_string_name: str = _setting("token", parsers.text)
-    #: The prefix of the token in that parameter.
+    #: The prefix of the token in the query string.
     query_string_value_prefix: str = _setting("", parsers.any_text)
     #: The key of the JSON body that holds an access token.
     json_key: str = _setting("access_token", parsers.text)
@@ -121,16 +124,18 @@ class Settings:
     #: The methods whose JSON body is searched for a token.
     json_methods: frozenset[str] = _setting(frozenset({"POST", "PUT", "PATCH"}), parsers.methods)
 
-    #: The cookie that holds the access token. The default name loses the prefix ``__Host-`` where
-    #: other settings rule it out: it needs ``Secure``, no domain and the path ``/``.
+    #: The name of the cookie that holds the access token. Browsers accept the prefix ``__Host-``
+    #: only with ``Secure``, without a domain and with the path ``/``: with other settings the
+    #: default is ``__Secure-access_token``, or ``access_token`` without ``Secure``.
     access_cookie_name: str = _setting("__Host-access_token", parsers.name)
-    #: The cookie that holds the refresh token. The prefix ``__Secure-`` needs ``Secure``.
+    #: The name of the cookie that holds the refresh token. Without ``Secure`` the default is
+    #: ``refresh_token``.
     refresh_cookie_name: str = _setting("__Secure-refresh_token", parsers.name)
     #: The path of the access cookie: browsers send it to this path and all below it.
     access_cookie_path: str = _setting("/", parsers.path)
     #: The path of the refresh cookie, as browsers see it: they send it to this path and all below
-    #: it. By default the URL prefix of ``authx.blueprint()``, or ``/auth`` without one, below the
-    #: path where the app is mounted.
+    #: it. By default the URL prefix of ``authx.blueprint()``, or ``/auth`` without a blueprint,
+    #: after the path where the app is mounted.
     refresh_cookie_path: str | None = _setting(None, parsers.path)
     #: The domain of the cookies: all its hosts receive them. By default only the app's own host.
     cookie_domain: str | None = _setting(None, parsers.domain)
@@ -141,17 +146,17 @@ class Settings:
     cookie_samesite: SameSite = _setting(SameSite.LAX, parsers.member(SameSite))
     #: Whether the cookies are ``Partitioned``: each site that embeds the app has its own (CHIPS).
     cookie_partitioned: bool = _setting(False, parsers.boolean)
-    #: Whether the cookies are session cookies, which browsers delete when they close. Some browsers
-    #: restore them.
+    #: Whether the cookies are session cookies: browsers delete them when the user closes the
+    #: browser, but some browsers restore them.
     session_cookie: bool = _setting(True, parsers.boolean)
-    #: The ``Max-Age`` of cookies that are no session cookies; by default the lifetime of the token
-    #: in each, so the access cookie expires after some minutes.
+    #: The ``Max-Age`` of the cookies if they are not session cookies. By default each cookie has
+    #: the lifetime of its token, so the access cookie expires after some minutes.
     cookie_max_age: int | None = _setting(None, parsers.positive_duration)
     #: Whether a request with an unsafe method and a token from a cookie needs the CSRF value of
     #: that token.
     cookie_csrf_protect: bool = _setting(True, parsers.boolean)
-    #: The methods that need the CSRF value. All but GET, HEAD, OPTIONS and TRACE always need it;
-    #: this list can only add those four.
+    #: The methods that need the CSRF value. All methods except GET, HEAD, OPTIONS and TRACE always
+    #: need it. The list can add these four.
     csrf_methods: frozenset[str] = _setting(UNSAFE_METHODS, parsers.methods)
     #: Whether the CSRF value is also accepted from a form field.
     csrf_check_form: bool = _setting(False, parsers.boolean)
@@ -165,8 +170,8 @@ class Settings:
     access_csrf_cookie_path: str = _setting("/", parsers.path)
     #: The path of the pages that can read the CSRF value of a refresh token.
     refresh_csrf_cookie_path: str = _setting("/", parsers.path)
-    #: Whether a request that needs the CSRF value must also come from one of the app's own pages,
-    #: according to ``Sec-Fetch-Site`` or ``Origin``.
+    #: Whether a request that needs the CSRF value must also come from one of the app's own pages or
+    #: of the trusted origins, according to ``Sec-Fetch-Site`` or ``Origin``.
     csrf_check_origin: bool = _setting(False, parsers.boolean)
     #: Other origins whose pages may send cookies and log users in, such as
     #: ``https://www.example.org``.
@@ -184,13 +189,13 @@ class Settings:
     error_message_key: str = _setting("msg", parsers.text)
     #: The ``realm`` of the ``WWW-Authenticate`` challenge.
     realm: str = _setting("api", parsers.quotable)
-    #: Whether every view needs an access token, except public views and those with a guard of their
+    #: Whether every view needs an access token, except public views and views with a guard of their
     #: own.
     protect_all: bool = _setting(False, parsers.boolean)
 
     #: The store of revocations: ``sqlalchemy://`` (the app's Flask-SQLAlchemy),
     #: ``sqlalchemy://bind_key``, ``memory://``, or a Redis URL such as ``redis://host/0``.
-    #: Without a store the app has only its own revocation callback.
+    #: Without a store, only a revocation callback of the app can refuse revoked tokens.
     blocklist: str | None = _setting(None, parsers.store_url)
     #: What happens to requests while the store fails: ``refuse`` responds with 503; ``accept``
     #: accepts access tokens that may have been revoked, logs each, and still refuses refresh
@@ -199,12 +204,12 @@ class Settings:
     #: The timeout of a store that ``JWT_BLOCKLIST`` names, in seconds with fractions. Opening a
     #: connection may take up to 1.5 s.
     store_timeout: float = _setting(0.25, parsers.timeout)
-    #: How far ahead the clock of another machine that opens sessions may be: a revocation of all
-    #: tokens of a user covers sessions whose start lies up to that far in the future.
+    #: The tolerance for clock differences between machines when all sessions of a user are revoked:
+    #: sessions that are dated up to that far ahead are revoked as well.
     clock_skew: int = _setting(1, parsers.seconds)
-    #: How many stored entries each revocation, and how many session rows each log-in examines to
-    #: delete the expired ones; 0 leaves that to ``flask authx prune``. Redis deletes them by
-    #: itself.
+    #: The number of stored entries that each revocation examines, and of session rows that each
+    #: log-in examines, to delete the expired ones. With 0 only ``flask authx prune`` deletes them.
+    #: Redis deletes them by itself.
     prune_on_write: int = _setting(100, parsers.count)
     #: How long the audit trail is kept: records of who revoked what, when and why, in the table
     #: ``authx_audit`` of the app's Flask-SQLAlchemy. Without this setting no records are written.
@@ -213,36 +218,38 @@ class Settings:
     #: revocation callback.
     revocation_required: bool = _setting(False, parsers.boolean)
 
-    #: Whether sessions are stored beside the revocations, one row each: then ``authx.login()``
-    #: opens them, ``authx.refresh()`` rotates their refresh tokens, and ``authx.sessions()`` lists
-    #: them. ``JWT_SESSION_TRACKING`` is another name of this setting.
+    #: Whether sessions are stored, one row each, in the store of ``JWT_BLOCKLIST``.
+    #: ``authx.login()`` opens a session, ``authx.refresh()`` rotates its refresh token, and
+    #: ``authx.sessions()`` lists the sessions of a user. ``JWT_SESSION_TRACKING`` is another name
+    #: of this setting.
     sessions: bool = _setting(False, parsers.boolean)
     #: The maximum lifetime of a session, counted from the log-in. Neither a refresh nor automatic
     #: renewal extends it.
     session_lifetime: int = _setting(90 * 86400, parsers.lifetime)
-    #: How long after a refresh the replaced refresh token is still accepted and answered with
-    #: another one of the same generation: for lost responses and for parallel browser tabs. With 0
-    #: each refresh token works once, and a client that repeats a request is logged out.
+    #: How long after a refresh the replaced refresh token is still accepted, for lost responses and
+    #: for parallel browser tabs. With 0 each refresh token works once: if a client repeats a
+    #: refresh, the session is revoked.
     refresh_grace: int = _setting(60, parsers.seconds)
-    #: The maximum number of sessions of a user. A new one revokes the oldest; 0 is no limit.
+    #: The maximum number of sessions of a user. A further log-in revokes the oldest session. 0
+    #: means no limit.
     max_sessions: int = _setting(100, parsers.count)
     #: What is stored about the client of a session: ``user_agent``, ``address``. Both are personal
     #: data, so neither is stored by default.
     session_details: frozenset[Detail] = _setting(frozenset(), parsers.members(Detail))
 
-    #: Automatic renewal: how long before its expiry an access token from a cookie is renewed, in
-    #: the response to the request that carried it. Without this setting none is renewed
-    #: automatically.
+    #: How long before its expiry an access token from a cookie is renewed automatically, in the
+    #: response to the request that carried it. Without this setting there is no automatic renewal.
     implicit_refresh_deltatime: int | None = _setting(None, parsers.positive_duration)
     #: The paths or URL rules without automatic renewal.
     implicit_refresh_route_exclude: frozenset[str] = _setting(frozenset(), parsers.paths)
-    #: The paths or URL rules with automatic renewal, for every method. If any path or method is
-    #: included, tokens are renewed only for those that are.
+    #: The paths or URL rules with automatic renewal, for every method. If this setting or
+    #: ``JWT_IMPLICIT_REFRESH_METHOD_INCLUDE`` is set, tokens are renewed only for the included
+    #: paths and methods.
     implicit_refresh_route_include: frozenset[str] = _setting(frozenset(), parsers.paths)
     #: The methods without automatic renewal.
     implicit_refresh_method_exclude: frozenset[str] = _setting(frozenset(), parsers.any_methods)
-    #: The methods with automatic renewal. If any path or method is included, tokens are renewed
-    #: only for those that are.
+    #: The methods with automatic renewal. If this setting or ``JWT_IMPLICIT_REFRESH_ROUTE_INCLUDE``
+    #: is set, tokens are renewed only for the included methods and paths.
     implicit_refresh_method_include: frozenset[str] = _setting(frozenset(), parsers.any_methods)
 
     #: The profile of each token type.

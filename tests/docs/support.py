@@ -1,36 +1,101 @@
-"""The snippets of the documentation, to be run."""
+"""The code of the documentation's pages, to be run."""
 
 from __future__ import annotations
 
-import importlib
+import builtins
+import re
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
-from types import ModuleType
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from flask.testing import FlaskClient
+from flask_sqlalchemy import SQLAlchemy
+from sybil import Document, Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
+from tests.support import ROOT
+
+DOCS = ROOT / "docs"
 #: Who can log in to the apps of the pages.
 ANN = {"name": "ann", "password": "correct horse"}
-
-
-def snippet(name: str) -> ModuleType:
-    """A snippet, freshly run: each test has an app of its own."""
-    sys.modules.pop(f"examples.snippets.{name}", None)
-    return importlib.import_module(f"examples.snippets.{name}")
+_SYBIL = Sybil(parsers=[PythonCodeBlockParser(), SkipParser()])
 
 
 @contextmanager
-def with_users(name: str, *users: dict[str, Any]) -> Generator[ModuleType]:
-    """A snippet that has a database, with these users in it."""
-    module = snippet(name)
-    with module.app.app_context():
-        module.db.session.add_all(module.User(**user) for user in users)
-        module.db.session.commit()
-    yield module
-    with module.app.app_context():
-        module.db.engine.dispose()
+def page(name: str) -> Generator[SimpleNamespace]:
+    """The names that the blocks of Python on a page define, run in order as one program.
+
+    Blocks in comments, which only tests see, are run as well.
+    """
+    with _run(name) as names:
+        yield names
+
+
+@contextmanager
+def section(name: str, heading: str) -> Generator[SimpleNamespace]:
+    """The same for one section of a page, where each section is a program of its own."""
+    start, end = _sections(name)[heading]
+    with _run(name, start, end) as names:
+        yield names
+
+
+def section_text(name: str, heading: str) -> str:
+    """The text of a section, of which a heading of the second level is the first line."""
+    start, end = _sections(name)[heading]
+    return (DOCS / f"{name}.md").read_text("utf-8")[start:end]
+
+
+def headings(name: str) -> list[str]:
+    """The headings of the second level of a page."""
+    return [*_sections(name)]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The blocks of code in a text that are in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def _sections(name: str) -> dict[str, tuple[int, int]]:
+    """Where each section of a page begins and ends."""
+    text = (DOCS / f"{name}.md").read_text("utf-8")
+    found = [*re.finditer(r"^## (.+)$", text, re.MULTILINE)]
+    ends = [*(match.start() for match in found[1:]), len(text)]
+    return {one[1]: (one.start(), end) for one, end in zip(found, ends, strict=True)}
+
+
+@contextmanager
+def _run(name: str, start: int = 0, end: int = sys.maxsize) -> Generator[SimpleNamespace]:
+    document: Document = _SYBIL.parse(DOCS / f"{name}.md")
+    names: dict[str, Any] = document.namespace
+    names["__name__"] = f"page_{name}".replace("-", "_")
+    with ExitStack() as stack:
+        stack.callback(_dispose, names)
+        for example in document.examples():
+            if start <= example.start < end:
+                example.evaluate()
+        # Sybil takes them away after each block, and functions of the page run later.
+        names["__builtins__"] = builtins
+        yield SimpleNamespace(**names)
+
+
+def _dispose(names: dict[str, Any]) -> None:
+    """Close the connections of a page's databases."""
+    for db in [one for one in names.values() if isinstance(one, SQLAlchemy)]:
+        with names["app"].app_context():
+            for engine in db.engines.values():
+                engine.dispose()
+
+
+@contextmanager
+def with_users(name: str, *users: dict[str, Any]) -> Generator[SimpleNamespace]:
+    """A page whose app has a database, with these users in it."""
+    with page(name) as names:
+        with names.app.app_context():
+            names.db.session.add_all(names.User(**user) for user in users)
+            names.db.session.commit()
+        yield names
 
 
 def log_in(client: FlaskClient, **asked: Any) -> dict[str, Any]:

@@ -1,34 +1,42 @@
-"""Runs the snippets of docs/browsers.rst and docs/blueprint.rst."""
+"""Runs the code of docs/browsers.md and docs/blueprint.md."""
 
 from __future__ import annotations
 
-import importlib
+import functools
 import re
-from types import ModuleType
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug import security
 from werkzeug.test import TestResponse
 
 from flask_authx import AuthX, current_token
-from tests.docs.support import ANN, snippet
+from tests.docs.support import ANN, page
 from tests.support import Clock, bearer
-from tests.support.answers import NO_CSRF, OK, REVOKED, Outcome, outcome
+from tests.support.answers import MISSING, NO_CSRF, OK, REVOKED, Outcome, outcome
 
-#: It has no types.
-flask_wtf: Any = importlib.import_module("flask_wtf")
 URL = "https://localhost"
 
 
-@pytest.fixture
-def site() -> ModuleType:
-    return snippet("browsers")
+@pytest.fixture(autouse=True)
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages hash passwords as an app does, which takes long on purpose."""
+    cheap = functools.partial(security.generate_password_hash, method="pbkdf2:sha256:1")
+    monkeypatch.setattr(security, "generate_password_hash", cheap)
 
 
 @pytest.fixture
-def client(site: ModuleType) -> FlaskClient:
+def site() -> Iterator[SimpleNamespace]:
+    with page("browsers") as names:
+        yield names
+
+
+@pytest.fixture
+def client(site: SimpleNamespace) -> FlaskClient:
     """A browser that has logged in."""
     client: FlaskClient = site.app.test_client()
     assert outcome(client.post("/login", data=ANN, base_url=URL)) == Outcome(303)
@@ -45,14 +53,14 @@ def post(client: FlaskClient, path: str, **sent: Any) -> TestResponse:
     return client.post(path, base_url=URL, **sent)
 
 
-def field_of(page: TestResponse) -> dict[str, str]:
-    return dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', page.text))
+def field_of(shown: TestResponse) -> dict[str, str]:
+    return dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', shown.text))
 
 
 # Browsers
 
 
-def test_a_log_in_sets_the_cookies_that_the_page_lists(site: ModuleType) -> None:
+def test_a_log_in_sets_the_cookies_that_the_page_lists(site: SimpleNamespace) -> None:
     response = site.app.test_client().post("/login", data=ANN, base_url=URL)
     lines = [re.sub("=[^;]+", "", one, count=1) for one in response.headers.getlist("Set-Cookie")]
     ends = "SameSite=Lax"
@@ -67,7 +75,7 @@ def test_a_log_in_sets_the_cookies_that_the_page_lists(site: ModuleType) -> None
     assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_a_log_in_is_refused_by_its_password_and_from_another_site(site: ModuleType) -> None:
+def test_a_log_in_is_refused_by_its_password_and_from_another_site(site: SimpleNamespace) -> None:
     client = site.app.test_client()
     wrong = post(client, "/login", data={**ANN, "password": "x"})
     assert (wrong.status_code, "wrong name or password" in wrong.text) == (401, True)
@@ -81,9 +89,9 @@ def test_a_log_in_is_refused_by_its_password_and_from_another_site(site: ModuleT
 
 
 def test_forms_and_scripts_send_the_csrf_value(client: FlaskClient) -> None:
-    page = client.get("/transfer", base_url=URL)
-    assert page.headers["Cache-Control"] == "no-store"
-    assert post(client, "/transfer", data=field_of(page)).json == {"paid_by": "ann"}
+    shown = client.get("/transfer", base_url=URL)
+    assert shown.headers["Cache-Control"] == "no-store"
+    assert post(client, "/transfer", data=field_of(shown)).json == {"paid_by": "ann"}
     header = {"X-CSRF-TOKEN": cookie(client, "csrf_access_token")}
     assert post(client, "/transfer", headers=header).json == {"paid_by": "ann"}
     missing: Any = post(client, "/transfer").json
@@ -92,7 +100,7 @@ def test_forms_and_scripts_send_the_csrf_value(client: FlaskClient) -> None:
     # A form that is open in another tab outlives a refresh.
     refresh = {"X-CSRF-TOKEN": cookie(client, "csrf_refresh_token")}
     assert outcome(post(client, "/auth/refresh", headers=refresh)) == OK
-    assert post(client, "/transfer", data=field_of(page)).json == {"paid_by": "ann"}
+    assert post(client, "/transfer", data=field_of(shown)).json == {"paid_by": "ann"}
 
 
 def test_pages_of_another_origin_ask_for_the_values(client: FlaskClient) -> None:
@@ -113,20 +121,19 @@ def test_a_log_out_takes_all_cookies_back(client: FlaskClient) -> None:
     assert revoked["error_type"] == "RevokedTokenError"
 
 
-def configured(site: ModuleType, change: str | None) -> tuple[Flask, AuthX, Clock]:
-    """An app with the settings of the page, changed as one of its snippets does it."""
-    app, clock = Flask("configured"), Clock()
+def configured(site: SimpleNamespace, app: Flask) -> tuple[Flask, AuthX, Clock]:
+    """One of the apps of the page, with the settings of the first."""
+    clock = Clock()
+    config: Any = app.config
     for name, value in site.app.config.items():
         if name.startswith("JWT_"):
-            app.config[name] = value
-    if change is not None:
-        getattr(site, change)(app)
+            config.setdefault(name, value)
     authx = AuthX(app, clock=clock)
     app.register_blueprint(authx.blueprint())
 
     @app.route("/page", methods=["GET", "POST"])
     @authx.token_required
-    def page() -> dict[str, str | None]:
+    def opened() -> dict[str, str | None]:
         return {"csrf": current_token.csrf}
 
     @app.post("/login")
@@ -139,8 +146,8 @@ def configured(site: ModuleType, change: str | None) -> tuple[Flask, AuthX, Cloc
     return app, authx, clock
 
 
-def test_the_log_out_of_a_page_that_has_been_open_for_long(site: ModuleType) -> None:
-    app, _, clock = configured(site, None)
+def test_the_log_out_of_a_page_that_has_been_open_for_long(site: SimpleNamespace) -> None:
+    app, _, clock = configured(site, Flask("configured"))
     client = app.test_client()
     assert outcome(post(client, "/login")) == OK
     value: Any = client.get("/page", base_url=URL).json
@@ -150,8 +157,8 @@ def test_the_log_out_of_a_page_that_has_been_open_for_long(site: ModuleType) -> 
     assert outcome(post(client, "/auth/logout", data={"csrf_token": value["csrf"]})) == Outcome(204)
 
 
-def test_a_page_of_another_origin_is_let_in(site: ModuleType) -> None:
-    app, _, _ = configured(site, "serve_another_origin")
+def test_a_page_of_another_origin_is_let_in(site: SimpleNamespace) -> None:
+    app, _, _ = configured(site, site.cors_app)
     client = app.test_client()
     ours, others = ({"Origin": f"https://{host}.example.com"} for host in ("www", "evil"))
     assert outcome(post(client, "/login", headers=others)) == Outcome(403, "CrossOriginError")
@@ -168,8 +175,8 @@ def test_a_page_of_another_origin_is_let_in(site: ModuleType) -> None:
     assert outcome(post(client, "/page", headers=ours)) == NO_CSRF
 
 
-def test_cookies_are_renewed_automatically(site: ModuleType) -> None:
-    app, _, clock = configured(site, "renew_by_the_way")
+def test_cookies_are_renewed_automatically(site: SimpleNamespace) -> None:
+    app, _, clock = configured(site, site.renewing_app)
     client = app.test_client()
     assert outcome(post(client, "/login")) == OK
     for seconds, renewed in ((599, False), (1, True), (1, False), (600, True)):
@@ -179,8 +186,10 @@ def test_cookies_are_renewed_automatically(site: ModuleType) -> None:
         assert ("__Host-access_token=" in str(response.headers)) == renewed
 
 
-def test_flask_wtf_leaves_our_views_alone(site: ModuleType) -> None:
-    site.leave_alone(flask_wtf.CSRFProtect(site.app))
+def test_flask_wtf_leaves_our_views_alone(site: SimpleNamespace) -> None:
+    # So that the other tests of this page run without it.
+    assert site.app.config["WTF_CSRF_ENABLED"] is False
+    site.app.config["WTF_CSRF_ENABLED"] = True
     client = site.app.test_client()
     assert outcome(post(client, "/login", data=ANN)) == Outcome(400)
     site.app.config["WTF_CSRF_ENABLED"] = False
@@ -191,20 +200,61 @@ def test_flask_wtf_leaves_our_views_alone(site: ModuleType) -> None:
     assert outcome(post(client, "/transfer")) == NO_CSRF
     refresh = {"X-CSRF-TOKEN": cookie(client, "csrf_refresh_token")}
     assert outcome(post(client, "/auth/refresh", headers=refresh)) == OK
+    assert outcome(post(client, "/auth/continue", headers=refresh)) == Outcome(303)
     # This one is not exempt: Flask-WTF looks for a value of its own.
-    assert outcome(post(client, "/auth/sign-out", headers=header)) == Outcome(400)
+    assert outcome(post(client, "/login", data=ANN, headers=header)) == Outcome(400)
+    assert outcome(post(client, "/auth/sign-out")) == NO_CSRF
+    assert outcome(post(client, "/auth/sign-out", headers=header)) == Outcome(303)
 
 
-def test_a_browser_does_not_send_its_password_on_after_a_log_in(site: ModuleType) -> None:
+def test_a_browser_does_not_send_its_password_on_after_a_log_in(site: SimpleNamespace) -> None:
     """SECURITY A.16 304: 303 makes a GET of it, which 307 and 308 do not."""
     assert outcome(post(site.app.test_client(), "/login", data=ANN)) == Outcome(303)
+
+
+def open_page(client: FlaskClient) -> tuple[int, str | None]:
+    """The status and destination for a browser that opens the guarded page."""
+    headers = {"Sec-Fetch-Mode": "navigate"}
+    response = client.get("/transfer", base_url=URL, headers=headers)
+    return response.status_code, response.headers.get("Location")
+
+
+def test_a_page_without_an_access_token_is_refreshed_by_a_form(client: FlaskClient) -> None:
+    client.delete_cookie("__Host-access_token")
+    assert open_page(client) == (302, "/auth/continue?next=/transfer")
+    # A script gets the error.
+    assert outcome(client.get("/transfer", base_url=URL)) == MISSING
+    shown = client.get("/auth/continue?next=/transfer", base_url=URL)
+    assert outcome(post(client, "/auth/continue", data={"next": "/transfer"})) == NO_CSRF
+    for path in ("/transfer", "https://other.example/", "//other.example", None):
+        sent = {"next": path, **field_of(shown)} if path else field_of(shown)
+        response = post(client, "/auth/continue", data=sent)
+        assert (response.status_code, response.headers["Location"]) == (303, "/transfer")
+    assert open_page(client) == (200, None)
+
+
+def test_a_page_after_the_session_leads_to_the_log_in(client: FlaskClient) -> None:
+    old = cookie(client, "__Host-access_token")
+    form = field_of(client.get("/transfer", base_url=URL))
+    assert outcome(post(client, "/auth/sign-out", data=form)) == Outcome(303)
+    navigates = {"Sec-Fetch-Mode": "navigate"}
+    renewed = client.get("/auth/continue", base_url=URL, headers=navigates)
+    assert (renewed.status_code, renewed.headers["Location"]) == (303, "/login")
+    client.set_cookie("__Host-access_token", old, secure=True)
+    assert open_page(client) == (303, "/login")
 
 
 # The blueprint
 
 
-def test_the_blueprint_as_its_page_shows_it() -> None:
-    client: FlaskClient = snippet("blueprint").app.test_client()
+@pytest.fixture
+def ready_made() -> Iterator[SimpleNamespace]:
+    with page("blueprint") as names:
+        yield names
+
+
+def test_the_blueprint_as_its_page_shows_it(ready_made: SimpleNamespace) -> None:
+    client: FlaskClient = ready_made.app.test_client()
     pair: Any = client.post("/auth/login", json=ANN).json
     assert pair.keys() == {
         *("access_token", "refresh_token", "token_type", "expires_in", "refresh_expires_in")
@@ -227,14 +277,14 @@ def test_the_blueprint_as_its_page_shows_it() -> None:
 
 
 @pytest.mark.parametrize("body", [{}, [], {"name": "ann"}, {**ANN, "password": "x"}, {"name": 1}])
-def test_a_refused_log_in_of_the_blueprint(body: Any) -> None:
-    response = snippet("blueprint").app.test_client().post("/auth/login", json=body)
+def test_a_refused_log_in_of_the_blueprint(ready_made: SimpleNamespace, body: Any) -> None:
+    response = ready_made.app.test_client().post("/auth/login", json=body)
     assert outcome(response) == Outcome(401, "LoginFailedError")
     assert response.json == {"msg": "The log-in failed", "error_type": "LoginFailedError"}
 
 
-def test_browsers_get_cookies_and_others_get_json() -> None:
-    client: FlaskClient = snippet("blueprint").app.test_client()
+def test_browsers_get_cookies_and_others_get_json(ready_made: SimpleNamespace) -> None:
+    client: FlaskClient = ready_made.app.test_client()
     response: Any = post(client, "/auth/login", json=ANN, headers={"Sec-Fetch-Site": "same-origin"})
     assert response.json.keys() == {"expires_in", "refresh_expires_in"}
     refresh = {"X-CSRF-TOKEN": cookie(client, "csrf_refresh_token")}

@@ -1,4 +1,4 @@
-"""What docs/locations.rst says of apps that let clients override the method."""
+"""Runs the code of docs/locations.md, and what it says of apps that override the method."""
 
 from __future__ import annotations
 
@@ -6,9 +6,24 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
-from tests.support import access_token, make_app
-from tests.support.answers import ACCESS_COOKIE, NO_CSRF, OK, ask, cookie, outcome
+from tests.docs.support import page
+from tests.support import access_token, bearer, make_app
+from tests.support.answers import ACCESS_COOKIE, MISSING, NO_CSRF, OK, ask, cookie, outcome
+
+
+def test_locations_of_one_view() -> None:
+    with page("locations") as names:
+        client: FlaskClient = names.app.test_client()
+        raw = access_token(names.app, names.authx)
+        response = client.get(f"/download?token={raw}")
+        assert response.json == {"for": "ann"}
+        assert response.headers["Referrer-Policy"] == "no-referrer"
+        assert response.headers["Cache-Control"] == "private, no-store"
+        assert outcome(client.get("/download", headers=bearer(raw))) == MISSING
+        assert client.get("/token").json == {"found": None}
+        assert client.get("/token", headers=bearer("garbage")).json == {"found": "headers"}
 
 
 @pytest.mark.parametrize("said", ["POST", "DELETE"])

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import flask_jwt_extended
-import pytest
 from flask import Flask
 
 from flask_authx import AuthX, BadConfigurationError, JWTDecodeError
-from tests.docs.support import snippet
+from tests.docs.support import page
 from tests.support import ROOT, SECRET, bearer
 from tests.support.corpus import check_all
 
@@ -54,28 +53,23 @@ def test_tokens_of_flask_jwt_extended_are_accepted_as_the_guide_says() -> None:
     assert accepted(JWT_ACCEPT_UNTYPED=True) == {"access", "fresh", "refresh"}
 
 
-def test_an_old_table_and_a_store_both_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FLASK_JWT_SECRET_KEY", SECRET)
-    monkeypatch.setenv("FLASK_SQLALCHEMY_DATABASE_URI", f"sqlite:///{tmp_path / 'app.sqlite3'}")
-    module = snippet("migrating")
-    client, tokens = module.app.test_client(), tokens_of_flask_jwt_extended()
+def test_an_old_table_and_a_store_both_count() -> None:
+    tokens = tokens_of_flask_jwt_extended()
     headers = [bearer(tokens[name]) for name in ("access", "fresh")]
+    with page("migrating") as names:
+        client = names.app.test_client()
 
-    def statuses() -> list[int]:
-        return [client.get("/profile", headers=header).status_code for header in headers]
+        def statuses() -> list[int]:
+            return [client.get("/profile", headers=header).status_code for header in headers]
 
-    assert statuses() == [200, 200]
-    with module.app.app_context():
-        jti = module.authx.decode_token(tokens["access"]).jti
-        module.db.session.add(module.TokenBlocklist(jti=jti))
-        module.db.session.commit()
-    assert statuses() == [401, 200]
-    assert client.delete("/logout", headers=headers[1]).json == {"logged_out": True}
-    assert statuses() == [401, 401]
-    with module.app.app_context():
-        module.db.engine.dispose()
+        assert statuses() == [200, 200]
+        with names.app.app_context():
+            jti = names.authx.decode_token(tokens["access"]).jti
+            names.db.session.add(names.TokenBlocklist(jti=jti))
+            names.db.session.commit()
+        assert statuses() == [401, 200]
+        assert client.delete("/logout", headers=headers[1]).json == {"logged_out": True}
+        assert statuses() == [401, 401]
 
 
 def test_settings_of_flask_jwt_extended_are_known_or_in_the_guide() -> None:
@@ -86,9 +80,9 @@ def test_settings_of_flask_jwt_extended_are_known_or_in_the_guide() -> None:
         for file in folder.glob("*.py")
         for name in re.findall(r'"(JWT_[A-Z_]+)"', file.read_text("utf-8"))
     }
-    guide = (ROOT / "docs" / "migrating.rst").read_text("utf-8")
+    guide = (ROOT / "docs" / "migrating.md").read_text("utf-8")
     named: list[re.Pattern[str]] = [
-        re.compile(name.replace("*", "[A-Z]+")) for name in re.findall(r"``(JWT_[A-Z_*]+)", guide)
+        re.compile(name.replace("*", "[A-Z]+")) for name in re.findall(r"`(JWT_[A-Z_*]+)", guide)
     ]
     assert "JWT_VERIFY_SUB" in theirs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from examples.mobile_api.client import (
 )
 from examples.mobile_api.storage import TokenFile, Tokens
 from tests.support import ROOT, SECRET, parts, reforge
-from tests.support.answers import REVOKED
+from tests.support.answers import REVOKED, Outcome
 from tests.support.corpus import check_all
 from tests.support.example_process import Example
 from tests.support.mobile_line import Line
@@ -115,6 +116,13 @@ def test_a_wrong_password_or_name_is_refused(server: MobileAPI, tmp_path: Path) 
     assert not device.path.exists()
 
 
+def test_a_wrong_password_is_a_401_in_json(server: MobileAPI) -> None:
+    body = {"name": NAME, "password": "another password"}
+    response = server.ask("POST", "/auth/login", body=body)
+    assert response.outcome == Outcome(401, "LoginFailedError")
+    assert response.headers["Content-Type"] == "application/json"
+
+
 def test_a_name_is_given_once(server: MobileAPI, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="taken"):
         Device(server.url, tmp_path).client.sign_up(NAME, PASSWORD)
@@ -149,7 +157,10 @@ def test_a_valid_access_token_is_used_again(phone: Device) -> None:
 
 
 @pytest.mark.parametrize("way", ["make_due", "expire"])
-def test_a_token_that_expires_soon_or_has_expired_is_renewed(phone: Device, way: str) -> None:
+def test_a_token_that_expires_soon_or_has_expired_is_renewed(
+    phone: Device, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     getattr(phone, way)()
     before = phone.tokens
     assert phone.client.ask("GET", "/me") == {"name": NAME}
@@ -157,6 +168,16 @@ def test_a_token_that_expires_soon_or_has_expired_is_renewed(phone: Device, way:
     assert phone.tokens.refresh != before.refresh
     assert parts(phone.tokens.refresh)[1]["gen"] == 1
     assert phone.pauses == []
+    refused = (
+        "GET /me: 401 TokenExpiredError - refreshing the tokens, then sending the request again"
+    )
+    assert caplog.messages == [
+        *([refused] if way == "expire" else []),
+        "POST /auth/refresh: 200 - saved the new tokens",
+        "GET /me: 200 - done",
+    ]
+    assert phone.tokens.access not in caplog.text
+    assert phone.tokens.refresh not in caplog.text
 
 
 def test_a_lifetime_from_the_environment_says_when(strict: MobileAPI, tmp_path: Path) -> None:
@@ -186,13 +207,21 @@ def test_many_at_once_send_one_refresh(strict: MobileAPI, tmp_path: Path) -> Non
 # When something is wrong on the way
 
 
-def test_a_lost_response_is_asked_for_again(server: MobileAPI, phone: Device) -> None:
+def test_a_lost_response_is_asked_for_again(
+    server: MobileAPI, phone: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     with Line(server.port, "/auth/refresh", drop=1) as line:
         client = Client(line.url, phone.file, pause=phone.pauses.append)
         before = phone.make_due()
         assert client.ask("GET", "/me") == {"name": NAME}
     assert line.asked == 2
     assert phone.pauses == [1.0]
+    assert caplog.messages == [
+        "POST /auth/refresh: no answer - kept the tokens, sending the same refresh token in 1 s",
+        "POST /auth/refresh: 200 - saved the new tokens",
+        "GET /me: 200 - done",
+    ]
     # The first has replaced the token; the second has brought what the first had made.
     assert phone.tokens.refresh != before.refresh
     assert parts(phone.tokens.refresh)[1]["gen"] == 1
@@ -246,7 +275,7 @@ def test_a_copy_that_is_used_revokes_the_session_for_both(
         attacker.client.ask("GET", "/me")
     assert not owner.path.exists()
     assert not attacker.path.exists()
-    assert "A copy of a login of the account 1 was used; it has ended." in strict.log
+    assert "A refresh token of the account 1 was reused" in strict.log
     assert owner.logged_in().client.ask("GET", "/me") == {"name": NAME}
 
 
@@ -278,7 +307,7 @@ def test_a_logout_revokes_the_session_and_may_be_repeated(server: MobileAPI, pho
         phone.client.ask("GET", "/me")
 
 
-def test_the_terminal_says_who_is_where(server: MobileAPI, tmp_path: Path) -> None:
+def test_the_terminal_lists_devices_and_logs_requests(server: MobileAPI, tmp_path: Path) -> None:
     def run(*words: str, password: str = "") -> subprocess.CompletedProcess[str]:
         where = ["--url", server.url, "--folder", str(tmp_path), "--device", "laptop"]
         command = [sys.executable, "-m", "examples.mobile_api.terminal", *where, *words]
@@ -288,7 +317,16 @@ def test_the_terminal_says_who_is_where(server: MobileAPI, tmp_path: Path) -> No
 
     done = run("login", NAME, password=f"{PASSWORD}\n")
     assert done.returncode == 0, done.stderr
-    assert run("me").stdout == f'{{"name": "{NAME}"}}\n'
+    assert done.stderr == "POST /auth/login: 200 - saved the tokens of a new session\n"
+    done = run("me")
+    assert done.stdout == f'{{"name": "{NAME}"}}\n'
+    assert done.stderr == "GET /me: 200 - done\n"
     assert "laptop (this one)\n" in run("devices").stdout
+    assert run("sign-out", "tablet").stderr.endswith(
+        "Refused: there is no session on the device tablet.\n"
+    )
     run("sign-out", "laptop")
-    assert run("me").stderr == "Log in again: the login is over (RevokedTokenError).\n"
+    assert run("me").stderr == (
+        "GET /me: 401 RevokedTokenError - deleted the tokens\n"
+        "Log in again: The token has been revoked (RevokedTokenError).\n"
+    )

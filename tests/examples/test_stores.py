@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("examples_stores")]
 
 GUARDED = [
     *(("GET", "/profile"), ("POST", "/logout-everywhere"), ("POST", "/password")),
-    *(("DELETE", "/logins/x"), ("POST", "/admin/revoke/ann"), ("GET", "/admin/revocations")),
+    *(("DELETE", "/sessions/x"), ("POST", "/admin/revoke/ann"), ("GET", "/admin/revocations")),
     ("POST", "/refresh"),
 ]
 
@@ -56,7 +56,7 @@ def example(request: pytest.FixtureRequest, started: Callable[[str], Stores]) ->
 def test_a_session_has_a_profile_also_after_a_refresh(example: Stores) -> None:
     access, refresh = example.tokens()
     first = example.ask("GET", "/profile", access).body
-    assert first == {"name": "ann", "login": parts(access)[1]["sid"]}
+    assert first == {"name": "ann", "session": parts(access)[1]["sid"]}
     renewed = example.ask("POST", "/refresh", refresh).body["access_token"]
     assert example.ask("GET", "/profile", renewed).body == first
 
@@ -93,9 +93,9 @@ def test_a_new_password_revokes_all_sessions_but_the_one_that_sets_it(example: S
 def test_a_session_can_end_itself_and_no_other(example: Stores) -> None:
     mine, other, foreign = example.tokens(), example.tokens(), example.tokens("eve")
     for access, _ in (other, foreign):
-        refused = example.ask("DELETE", f"/logins/{parts(access)[1]['sid']}", mine[0])
+        refused = example.ask("DELETE", f"/sessions/{parts(access)[1]['sid']}", mine[0])
         assert refused.status == 404, refused
-    assert example.ask("DELETE", f"/logins/{parts(mine[0])[1]['sid']}", mine[0]).outcome == OK
+    assert example.ask("DELETE", f"/sessions/{parts(mine[0])[1]['sid']}", mine[0]).outcome == OK
     example.check(revoked=mine, accepted=[other[0], foreign[0]])
 
 
@@ -207,18 +207,16 @@ def command(app: Flask, *arguments: str, stdin: str = "") -> str:
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_the_printed_lines_do_what_is_said_of_them(tmp_path: Path, kind: str) -> None:
     """On a server of its own: the last lines show all that was ever revoked in the store."""
-    found = (
-        r"HTTP/1.1 401|\"name\":\"ann\"|other logins|logged out|stolen|nothing is written|Revoked"
-    )
+    found = r"HTTP/1.1 401|\"name\":\"ann\"|other sessions|logged out|stolen|no audit trail|Revoked"
     example = Stores(tmp_path, url_of(kind, tmp_path))
     try:
         said = in_a_shell(printed(example))
     finally:
         example.stop()
     assert re.findall(found + "|errors: 0", said) == [
-        *('"name":"ann"', "other logins", "HTTP/1.1 401", "Revoked", '"name":"ann"'),
+        *('"name":"ann"', "other sessions", "HTTP/1.1 401", "Revoked", '"name":"ann"'),
         *("logged out", "logged out", "HTTP/1.1 401", "Revoked"),
-        *("HTTP/1.1 401", "Revoked", "stolen" if kind == "sqlite" else "nothing is written"),
+        *("HTTP/1.1 401", "Revoked", "stolen" if kind == "sqlite" else "no audit trail"),
         *("Revoked", "errors: 0"),
     ]
 
@@ -238,4 +236,4 @@ def test_the_printed_commands_revoke_in_the_store_that_is_served(
 def test_no_commands_are_printed_for_a_memory(started: Callable[[str], Stores]) -> None:
     example = started("memory")
     assert "flask" not in "".join(printed(example))
-    assert "a memory is seen by its own process alone" in example.log
+    assert "each process has its own memory store" in example.log

@@ -38,7 +38,7 @@ def test_a_lost_database_brings_no_revoked_token_back(start: Start, tmp_path: Pa
     for file in tmp_path.glob("stores.db*"):
         file.unlink()
     example = start(example.store)
-    assert "everybody must log in again" in example.log
+    assert "all users must log in again" in example.log
     for access, _ in (revoked, valid):
         assert example.use(access).outcome == INVALID
     example.check(accepted=example.tokens()[:1])
@@ -74,6 +74,7 @@ def test_a_port_in_use_is_said_so_and_nothing_is_written(tmp_path: Path) -> None
         port = taken.getsockname()[1]
         output = refusal(tmp_path, "--port", str(port))
     assert f"Port {port} can't be used" in output
+    assert "make demo-stores PORT=5001" in output
     assert "-m examples.stores --port 5001" in output
     assert list(tmp_path.iterdir()) == []
 

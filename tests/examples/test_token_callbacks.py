@@ -122,7 +122,7 @@ def test_a_logout_with_the_access_token_alone_leaves_the_refresh_token(
 @pytest.mark.parametrize(
     ("second", "status", "message"),
     [
-        ("another session's", 400, "another login"),
+        ("another session's", 400, "another session"),
         ("the access token", 401, "refresh token is required"),
         ("garbage", 401, "invalid"),
         (5, 400, "refresh_token"),

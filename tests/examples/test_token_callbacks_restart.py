@@ -59,10 +59,10 @@ def test_a_lost_database_is_a_503_and_brings_no_revoked_token_back(start: Start,
             response = example.ask(method, path, token)
             assert response.outcome == FAULT
             assert response.headers["Retry-After"] == "1"
-    assert "Put it back from a backup; or, if it is lost, stop the app and start it" in example.log
+    assert "Restore it from a backup. If it is lost, restart the app" in example.log
     assert valid not in example.log
     example = start()
-    assert "everybody must log in again" in example.log
+    assert "all users must log in again" in example.log
     for token in (revoked, valid):
         assert example.ask("GET", "/profile", token).outcome == INVALID
     assert example.ask("GET", "/profile", example.login()).outcome == OK
@@ -73,7 +73,8 @@ def test_a_port_in_use_is_said_so_and_nothing_is_written(tmp_path: Path) -> None
         port = taken.getsockname()[1]
         output = refusal_to_start(MODULE, ["--port", str(port), "--instance", str(tmp_path)])
     assert f"Port {port} can't be used" in output
-    assert "--port 5001" in output
+    assert "make demo PORT=5001" in output
+    assert "-m examples.token_callbacks --port 5001" in output
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-// Logins are ended and named where they are.
+// Signs devices out and renames them, without a new page.
 
 import { announce, enable, run } from "./page.js";
 import { send } from "./session.js";
@@ -7,7 +7,7 @@ const list = document.getElementById("devices");
 const heading = document.getElementById("heading");
 const others = document.getElementById("end-others");
 
-function gone(items) {
+function remove(items) {
   for (const item of items) item.remove();
   others.hidden = list.childElementCount < 2;
   heading.focus();
@@ -20,7 +20,7 @@ list.addEventListener("click", (event) => {
     const item = button.closest(".device");
     await send("DELETE", `/auth/sessions/${item.dataset.sid}`);
     const title = item.querySelector(".title").textContent;
-    gone([item]);
+    remove([item]);
     announce(`${title} is signed out.`);
   });
 });
@@ -28,7 +28,7 @@ list.addEventListener("click", (event) => {
 others.addEventListener("click", () =>
   run(others, async () => {
     await send("DELETE", "/auth/sessions");
-    gone(list.querySelectorAll(".device:not(.this)"));
+    remove(list.querySelectorAll(".device:not(.this)"));
     announce("You are signed out everywhere else.");
   }),
 );
@@ -39,7 +39,7 @@ list.addEventListener("submit", (event) => {
   run(event.submitter ?? form, async () => {
     const name = form.elements.name.value.trim();
     await send("PUT", `/devices/${form.closest(".device").dataset.sid}`, { name });
-    // Without a name it is called after its browser, which the server knows.
+    // Without a name, the server names it after its browser.
     location.reload();
   });
 });

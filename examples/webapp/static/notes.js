@@ -1,4 +1,4 @@
-// Notes are added and deleted where they are.
+// Adds and deletes notes, without a new page.
 
 import { announce, enable, localTimes, run } from "./page.js";
 import { send } from "./session.js";
@@ -9,7 +9,7 @@ const heading = document.getElementById("heading");
 const composer = document.getElementById("composer");
 const text = document.getElementById("text");
 
-// What has been typed outlasts a log-in that is asked for in between, for the same user.
+// The draft is kept if the user has to sign in again before it is sent.
 const draft = `draft of ${composer.dataset.user}`;
 text.value ||= sessionStorage.getItem(draft) ?? "";
 text.addEventListener("input", () => sessionStorage.setItem(draft, text.value));
@@ -31,7 +31,7 @@ composer.addEventListener("submit", (event) => {
   run(event.submitter ?? composer, async () => {
     const written = text.value;
     show(await (await send("POST", "/notes", { text: written })).json());
-    // What has been typed meanwhile is the next note.
+    // Text that was typed in the meantime is the next note.
     if (text.value === written) {
       text.value = "";
       sessionStorage.removeItem(draft);

@@ -1,12 +1,12 @@
-// What all pages do.
+// The script of all pages.
 
 import { send, signOut } from "./session.js";
 
-// For those who see it and those who hear it.
+// Shows a message, also to screen readers.
 export function announce(text) {
   const status = document.getElementById("status");
   status.textContent = "";
-  // A text that is the same as before is news, too.
+  // Emptied first: screen readers read the same text again.
   requestAnimationFrame(() => (status.textContent = text));
 }
 
@@ -14,7 +14,7 @@ for (const type of ["pointerdown", "keydown"]) {
   addEventListener(type, () => (document.getElementById("status").textContent = ""));
 }
 
-// Runs what a button or a form asks for, with the button off until it is done.
+// Runs the work of a button or a form. The button is disabled until it is done.
 export async function run(button, work) {
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
@@ -22,7 +22,7 @@ export async function run(button, work) {
     await work();
   } catch (error) {
     console.warn(error);
-    announce("That did not work. Nothing is lost: please try again in a moment.");
+    announce("That did not work. Please try again in a moment.");
   } finally {
     button.removeAttribute("aria-disabled");
   }
@@ -35,19 +35,19 @@ export function localTimes(within) {
   }
 }
 
-// What needs a script is off until that runs: nothing that is pressed before gets lost.
+// Buttons that need a script are disabled until it runs, so that no click gets lost.
 export function enable(within) {
   for (const button of within.querySelectorAll("button[disabled]")) button.disabled = false;
 }
 
 localTimes(document);
 
-// A page that a browser kept as it was shows what has been signed out since.
+// The browser may show a page from before the sign-out: load it again.
 addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
 });
 
-// A form is sent once. Before that, make sure that the access token outlives the way.
+// A form can be sent once only. So the access token is renewed first, if it has to be.
 for (const form of document.querySelectorAll("form[data-renew]")) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();

@@ -1,10 +1,10 @@
-// Goes on at once. If that fails, there is a button to try again with.
+// Continues at once. If that fails, a button is shown to try again.
 
 import { announce } from "./page.js";
-import { goOn } from "./session.js";
+import { continueTo } from "./session.js";
 
 const form = document.getElementById("renew");
-goOn(form.elements.next.value).catch((error) => {
+continueTo(form.elements.next.value).catch((error) => {
   console.warn(error);
   form.hidden = false;
   announce("That did not work. Please try again in a moment.");

@@ -1,4 +1,4 @@
-// Requests that outlive the access token: the user of a page never notices that it has expired.
+// Sends requests. If the access token has expired, renews it and sends the request again.
 
 const RENEWABLE = new Set(["TokenExpiredError", "MissingTokenError"]);
 let renewal = null;
@@ -15,7 +15,7 @@ function ask(method, path, csrf, body) {
   return fetch(path, { method, headers, body: body && JSON.stringify(body) });
 }
 
-// What the server says is wrong with the token; null if it has nothing against it.
+// The error_type of a refused token; null if the token was accepted.
 async function refusal(answer) {
   if (answer.status !== 401) return null;
   return (await answer.clone().json()).error_type;
@@ -26,16 +26,16 @@ function check(answer, what) {
   return answer;
 }
 
-// Leaves for the log-in page, which comes back here. Whoever waits for it goes with the page.
+// Opens the sign-in page, which comes back here. The promise stays pending until this page is left.
 function leave(type, next, go = (url) => location.assign(url)) {
-  const why = type === "RevokedTokenError" ? "ended" : "needed";
+  const why = type === "RevokedTokenError" ? "revoked" : "needed";
   go(`/login?${new URLSearchParams({ next, why })}`);
   return new Promise(() => {});
 }
 
-// Gets a new access token: null, or what is wrong with the refresh token.
-// One at a time in this tab. Another tab's may run beside it: the server answers the refresh token
-// that has just been given up for a moment longer.
+// Refreshes the tokens: null, or the error_type of the refresh token.
+// One refresh at a time in this tab. Another tab may refresh at the same time: the server accepts a
+// refresh token that has just been replaced for some seconds (JWT_REFRESH_GRACE).
 async function renew() {
   renewal ??= ask("POST", "/auth/refresh", cookie("csrf_refresh_token")).finally(() => {
     renewal = null;
@@ -47,7 +47,7 @@ async function renew() {
   return type;
 }
 
-// The answer to a request, sent again with a new access token if that was all that it lacked.
+// The answer to a request. If the access token has expired, the request is sent again with a new one.
 export async function send(method, path, body) {
   const once = () => ask(method, path, cookie("csrf_access_token"), body);
   let answer = await once();
@@ -63,15 +63,15 @@ export async function send(method, path, body) {
   return check(answer, `${method} ${path}`);
 }
 
-// Goes on to a page with a new access token. No step is left for the back button to come back to.
-export async function goOn(next) {
+// Continues to a page with a new access token. The back button skips the page in between.
+export async function continueTo(next) {
   const go = (url) => location.replace(url);
   const type = await renew();
   if (type !== null) return leave(type, next, go);
   go(next);
 }
 
-// Ends the login with whichever token there is still.
+// Revokes the session, with the access token or the refresh token.
 export async function signOut() {
   const csrf = cookie("csrf_access_token") ?? cookie("csrf_refresh_token");
   const answer = await ask("POST", "/auth/logout", csrf);

@@ -75,9 +75,9 @@ class Visitor:
         return page
 
     def sign_up(self, name: str) -> None:
-        """Make an account, as a user does; ends on the page with the notes."""
+        """Create an account, as a user does; ends on the page with the notes."""
         self.open("/signup")
-        self._fill_in(name, "Make an account")
+        self._fill_in(name, "Create account")
 
     def signed_up(self, name: str) -> Self:
         """With a new account, on the page with the notes; only the forms are left out."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("webapp")]
 
 PHONE = {"width": 360, "height": 720}
+WIDTHS = (320, 390, 1280)
 PAGES = ("/notes", "/devices", "/password", "/confirm")
 #: The element with the focus: what it says, and whether that it has the focus can be seen.
 FOCUSED = """() => {
@@ -84,12 +85,14 @@ def test_a_keyboard_is_enough(visit: Visit) -> None:
     expect(page.get_by_text("You are signed out.")).to_be_visible()
 
 
-def test_a_phone_never_scrolls_sideways(visit: Visit) -> None:
-    ben = visit(viewport=PHONE, device_scale_factor=1, has_touch=True, is_mobile=True)
-    for path in ("/login", "/signup"):
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_page_scrolls_sideways(visit: Visit, width: int) -> None:
+    size, mobile = {"width": width, "height": 720}, width < 600
+    ben = visit(viewport=size, device_scale_factor=1, has_touch=mobile, is_mobile=mobile)
+    for path in ("/login", "/signup", "/no-such-page"):
         ben.open(path)
         fits(ben.page, path)
-    ben.signed_up("b" * 64)
+    ben.signed_up(f"{width}".ljust(64, "b"))
     ben.write("Donaudampfschifffahrtsgesellschaftskapitän" * 4)
     ben.write("Ask Ben for the recipe of his rye bread")
     expect(ben.page.locator(".note")).to_have_count(2)
@@ -106,10 +109,12 @@ def test_a_phone_never_scrolls_sideways(visit: Visit) -> None:
 
 
 def fits(page: Page, where: str) -> None:
+    size = page.viewport_size
+    assert size is not None
     widths = page.evaluate(
         "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     )
-    assert widths == [360, 360], where
+    assert widths == [size["width"]] * 2, where
 
 
 def test_it_is_dark_where_that_is_wanted(visit: Visit) -> None:
@@ -127,8 +132,9 @@ def test_it_is_dark_where_that_is_wanted(visit: Visit) -> None:
 def test_every_page_reads_well(visit: Visit) -> None:
     """One heading of the first level, landmarks, and a name for all that can be used."""
     dan = visit()
-    dan.open("/login")
-    reads_well(dan, signed_in=False)
+    for path in ("/login", "/no-such-page"):
+        dan.open(path)
+        reads_well(dan, signed_in=False)
     dan.signed_up("dan")
     dan.write("a note")
     expect(dan.page.get_by_role("status")).to_have_text("Note added.")
@@ -137,10 +143,10 @@ def test_every_page_reads_well(visit: Visit) -> None:
         reads_well(dan, signed_in=True)
     dan.expire(ACCESS)
     dan.open("/password")
-    expect(dan.page).to_have_title("Confirm that it is you · Margin")
+    expect(dan.page).to_have_title("Confirm it's you · Margin")
     dan.page.get_by_label("Password").fill("not that one")
-    dan.page.get_by_role("button", name="Go on").click()
-    expect(dan.page).to_have_title("Problem: Confirm that it is you · Margin")
+    dan.page.get_by_role("button", name="Continue").click()
+    expect(dan.page).to_have_title("Problem: Confirm it's you · Margin")
     expect(dan.page.get_by_label("Password")).to_have_accessible_description(
         "The password is wrong."
     )

@@ -52,7 +52,7 @@ def test_what_the_user_does_is_done(
     ann.open("/confirm?next=/devices")
     lose(ann)
     ann.page.get_by_label("Password").fill(PASSWORD)
-    ann.page.get_by_role("button", name="Go on").click()
+    ann.page.get_by_role("button", name="Continue").click()
     ann.shows("Your devices")
 
 
@@ -61,11 +61,11 @@ def test_without_scripts_a_form_changes_nothing_and_says_so(visit: Visit) -> Non
     dan.open("/confirm?next=/devices")
     expired(dan)
     dan.page.get_by_label("Password").fill(PASSWORD)
-    dan.page.get_by_role("button", name="Go on").click()
+    dan.page.get_by_role("button", name="Continue").click()
     dan.shows("Please send that again")
     dan.page.get_by_role("link", name="Back to your notes").click()
     # Without a script, the page in between has a button.
-    dan.page.get_by_role("button", name="Go on").click()
+    dan.page.get_by_role("button", name="Continue").click()
     dan.shows("Your notes")
 
 
@@ -121,7 +121,7 @@ def test_a_stolen_refresh_token_revokes_the_session_for_both_and_its_owner_is_to
     expect(owner.page.get_by_text("You have been signed out.")).to_be_visible()
     owner.sign_in("fay")
     notice = owner.page.get_by_role("region", name="Security notice")
-    expect(notice).to_contain_text("Somebody used a copy of your sign-in")
+    expect(notice).to_contain_text("A copy of your session was used")
     # What was being written is still there.
     expect(owner.page.get_by_label("A new note")).to_have_value("one more")
     picture(owner.page, "stolen")
@@ -158,7 +158,7 @@ def test_when_everything_has_expired_the_user_signs_in_and_goes_on(
     expect(ida.page.locator(".note")).to_have_count(1)
     ida.expire(ACCESS, REFRESH)
     ida.write("the second")
-    expect(ida.page.get_by_text("Please sign in to go on.")).to_be_visible()
+    expect(ida.page.get_by_text("Please sign in to continue.")).to_be_visible()
     ida.sign_in("ida")
     expect(ida.page.get_by_label("A new note")).to_have_value("the second")
     ida.page.get_by_role("button", name="Add note").click()

@@ -72,7 +72,26 @@ def test_a_name_is_given_once(visit: Visit) -> None:
     visit().signed_up("dan")
     other = visit()
     other.sign_up("DAN")
-    expect(other.page.get_by_role("alert")).to_contain_text("somebody of that name already")
+    expect(other.page.get_by_role("alert")).to_contain_text("This name is taken")
+
+
+def test_an_unknown_address_is_a_page_for_browsers_and_json_for_scripts(visit: Visit) -> None:
+    ann = visit()
+    response = ann.open("/no-such-page")
+    assert response.status == 404
+    ann.shows("Page not found")
+    expect(ann.page).to_have_title("Page not found · Margin")
+    expect(ann.page.get_by_role("link", name="Go to your notes")).to_be_visible()
+    assert "style-src 'self'" in response.headers["content-security-policy"]
+    asked = ann.context.request.get(
+        f"{ann.margin.url}/no-such-page", headers={"Accept": "application/json"}
+    )
+    assert (asked.status, asked.json()) == (404, {"msg": "Not Found"})
+    wrong = ann.context.request.put(
+        f"{ann.margin.url}/login", headers={"Accept": "application/json"}
+    )
+    assert (wrong.status, wrong.json()) == (405, {"msg": "Method Not Allowed"})
+    assert set(wrong.headers["allow"].split(", ")) >= {"GET", "POST"}
 
 
 def test_the_back_button_shows_nothing_after_a_sign_out(visit: Visit) -> None:

@@ -57,6 +57,6 @@ def can_think_about_a_new_password(visitor: Visitor) -> None:
     """What was proved by the old one lasts longer than an access token."""
     visitor.page.get_by_role("link", name="Password").click()
     visitor.page.get_by_label("Password").fill(PASSWORD)
-    visitor.page.get_by_role("button", name="Go on").click()
+    visitor.page.get_by_role("button", name="Continue").click()
     visitor.shows("Change your password")
     assert visitor.cookies()[ACCESS]["expires"] - visitor.page.evaluate("Date.now() / 1000") > 60

@@ -1,4 +1,4 @@
-"""A Redis user that may do what docs/stores.rst says, and nothing else, is all the store needs."""
+"""A Redis user that may do what docs/stores.md says, and nothing else, is all the store needs."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import Any
 import pytest
 import redis
 
-from flask_authx import Cutoff, Entry, Kind, RedisBlocklist
+from flask_authx import Cutoff, Entry, Kind, RedisBlocklist, StoreUnavailableError
 from flask_authx.stores.redis.urls import client_for
 from tests.stores.contract import found, later, new_key
 from tests.support import ROOT, access_token
 from tests.support.databases import app_on, private_server
 from tests.support.servers.private import redis_cluster, redis_sentinel
 
-PAGE = ROOT / "docs" / "stores.rst"
-BASE, OTHER_DATABASE, CLUSTER = "look-ups and revocations", "a database other than 0", "a Cluster"
-BLOCKLIST, DOCTOR = "``flask authx blocklist``", "``flask authx doctor``"
+PAGE = ROOT / "docs" / "stores.md"
+BASE, SESSIONS = "Look-ups and revocations", "Sessions"
+OTHER_DATABASE, CLUSTER = "A database other than 0", "A Cluster"
+BLOCKLIST, DOCTOR = "The command `flask authx blocklist`", "The command `flask authx doctor`"
 
 untyped: Any = redis.Redis
 
 
 def documented() -> dict[str, list[str]]:
     """The commands that the page lists, by what they are for."""
-    rows = re.findall(r"^   \* - (.+)\n     - ((?:``[A-Z|]+``(?:, )?)+)$", PAGE.read_text(), re.M)
+    rows = re.findall(r"^- (.+): ((?:`[A-Z|]+`(?:,\s+)?)+)$", PAGE.read_text(), re.M)
     return {purpose: re.findall(r"[A-Z|]+", commands) for purpose, commands in rows}
 
 
@@ -36,8 +37,15 @@ def commands(*purposes: str) -> list[str]:
 
 
 def test_the_page_says_what_each_command_is_for() -> None:
-    assert documented().keys() == {BASE, OTHER_DATABASE, CLUSTER, BLOCKLIST, DOCTOR}
-    assert "``~authx:*``" in PAGE.read_text()
+    assert documented().keys() == {
+        BASE,
+        SESSIONS,
+        OTHER_DATABASE,
+        CLUSTER,
+        BLOCKLIST,
+        DOCTOR,
+    }
+    assert "`~authx:*`" in PAGE.read_text()
 
 
 def allow(url: str, allowed: Sequence[str]) -> None:
@@ -98,6 +106,35 @@ def test_the_first_row_is_enough_for_requests() -> None:
                 authx.revoke_token(token)
             assert authx.is_revoked(token)
             assert not authx.is_revoked(authx.create_access_token("ann"))
+
+
+def use_sessions(url: str) -> None:
+    """All that an app does with sessions, some of which are over."""
+    app, authx = app_on(
+        {"JWT_BLOCKLIST": as_user(url), "JWT_SESSIONS": True, "JWT_MAX_SESSIONS": 2}
+    )
+    with app.app_context():
+        pairs = [authx.login("ann") for _ in range(3)]
+        pair = authx.refresh(pairs[-1].refresh_token)
+        token = authx.decode_token(pair.access_token)
+        assert authx.name_session(token.sid, "laptop")
+        assert {one.name for one in authx.sessions("ann")} == {"laptop", None}
+        authx.revoke_session(token.sid)
+        assert [one.name for one in authx.sessions("ann")] == [None]
+        authx.revoke_subject("ann")
+        assert authx.sessions("ann") == []
+
+
+@pytest.mark.slow
+def test_the_row_of_sessions_is_enough_for_them() -> None:
+    with private_server("redis") as server:
+        allow(server.url, commands(BASE, SESSIONS))
+        use_sessions(server.url)
+        # And none of its commands is one too many.
+        for command in commands(SESSIONS):
+            allow(server.url, [one for one in commands(BASE, SESSIONS) if one != command])
+            with pytest.raises(StoreUnavailableError):
+                use_sessions(server.url)
 
 
 @pytest.mark.slow

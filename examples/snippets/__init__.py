@@ -1,1 +1,0 @@
-"""The code of the how-to pages in docs/, which include these files."""
