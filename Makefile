@@ -43,10 +43,12 @@ help:
 	    echo "The line above says why there is no .venv (Debian has venv in python3-venv)." >&2; \
 	    exit 1; }
 
-# Both stamps fill the same .venv: every pin of demo.txt is also one of dev.txt. Python compiles
-# what it imports; pip would compile all of it.
+# Both stamps fill the same .venv: every pin of demo.txt is also one of dev.txt. That lists all it
+# needs, so two pips can install half of it each. Python compiles what it imports; pip would compile
+# all of it.
 .venv/.installed: requirements/dev.txt pyproject.toml | .venv/bin/python
-	$(PIP) install --no-compile -r requirements/dev.txt
+	grep == requirements/dev.txt | xargs -n 100 -P 2 $(PIP) install --no-compile --no-deps
+	$(PIP) check
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 

@@ -719,17 +719,17 @@ def test_asgi() -> None:
 
 
 def test_asgi_serves_no_websockets() -> None:
-    with section(PAGE, "ASGI servers") as names:
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.connect"}
 
-        async def connect() -> None:
-            communicator = asgi_testing.ApplicationCommunicator(
-                names.asgi_app, {"type": "websocket"}
-            )
-            await communicator.send_input({"type": "websocket.connect"})
-            await communicator.receive_output(30)
+    async def send(message: Any) -> None:
+        raise AssertionError(f"it answers with {message}")
 
-        with pytest.raises(ValueError, match="non-HTTP scope"):
-            asyncio.run(connect())
+    with (
+        section(PAGE, "ASGI servers") as names,
+        pytest.raises(ValueError, match="non-HTTP scope"),
+    ):
+        asyncio.run(names.asgi_app({"type": "websocket"}, receive, send))
 
 
 # The others

@@ -229,7 +229,7 @@ def test_a_prune_beside_writes_removes_no_row_that_was_prolonged(
     rows: Rows, kind: str, backend: str
 ) -> None:
     """SECURITY A.12 225, A.18 324"""
-    threads, turns = 4, 40
+    threads, turns = 4, 25
     moment = later(0) - 1000
     # Redis stores nothing that has expired.
     old = moment - 1 if backend in PRUNED else moment + 2000
