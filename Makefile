@@ -44,10 +44,9 @@ help:
 	    exit 1; }
 
 # Both stamps fill the same .venv: every pin of demo.txt is also one of dev.txt. That lists all it
-# needs, so two pips can install half of it each. Python compiles what it imports; pip would compile
-# all of it.
+# needs, so two pips can install half of it each.
 .venv/.installed: requirements/dev.txt pyproject.toml | .venv/bin/python
-	grep == requirements/dev.txt | xargs -n 100 -P 2 $(PIP) install --no-compile --no-deps
+	grep == requirements/dev.txt | xargs -n 100 -P 2 $(PIP) install --no-deps
 	$(PIP) check
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@

@@ -187,6 +187,7 @@ class TestMeasuring:
         assert str(caught.value) == "unfit: it accepts no token\nunfit: it is rude"
         assert (fit.calls, unfit.calls) == (0, 0)
 
+    @pytest.mark.slow
     def test_each_round_has_every_contender(self) -> None:
         field = [Counted("one"), Counted("two"), Counted("three")]
         rounds = list(measure(field, rounds=3, calls=5))

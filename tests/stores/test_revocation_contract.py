@@ -161,7 +161,7 @@ def test_entries_added_again_are_what_python_makes_of_them(store: Blocklist) -> 
     expiries = [0] * 4
 
     @given(adds)
-    @settings(fixed, max_examples=25)
+    @settings(fixed, max_examples=15)
     def check(history: list[tuple[int, Cutoff, int]]) -> None:
         keys = [new_key(), new_key()]
         ours: dict[int, list[Cutoff]] = defaultdict(list)
