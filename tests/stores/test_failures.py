@@ -14,7 +14,7 @@ import pymysql
 import pytest
 import redis
 
-from flask_authx import AuthX, StoreUnavailableError
+from flask_authx import AuthX
 from tests.support import parts
 from tests.support.answers import OK, REVOKED, outcome
 from tests.support.failing import (
@@ -315,17 +315,9 @@ class Watched:
 
 
 def watched(made: Site, name: str) -> Watched:
-    """The app before the fault. A busy machine may need more than one attempt."""
+    """The app before the fault."""
     valid, revoked, other = (made.token(f"{uid} of {name}") for uid in ("ann", "bob", "eve"))
-
-    def is_revoked() -> bool:
-        try:
-            made.revoke(revoked)
-        except StoreUnavailableError:
-            return False
-        return True
-
-    until(is_revoked, what="a revocation before the fault")
+    made.revoke(revoked)
     return Watched(made, name, valid, revoked, other)
 
 
