@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+
+from flask_authx.process_lock import ProcessLock
 
 from .base import Pruned, Risk
 from .blocklist import Cutoff, Entry, Kind
@@ -29,7 +30,7 @@ class MemoryBlocklist:
         self._entries: dict[bytes, Entry] = {}
         #: A heap of keys by expiry. An entry that was added twice may be in it twice.
         self._schedule: list[tuple[int, bytes]] = []
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
         """The cutoffs of the entries under these keys."""
@@ -103,15 +104,16 @@ class MemorySessions:
         self._keys_of: dict[bytes, set[bytes]] = {}
         #: A heap of keys by expiry. A row that was refreshed since is put back when it is due.
         self._schedule: list[tuple[int, bytes]] = []
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def open(self, key: bytes, subject: bytes, session: Session, /) -> None:
         """Add a row. An existing row stays as it is."""
         with self._lock:
             if key in self._rows:
                 return
-            self._rows[key] = (subject, session)
+            # In this order, so that every row is in the index even if a fork comes between.
             self._keys_of.setdefault(subject, set()).add(key)
+            self._rows[key] = (subject, session)
             self._schedule_expiry(session.expires, key)
             self._remove_expired(int(self._clock()), 2)
 
@@ -148,7 +150,8 @@ class MemorySessions:
     def of(self, subject: bytes, /) -> Sequence[Session]:
         """The rows of a subject."""
         with self._lock:
-            return [self._rows[key][1] for key in self._keys_of.get(subject, ())]
+            rows = [self._rows.get(key) for key in self._keys_of.get(subject, ())]
+        return [row[1] for row in rows if row is not None]
 
     def sweep(self, before: int, limit: int, /) -> int:
         """Remove some of the rows that expired before a moment."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from collections import OrderedDict
 
 from flask_authx.keys.ring import KeyRing
+from flask_authx.process_lock import ProcessLock
 
 from .token import TokenClaims
 
@@ -28,7 +29,9 @@ class TokenCache:
         self._size = size
         self._entries: OrderedDict[str, tuple[KeyRing, TokenClaims]] = OrderedDict()
         self._used = 0
-        self._lock = threading.Lock()
+        #: The process whose threads have counted what is used.
+        self._pid = os.getpid()
+        self._lock = ProcessLock()
 
     def get(self, token: str, keys: KeyRing) -> TokenClaims | None:
         """The claims of the token, if these keys have verified it."""
@@ -45,6 +48,9 @@ class TokenCache:
     def put(self, token: str, keys: KeyRing, claims: TokenClaims) -> None:
         """Add the claims of a token, and remove the least recently used entries above the limit."""
         with self._lock:
+            if self._pid != os.getpid():
+                # A fork may have interrupted another thread of the parent between two steps.
+                self._empty()
             replaced = self._entries.pop(token, None)
             if replaced is not None:
                 self._used -= _size_of(token, replaced[1])
@@ -57,8 +63,12 @@ class TokenCache:
     def clear(self) -> None:
         """Remove all entries."""
         with self._lock:
-            self._entries.clear()
-            self._used = 0
+            self._empty()
+
+    def _empty(self) -> None:
+        self._entries.clear()
+        self._used = 0
+        self._pid = os.getpid()
 
     def __len__(self) -> int:
         return len(self._entries)
