@@ -164,7 +164,7 @@ def _revoke_former(state: AppState, token: Token) -> None:
     """Revoke the session whose cookies a new one overwrites (ASVS 7.2.4)."""
     try:
         revoke_session_of(state, token, "another log-in in its browser")
-    except Exception:  # noqa: BLE001 - the store, or a signal's receiver: the new session is open
+    except Exception:  # noqa: BLE001 - whatever fails, the new session is open
         _log.exception("a session that a new one replaces was not revoked: sid=%s", token.sid)
 
 

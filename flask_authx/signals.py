@@ -1,11 +1,17 @@
 """The signals (blinker). Their sender is the app; they carry ids and never a token.
 
+An exception in a receiver is logged, and has no effect on the request or on other receivers.
+
 Signals about the token of a request carry the keywords ``name`` (of the ``AuthX`` object), ``jti``,
 ``sid``, ``sub`` and ``type``. All but ``name`` are ``None`` if the token was not verified.
 """
 
 from __future__ import annotations
 
+import inspect
+import logging
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 from blinker import Namespace, Signal
@@ -13,6 +19,7 @@ from blinker import Namespace, Signal
 from .errors import AuthXException, RevokedTokenError
 from .tokens.token import Token
 
+_log = logging.getLogger("flask_authx")
 _signals = Namespace()
 
 #: A guard or ``verify_token`` accepted a token.
@@ -82,7 +89,23 @@ class Announcer:
         self._send(refresh_reuse_detected, sid=token.sid, sub=token.sub, jti=token.jti)
 
     def _send(self, signal: Signal, **keywords: Any) -> None:
-        signal.send(self._sender, name=self._name, **keywords)
+        if signal.is_muted:
+            return
+        for receiver in signal.receivers_for(self._sender):
+            try:
+                result = receiver(self._sender, name=self._name, **keywords)
+                if inspect.iscoroutine(result):
+                    result.close()
+                    _log_failure(signal, receiver, "is async and was not run")
+            except Exception as error:  # noqa: BLE001 - an app's receiver may raise any exception
+                # Without the exception's text: a receiver can read the request's token.
+                trace = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+                _log_failure(signal, receiver, f"raised {type(error).__name__}:\n{trace}")
+
+
+def _log_failure(signal: Signal, receiver: Callable[..., Any], what: str) -> None:
+    name = getattr(receiver, "__qualname__", type(receiver).__qualname__)
+    _log.error("the receiver %s of the signal %s %s", name, getattr(signal, "name", signal), what)
 
 
 def _ids(token: Token | None) -> dict[str, Any]:

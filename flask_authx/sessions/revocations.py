@@ -259,13 +259,11 @@ class Revocations:
         # From here on it is in force, whatever else fails.
         removed = revocation.remove_rows()
         recorded = self._record(revocation, actor, reason)
-        try:
-            self._announcer.revoked(revocation.signal, revocation.ids, actor=actor, reason=reason)
-        finally:
-            # Even if a receiver raises. Of several processes that detect the reuse at the same
-            # time, the one that removes the row announces it; if that is unknown, each does.
-            if revocation.reused is not None and removed is not False:
-                self._announcer.reuse_detected(revocation.reused)
+        self._announcer.revoked(revocation.signal, revocation.ids, actor=actor, reason=reason)
+        # Of several processes that detect the reuse at the same time, the one that removes the row
+        # announces it; if that is unknown, each does.
+        if revocation.reused is not None and removed is not False:
+            self._announcer.reuse_detected(revocation.reused)
         if not recorded:
             raise _unavailable("The revocation is in force and could not be recorded")
         if removed is None:

@@ -203,7 +203,7 @@ def test_a_receiver_that_fails_leaves_the_session_revoked() -> None:
     def receive(sender: object, **said: Any) -> None:
         raise LookupError("mail is down")
 
-    with refresh_reuse_detected.connected_to(receive), pytest.raises(LookupError):
+    with refresh_reuse_detected.connected_to(receive), pytest.raises(ReusedTokenError):
         here.renew(pairs[0].refresh_token)
     assert not here.accepts(pairs[2])
     assert not here.is_kept(pairs[2])

@@ -131,8 +131,7 @@ def test_a_receiver_that_fails_takes_nothing_back() -> None:
 
     session_revoked.connect(receiver, app)
     with app.app_context():
-        with pytest.raises(BadConfigurationError, match="mail"):
-            authx.revoke_session(said.sid)
+        authx.revoke_session(said.sid)
         assert authx.is_revoked(token)
 
 

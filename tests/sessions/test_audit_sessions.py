@@ -119,6 +119,6 @@ def test_a_receiver_that_fails_keeps_nothing_from_being_recorded(
     with site.app.app_context():
         pair = site.authx.login("ann")
         site.authx.refresh(site.authx.refresh(pair.refresh_token).refresh_token)
-        with signal.connected_to(receive), pytest.raises(LookupError):
+        with signal.connected_to(receive), pytest.raises(ReusedTokenError):
             site.authx.refresh(pair.refresh_token)
     assert len(records(site)) == 1
