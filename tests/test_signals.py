@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from blinker import Signal
+from blinker import NamedSignal, Signal
 from flask import Flask, request
 from werkzeug.exceptions import Forbidden
 
@@ -60,6 +60,11 @@ def listening(app: Flask) -> Generator[Heard]:
         for name, signal in SIGNALS.items():
             stack.enter_context(listener(name, signal))
         yield heard
+
+
+def name_of(signal: Signal) -> str:
+    assert isinstance(signal, NamedSignal)
+    return signal.name
 
 
 def ids(token: str) -> dict[str, Any]:
@@ -377,7 +382,7 @@ def test_a_receiver_that_raises_fails_no_request_and_no_other_receiver(
     logged = [record.getMessage() for record in caplog.records]
     assert len(logged) == 2 * len(names)
     for name, message in zip(names, logged[::2], strict=True):
-        begin = f"the receiver Mailer of the signal {SIGNALS[name].name} raised "
+        begin = f"the receiver Mailer of the signal {name_of(SIGNALS[name])} raised "
         assert message.startswith(f"{begin}{type(error).__name__}:\n  File ")
 
 
