@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,13 @@ from flask import Blueprint, Request, Response, jsonify
 
 from flask_authx.actions.list_sessions import active_sessions, find_session
 from flask_authx.actions.login import open_session
-from flask_authx.actions.logout import log_out, revoke_session_of, tokens_in_cookies
+from flask_authx.actions.logout import (
+    log_out,
+    revoke_session_of,
+    revoke_sessions_of,
+    spare_cookies,
+    tokens_in_cookies,
+)
 from flask_authx.actions.refresh import refresh
 from flask_authx.actions.revoke import revoke_session, revoke_subject
 from flask_authx.actions.set_cookies import set_pair_cookies, unset_cookies
@@ -124,7 +130,7 @@ class _Views:
     def logout(self) -> Response:
         """Revoke the session of the request's token, which may have expired."""
         state = self._state()
-        return _logged_out(state, lambda: log_out(state, None))
+        return _logged_out(state, lambda: log_out(state, None), lambda: spare_cookies(state))
 
     def sessions(self) -> Response:
         """The user's sessions, the latest first, and which of them is the current one."""
@@ -137,7 +143,8 @@ class _Views:
         state, token = self._owner()
         _check_owner(state, sid, token)
         if sid == token.sid:
-            return _logged_out(state, functools.partial(_revoke_own, state, token))
+            # Another attempt needs the access token, for the guard.
+            return _logged_out(state, functools.partial(_revoke_own, state, token), tuple)
         revoke_session(state, sid, None)
         return Response(status=204)
 
@@ -170,7 +177,7 @@ def _revoke_former(state: AppState, token: Token) -> None:
 
 def _revoke_own(state: AppState, token: Token) -> bool:
     """Revoke the request's own session, and return whether its token came in a cookie."""
-    revoke_session(state, token.sid, None)
+    revoke_sessions_of(state, [token], None)
     return _came_in_cookie(state, token.type)
 
 
@@ -197,23 +204,29 @@ def _pair_response(state: AppState, pair: TokenPair, *, in_cookies: bool) -> Res
     return response
 
 
-def _logged_out(state: AppState, revoke: Callable[[], bool]) -> Response:
+def _logged_out(
+    state: AppState, revoke: Callable[[], bool], spare: Callable[[], Sequence[TokenType]]
+) -> Response:
     """The response to a log-out, which unsets the cookies.
 
-    It does so even if the store fails or the token is invalid, but not after a CSRF error. A client
-    that keeps its token can try again.
+    It does so even if the token is invalid, but not after a CSRF error. If the session goes on,
+    since the store fails, those stay that the client needs to try again.
 
     :param revoke: revokes the session, and returns whether to unset the cookies.
+    :param spare: the cookies that another attempt does not need.
     """
     response = Response(status=204)
-    unset = True
+    unset: Sequence[TokenType] = tuple(TokenType)
     try:
-        unset = revoke()
+        if not revoke():
+            unset = ()
     except (StoreUnavailableError, JWTDecodeError, MalformedRequestError) as error:
+        if isinstance(error, StoreUnavailableError) and not error.in_force:
+            unset = spare()
         state.worded.word(error)
         response = state.app.make_response(state.app.handle_user_exception(error))
-    if unset and state.settings.uses_cookies:
-        unset_cookies(state, response, *TokenType)
+    if state.settings.uses_cookies:
+        unset_cookies(state, response, *unset)
     return response
 
 

@@ -325,11 +325,21 @@ class MalformedRequestError(AuthXException, BadRequest):
 
 
 class StoreUnavailableError(AuthXException, ServiceUnavailable):
-    """The store of revocations or sessions is unavailable: 503 with ``Retry-After``."""
+    """The store of revocations or sessions is unavailable: 503 with ``Retry-After``.
+
+    :param in_force: whether the revocation that was asked for is in force all the same: its record
+        in the audit trail was not written, or a row was not removed.
+    """
 
     error_type = ErrorType.STORE_UNAVAILABLE
     message = "The revocation status of the token can't be checked right now"
     challenges = False
+
+    def __init__(
+        self, reason: str | None = None, *, description: str | None = None, in_force: bool = False
+    ) -> None:
+        super().__init__(reason, description=description)
+        self.in_force: bool = in_force
 
     def get_headers(
         self,

@@ -597,7 +597,10 @@ class AuthX:
         DELETE: any page can make a browser send a GET, which needs no CSRF value.
 
         :param reason: why, for signals and the audit trail; at most 1000 characters.
-        :raises AuthXException: if the token is invalid, or the revocation could not be written.
+        :raises AuthXException: if the token is invalid.
+        :raises StoreUnavailableError: if the revocation could not be written, at the second attempt
+            within the store's timeout. Unless its ``in_force`` is true, the session goes on: keep
+            the cookies, so that the client can log out again.
         :raises RuntimeError: as :meth:`revoke_token` does.
         """
         actions.logout.log_out(self._state(), reason)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
-from flask_authx import AuthX
-from tests.support import OTHER_SECRET, Clock, bearer
+from flask_authx import AuthX, Entry, session_revoked
+from flask_authx.stores.base import StoreBusyError
+from tests.support import OTHER_SECRET, Clock, bearer, parts
 from tests.support.answers import (
     ACCESS_COOKIE,
     CSRF,
@@ -24,6 +29,7 @@ from tests.support.answers import (
     outcome,
 )
 from tests.support.browsers import (
+    ACCESS_CSRF,
     COOKIES,
     REFRESH_CSRF,
     FrailSessions,
@@ -36,7 +42,9 @@ from tests.support.browsers import (
     kept_by,
     sign_in,
 )
+from tests.support.session_sites import heard
 from tests.support.spy_store import SpyStore
+from tests.support.waiting import until
 
 
 def lists(app: Flask, authx: AuthX, *uids: str) -> list[int]:
@@ -153,19 +161,212 @@ def test_a_forged_request_revokes_and_clears_nothing(
         assert len(authx.sessions("ann")) == 1
 
 
-def test_while_the_store_fails_cookies_are_removed_and_the_response_is_503() -> None:
-    """SECURITY A.18 318"""
-    blocklist = SpyStore()
-    clock = Clock()
-    stores = {"sessions": FrailSessions(clock), "blocklist": blocklist}
-    app, _ = browser_app(clock=clock, stores=stores)
-    client = browser(app)
-    blocklist.error = ConnectionError("down")
-    response = client.post("/auth/logout", headers=csrf(client))
+# While the store fails
+
+BUSY = StoreBusyError("all its connections stayed in use")
+#: Without cookies.
+APP = ["headers", "json"]
+
+
+@dataclass(eq=False)
+class Setup:
+    """A browser that has a session, and the stores."""
+
+    app: Flask
+    authx: AuthX
+    blocklist: SpyStore
+    sessions: FrailSessions
+    client: FlaskClient
+    tokens: dict[str, Any]
+
+    def refreshes(self) -> bool:
+        """Whether a copy of the refresh token works, which gives it back if it does."""
+        token = self.tokens["refresh_token"]
+        response = ask(self.app, "POST", "/auth/refresh", headers=bearer(token))
+        return response.status_code == 200
+
+
+def setup(**config: Any) -> Setup:
+    clock, blocklist = Clock(), SpyStore()
+    sessions = FrailSessions(clock)
+    stores = {"sessions": sessions, "blocklist": blocklist}
+    app, authx = browser_app(clock=clock, stores=stores, **config)
+    client = app.test_client()
+    if app.config["JWT_TOKEN_LOCATION"] == APP:
+        with app.app_context():
+            return Setup(app, authx, blocklist, sessions, client, authx.login("ann").to_dict())
+    return Setup(app, authx, blocklist, sessions, client, sign_in(client))
+
+
+def goes_on(response: TestResponse) -> bool:
+    """Whether a response says that the log-out failed, and may be sent again."""
     assert outcome(response) == FAULT
-    assert "may not have been written" in response.get_json()["msg"]
-    assert kept_by(client) == set()
     assert is_private(response)
+    assert response.headers["Retry-After"] == "1"
+    said: str = response.get_json()["msg"]
+    return said.startswith("The session goes on")
+
+
+@pytest.mark.parametrize("failing", [{"add"}, {"add", "find"}])
+def test_a_log_out_that_could_not_be_written_can_be_sent_again(failing: set[str]) -> None:
+    """SECURITY A.18 318"""
+    here = setup()
+    here.blocklist.error, here.blocklist.failing = BUSY, frozenset(failing)
+    response = here.client.post("/auth/logout", headers=csrf(here.client))
+    assert goes_on(response)
+    assert cookies_in(response).keys() == {ACCESS_COOKIE, ACCESS_CSRF}
+    assert kept_by(here.client) == {REFRESH_COOKIE, REFRESH_CSRF}
+    again = here.client.post("/auth/logout", headers=csrf(here.client, REFRESH_CSRF))
+    assert goes_on(again)
+    assert kept_by(here.client) == {REFRESH_COOKIE, REFRESH_CSRF}
+    here.blocklist.error = None
+    assert here.refreshes()
+    last = here.client.post("/auth/logout", headers=csrf(here.client, REFRESH_CSRF))
+    assert outcome(last) == Outcome(204)
+    assert kept_by(here.client) == set()
+    assert not here.refreshes()
+
+
+def test_a_page_may_send_a_log_out_again_with_the_value_that_it_has() -> None:
+    """A form holds the CSRF value of the access cookie, which is gone."""
+    here = setup()
+    value = csrf(here.client)
+    here.blocklist.error = BUSY
+    assert goes_on(here.client.post("/auth/logout", headers=value))
+    here.blocklist.error = None
+    assert outcome(here.client.post("/auth/logout", headers=value)) == Outcome(204)
+    assert not here.refreshes()
+
+
+@pytest.mark.parametrize("name", [ACCESS_COOKIE, REFRESH_COOKIE])
+def test_the_only_cookie_of_a_failed_log_out_stays(name: str) -> None:
+    here = setup()
+    other, path = {ACCESS_COOKIE: (REFRESH_COOKIE, "/auth"), REFRESH_COOKIE: (ACCESS_COOKIE, "/")}[
+        name
+    ]
+    here.client.delete_cookie(other, path=path)
+    here.blocklist.error = BUSY
+    value = csrf(here.client, ACCESS_CSRF if name == ACCESS_COOKIE else REFRESH_CSRF)
+    assert goes_on(here.client.post("/auth/logout", headers=value))
+    assert name in kept_by(here.client)
+    here.blocklist.error = None
+    assert outcome(here.client.post("/auth/logout", headers=value)) == Outcome(204)
+    assert not here.refreshes()
+
+
+@pytest.mark.parametrize("locations", [APP, [*APP, "cookies"]])
+def test_a_failed_log_out_of_an_app_says_so_too(locations: list[str]) -> None:
+    here = setup(TOKEN_LOCATION=locations)
+    here.blocklist.error = BUSY
+    for headers, body in (
+        (bearer(here.tokens["access_token"]), None),
+        ({}, {"refresh_token": here.tokens["refresh_token"]}),
+    ):
+        response = ask(here.app, "POST", "/auth/logout", headers=headers, json=body)
+        assert goes_on(response)
+        assert cookies_in(response) == {}
+    here.blocklist.error = None
+    assert here.refreshes()
+
+
+def test_a_failed_log_out_by_a_header_keeps_the_cookies_of_another_session() -> None:
+    here = setup()
+    bob = sign_in(here.app.test_client(), "bob")
+    headers = bearer(here.tokens["access_token"]) | cookie((REFRESH_COOKIE, bob["refresh_token"]))
+    here.blocklist.error = BUSY
+    response = ask(here.app, "POST", "/auth/logout", headers=headers)
+    assert goes_on(response)
+    assert cookies_in(response) == {}
+
+
+def test_a_failed_log_out_of_two_sessions_keeps_both_cookies() -> None:
+    here = setup(COOKIE_CSRF_PROTECT=False)
+    bob = sign_in(here.app.test_client(), "bob")
+    mixed = cookie(
+        (ACCESS_COOKIE, here.tokens["access_token"]), (REFRESH_COOKIE, bob["refresh_token"])
+    )
+    here.blocklist.error = BUSY
+    response = ask(here.app, "POST", "/auth/logout", headers=mixed)
+    assert goes_on(response)
+    assert cookies_in(response) == {}
+    here.blocklist.error = None
+    assert outcome(ask(here.app, "POST", "/auth/logout", headers=mixed)) == Outcome(204)
+    assert lists(here.app, here.authx, "ann", "bob") == [0, 0]
+
+
+class FailsFirst(SpyStore):
+    """Fails at the first writes, each of which takes as long as is set."""
+
+    def __init__(self, number: int, lasts: float = 0) -> None:
+        super().__init__(error=BUSY, failing=frozenset({"add"}))
+        self.number = number
+        self.lasts = lasts
+
+    def add(self, entry: Entry, /) -> None:
+        due = time.monotonic() + self.lasts
+        until(lambda: time.monotonic() >= due)
+        try:
+            super().add(entry)
+        finally:
+            if self.calls.count("add") == self.number:
+                self.error = None
+
+
+def test_a_session_is_revoked_although_another_one_can_not_be() -> None:
+    clock = Clock()
+    stores = {"sessions": FrailSessions(clock), "blocklist": FailsFirst(2)}
+    app, authx = browser_app(clock=clock, stores=stores, COOKIE_CSRF_PROTECT=False)
+    ann, bob = sign_in(app.test_client(), "ann"), sign_in(app.test_client(), "bob")
+    mixed = cookie((ACCESS_COOKIE, ann["access_token"]), (REFRESH_COOKIE, bob["refresh_token"]))
+    assert goes_on(ask(app, "POST", "/auth/logout", headers=mixed))
+    assert lists(app, authx, "ann", "bob") == [1, 0]
+    assert outcome(ask(app, "POST", "/auth/logout", headers=mixed)) == Outcome(204)
+    assert lists(app, authx, "ann", "bob") == [0, 0]
+
+
+@pytest.mark.parametrize("lasts", [0, 0.011])
+def test_a_log_out_is_tried_twice_within_the_time_of_the_store(lasts: float) -> None:
+    clock, blocklist = Clock(), FailsFirst(1, lasts)
+    stores = {"sessions": FrailSessions(clock), "blocklist": blocklist}
+    limit = 0.01 if lasts else 30
+    app, authx = browser_app(clock=clock, stores=stores, STORE_TIMEOUT=limit)
+    client = browser(app)
+    with heard(session_revoked) as revoked:
+        response = client.post("/auth/logout", headers=csrf(client))
+    if lasts:
+        assert goes_on(response)
+        assert (blocklist.calls.count("add"), revoked.times) == (1, [])
+    else:
+        assert outcome(response) == Outcome(204)
+        assert (blocklist.calls.count("add"), len(revoked.times)) == (2, 1)
+        assert lists(app, authx, "ann") == [0]
+
+
+def test_a_revocation_in_force_removes_all_cookies_whatever_else_fails() -> None:
+    """There is nothing to send again: the session has ended."""
+    here = setup()
+    here.sessions.frail.error, here.sessions.frail.failing = BUSY, frozenset({"end"})
+    response = here.client.post("/auth/logout", headers=csrf(here.client))
+    assert not goes_on(response)
+    assert response.get_json()["msg"].startswith("The revocation is in force")
+    assert kept_by(here.client) == set()
+    here.sessions.frail.error = None
+    assert not here.refreshes()
+
+
+def test_a_session_that_could_not_revoke_itself_can_try_again() -> None:
+    """The view of the list needs the access token."""
+    here = setup()
+    sid = parts(here.tokens["access_token"])[1]["sid"]
+    here.blocklist.error, here.blocklist.failing = BUSY, frozenset({"add"})
+    response = here.client.delete(f"/auth/sessions/{sid}", headers=csrf(here.client))
+    assert goes_on(response)
+    assert kept_by(here.client) == COOKIES
+    here.blocklist.error = None
+    again = here.client.delete(f"/auth/sessions/{sid}", headers=csrf(here.client))
+    assert outcome(again) == Outcome(204)
+    assert kept_by(here.client) == set()
+    assert not here.refreshes()
 
 
 def test_a_handler_of_the_app_words_the_refusal_of_a_log_out() -> None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from flask import Request
 
 from flask_authx.app.state import AppState, this_request
 from flask_authx.enums import Location, TokenType
-from flask_authx.errors import AuthXException, JWTDecodeError, MalformedRequestError
+from flask_authx.errors import (
+    AuthXException,
+    JWTDecodeError,
+    MalformedRequestError,
+    StoreUnavailableError,
+)
 from flask_authx.guards.check import check_origin
 from flask_authx.http.csrf import check_csrf, needs_csrf
 from flask_authx.stores.base import StoreError
@@ -33,9 +40,38 @@ def log_out(state: AppState, reason: str | None) -> bool:
     # First, so that a missing store is an error for every request.
     state.require_revocations()
     sent = _sent_tokens(state, this_request())
-    for _, token in sent:
-        revoke_session_of(state, token, reason)
+    revoke_sessions_of(state, [token for _, token in sent], reason)
     return not sent or any(location is Location.COOKIES for location, _ in sent)
+
+
+def revoke_sessions_of(state: AppState, tokens: Iterable[Token], reason: str | None) -> None:
+    """Revoke the sessions of tokens, each whether or not the others can be revoked.
+
+    :raises StoreUnavailableError: if one goes on, or else if one was not recorded.
+    """
+    failures: list[StoreUnavailableError] = []
+    for token in tokens:
+        try:
+            revoke_session_of(state, token, reason)
+        except StoreUnavailableError as error:
+            failures.append(error)
+    if not all(failure.in_force for failure in failures):
+        what = "The session goes on, since its end could not be written: log out again"
+        raise StoreUnavailableError(description=what)
+    if failures:
+        raise failures[0]
+
+
+def spare_cookies(state: AppState) -> Sequence[TokenType]:
+    """The cookies of a request to log out which the same request can do without when it is resent.
+
+    This is the access cookie, if the refresh cookie beside it is of the same session.
+    """
+    current = this_request()
+    sent = {token.sid for _, token in _sent_tokens(state, current)}
+    # Of a session that has both cookies, the refresh token.
+    cookies = [(token.type, token.sid in sent) for token in tokens_in_cookies(state, current)]
+    return [TokenType.ACCESS] if cookies == [(TokenType.REFRESH, True)] else []
 
 
 def revoke_session_of(state: AppState, token: Token, reason: str | None) -> None:
@@ -46,10 +82,21 @@ def revoke_session_of(state: AppState, token: Token, reason: str | None) -> None
     revocations = state.require_revocations()
     if token.sid != token.jti:
         if not _is_session_revoked(state, token):
-            revoke_session(state, token.sid, reason, actor=token.sub)
+            _write(state, lambda: revoke_session(state, token.sid, reason, actor=token.sub))
     elif revocations.now() < token.exp + state.settings.decode_leeway:
         # Another library's token, which has no session.
-        revoke_token(state, token, reason, actor=token.sub)
+        _write(state, lambda: revoke_token(state, token, reason, actor=token.sub))
+
+
+def _write(state: AppState, revoke: Callable[[], None]) -> None:
+    """Write a revocation. If that fails, try once more within the store's timeout."""
+    due = time.monotonic() + state.settings.store_timeout
+    try:
+        revoke()
+    except StoreUnavailableError as error:
+        if error.in_force or time.monotonic() >= due:
+            raise
+        revoke()
 
 
 def tokens_in_cookies(state: AppState, current: Request) -> list[Token]:

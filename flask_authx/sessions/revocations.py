@@ -265,9 +265,11 @@ class Revocations:
         if revocation.reused is not None and removed is not False:
             self._announcer.reuse_detected(revocation.reused)
         if not recorded:
-            raise _unavailable("The revocation is in force and could not be recorded")
+            what = "The revocation is in force and could not be recorded"
+            raise _unavailable(what, in_force=True)
         if removed is None:
-            raise _unavailable("The revocation is in force, and the session may still be listed")
+            what = "The revocation is in force, and the session may still be listed"
+            raise _unavailable(what, in_force=True)
 
     def _record(self, revocation: _Revocation, actor: str | None, reason: str | None) -> bool:
         """Write the audit trail, if there is one, and return whether that succeeded."""
@@ -350,8 +352,8 @@ def _check_reason(reason: object) -> None:
         )
 
 
-def _unavailable(what: str) -> StoreUnavailableError:
-    return StoreUnavailableError(description=what)
+def _unavailable(what: str, *, in_force: bool = False) -> StoreUnavailableError:
+    return StoreUnavailableError(description=what, in_force=in_force)
 
 
 def _type_name(value: object) -> str:
