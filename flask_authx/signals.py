@@ -46,7 +46,8 @@ subject_revoked: Signal = _signals.signal("subject-revoked")
 
 #: A replaced refresh token was reused, by the user's client or by an attacker. The session has been
 #: revoked with its access tokens: inform the user. Carries ``name``, ``sid``, ``sub`` and the
-#: ``jti`` of the refresh token. Sent once for a session.
+#: ``jti`` of the refresh token. Sent once for a session, or by each process that detects it if the
+#: store's answers are lost.
 refresh_reuse_detected: Signal = _signals.signal("refresh-reuse-detected")
 
 

@@ -122,7 +122,8 @@ def _is_session_revoked(state: AppState, token: Token) -> bool:
         return False
     if revoked:
         # The row remains if the process that revoked the session was killed.
-        revocations.remove_row(token.sid)
+        with contextlib.suppress(StoreError):
+            revocations.remove_row(token.sid)
     return revoked
 
 

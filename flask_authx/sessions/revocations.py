@@ -228,13 +228,11 @@ class Revocations:
         self._carry_out(revocation, actor, reason)
 
     def remove_row(self, sid: str) -> bool | None:
-        """Remove a session's row, and return whether this call did; ``None`` if that is unknown."""
-        if self._sessions is None:
-            return False
-        try:
-            return self._sessions.end(sid)
-        except StoreError:
-            return None
+        """Remove a session's row, and return whether this call did; ``None`` if that is unknown.
+
+        :raises StoreError: if the row may be left.
+        """
+        return False if self._sessions is None else self._sessions.end(sid)
 
     def _remove_rows(self, sub: str) -> bool:
         """Remove rows of a subject's revoked sessions. Rows that remain are not listed."""
@@ -257,7 +255,12 @@ class Revocations:
             # It may have been written, if only the store's confirmation came too late.
             raise _unavailable("The revocation may not have been written") from None
         # From here on it is in force, whatever else fails.
-        removed = revocation.remove_rows()
+        removed: bool | None = None
+        is_listed = False
+        try:
+            removed = revocation.remove_rows()
+        except StoreError:
+            is_listed = True
         recorded = self._record(revocation, actor, reason)
         self._announcer.revoked(revocation.signal, revocation.ids, actor=actor, reason=reason)
         # Of several processes that detect the reuse at the same time, the one that removes the row
@@ -267,7 +270,7 @@ class Revocations:
         if not recorded:
             what = "The revocation is in force and could not be recorded"
             raise _unavailable(what, in_force=True)
-        if removed is None:
+        if is_listed:
             what = "The revocation is in force, and the session may still be listed"
             raise _unavailable(what, in_force=True)
 

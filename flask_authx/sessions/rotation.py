@@ -139,8 +139,8 @@ class Sessions:
         """
         return self._protected.write(self.store.rename, self._lookup_keys.session(sid), name)
 
-    def end(self, sid: str) -> bool:
-        """Remove a session's row, and return whether this call did.
+    def end(self, sid: str) -> bool | None:
+        """Remove a session's row, and return whether this call did; ``None`` if that is unknown.
 
         This does not revoke the session's tokens. The entry in the store of revocations does, and
         is written first.

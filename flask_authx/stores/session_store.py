@@ -149,8 +149,11 @@ class SessionStore(Protocol):
         """Set the name of a row, and return whether the row exists."""
         ...
 
-    def end(self, key: bytes, /) -> bool:
-        """Remove a row, and return whether this call removed it."""
+    def end(self, key: bytes, /) -> bool | None:
+        """Remove a row, and return whether this call removed it; ``None`` if that is unknown.
+
+        It is unknown if the call was made again after its answer was lost, and the row is gone.
+        """
         ...
 
     def of(self, subject: bytes, /) -> Sequence[Session]:

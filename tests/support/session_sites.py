@@ -82,7 +82,7 @@ class SpySessions:
     def rename(self, key: bytes, name: str | None, /) -> bool:
         return self._do("rename", self._kept.rename, key, name)
 
-    def end(self, key: bytes, /) -> bool:
+    def end(self, key: bytes, /) -> bool | None:
         return self._do("end", self._kept.end, key)
 
     def of(self, subject: bytes, /) -> Sequence[Session]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +17,9 @@ from .server import PREFIX, Client, RedisServer, as_text
 ROW = f"{PREFIX}s:"
 #: The index of a subject: a sorted set of its rows' keys, by when the sessions end.
 INDEX = f"{PREFIX}u:"
+#: Which call has removed a row: a text. The row's key follows in braces, so that a Cluster keeps
+#: both on one server.
+ENDED = f"{PREFIX}e:"
 #: Seconds that a row is kept after its expiry, since clocks differ.
 MARGIN = 60
 #: The number of rows that are read together.
@@ -61,10 +65,20 @@ redis.call('HSET', KEYS[1], 'name', ARGV[1])
 return 1
 """
 
+#: What is left until the answer has arrived says which call has removed the row, and its subject:
+#: the call may be made again.
 _END = """
 local subject = redis.call('HGET', KEYS[1], 'subject')
-redis.call('DEL', KEYS[1])
-return subject
+if subject then
+    redis.call('DEL', KEYS[1])
+    redis.call('SET', KEYS[2], ARGV[1] .. subject, 'EX', ARGV[2])
+    return subject
+end
+local ended = redis.call('GET', KEYS[2])
+if ended and string.sub(ended, 1, #ARGV[1]) == ARGV[1] then
+    return string.sub(ended, #ARGV[1] + 1)
+end
+return false
 """
 
 
@@ -122,10 +136,14 @@ class RedisSessions:
 
     def end(self, key: bytes, /) -> bool:
         """Remove a row, and then its key from its subject's index."""
-        subject = self._eval(_END, ROW + key.hex())
+        row = ROW + key.hex()
+        ended = f"{ENDED}{{{row}}}"
+        call = os.urandom(16).hex()
+        subject = self._server.call("EVAL", _END, "2", row, ended, call, str(MARGIN))
         if subject is None:
             return False
-        self._server.call("ZREM", INDEX + as_text(subject), key.hex())
+        index = INDEX + as_text(subject)
+        self._server.call_together([("ZREM", index, key.hex()), ("DEL", ended)])
         return True
 
     def of(self, subject: bytes, /) -> Sequence[Session]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -92,10 +92,18 @@ class SQLAlchemySessions(RowStore):
         """
         return self._update((self.table.c.key == key,), {"name": name})
 
-    def end(self, key: bytes, /) -> bool:
-        """Remove a row."""
+    def end(self, key: bytes, /) -> bool | None:
+        """Remove a row. If the statement has to be sent again and finds none, ``None``."""
         remove = sa.delete(self.table).where(self.table.c.key == key)
-        return self._write(functools.partial(delete_rows, remove)) == 1
+        attempts = itertools.count()
+
+        def work(connection: StoreConnection) -> bool | None:
+            again = next(attempts) > 0
+            if delete_rows(remove, connection):
+                return True
+            return None if again else False
+
+        return self._write(work)
 
     def of(self, subject: bytes, /) -> Sequence[Session]:
         """The rows of a subject, by one statement."""
