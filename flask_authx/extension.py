@@ -292,7 +292,7 @@ class AuthX:
         """Open a session and return its first tokens. When this returns, its row is written.
 
         The app checks the user's password before this call. If the user then has more sessions
-        than ``JWT_MAX_SESSIONS``, the oldest is revoked.
+        than ``JWT_MAX_SESSIONS``, the one unused for longest is revoked.
 
         :param fresh: whether the access token counts as coming straight from a log-in.
         :param data: claims of the app, beside those of the claims callback. If there is such a

@@ -19,7 +19,7 @@ def active_sessions(state: AppState, uid: Uid) -> list[Session]:
     sub = subject(uid)
     sessions = state.require_sessions()
     try:
-        active, _ = sessions.active_and_revoked(sub, state.require_revocations().cutoffs(sub))
+        active, _ = sessions.active_and_ended(sub, state.require_revocations().cutoffs(sub))
     except StoreError:
         what = "The sessions can't be listed right now"
         raise StoreUnavailableError(description=what) from None

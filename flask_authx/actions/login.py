@@ -30,6 +30,9 @@ from .create_tokens import (
 )
 from .set_cookies import check_pair_size
 
+#: How many rows more than the limit a log-in reads of a user's, and how many it ends at most.
+_MORE_ROWS, _MAX_ENDED = 200, 10
+
 
 def open_session(  # noqa: PLR0913 - the user, the tokens, the name, and two conditions
     state: AppState,
@@ -40,7 +43,7 @@ def open_session(  # noqa: PLR0913 - the user, the tokens, the name, and two con
     in_cookies: bool = False,
     replaces: Collection[str] = (),
 ) -> TokenPair:
-    """Open a session: its row and its first tokens. The user's oldest beyond the limit is revoked.
+    """Open a session: its row and its first tokens. The user's others beyond the limit are revoked.
 
     :param in_cookies: whether the tokens must fit into cookies.
     :param replaces: the sids of sessions that this one replaces, which do not count.
@@ -55,12 +58,13 @@ def open_session(  # noqa: PLR0913 - the user, the tokens, the name, and two con
         check_pair_size(state, pair)
     sub = subject(uid)
     active: Sequence[Session] = ()
-    revoked: Sequence[Session] = ()
-    # Read before the new row is written: no session that is opened later is among the oldest.
+    ended: Sequence[Session] = ()
+    # Read before the new row is written: no session that is opened later gives way to this one.
     with contextlib.suppress(StoreError):
         if state.settings.max_sessions:
             cutoffs = state.require_revocations().cutoffs(sub)
-            active, revoked = sessions.active_and_revoked(sub, cutoffs)
+            rows = state.settings.max_sessions + _MORE_ROWS
+            active, ended = sessions.active_and_ended(sub, cutoffs, rows)
     try:
         sessions.open(sub, claims.sid, claims.auth_time, client_of_request(state), name)
     except StoreError:
@@ -69,7 +73,7 @@ def open_session(  # noqa: PLR0913 - the user, the tokens, the name, and two con
     # The session is open. A failure has been logged, and the next log-in tries again.
     with contextlib.suppress(StoreError, StoreUnavailableError):
         counted = [session for session in active if session.sid not in replaces]
-        _make_room(state, counted, revoked)
+        _make_room(state, counted, ended)
     return pair
 
 
@@ -81,15 +85,19 @@ def _first_pair(state: AppState, claims: SessionClaims, options: TokenOptions) -
     return pair_of(access, create_token(state, TokenType.REFRESH, claims, refresh_options))
 
 
-def _make_room(state: AppState, active: Sequence[Session], revoked: Sequence[Session]) -> None:
-    """Revoke a subject's oldest sessions beyond the limit; remove rows of revoked sessions."""
+def _make_room(state: AppState, active: Sequence[Session], ended: Sequence[Session]) -> None:
+    """Revoke a subject's sessions beyond the limit, and remove rows of ended ones; some at a time.
+
+    With each log-in there are fewer, since one is added and more are removed.
+    """
     sessions = state.require_sessions()
-    for session in revoked:
-        sessions.end(session.sid)
-    reason = f"{state.settings.prefix}MAX_SESSIONS: a new session replaces the oldest"
-    for session in sessions.oldest_sessions(active):
+    reason = f"{state.settings.prefix}MAX_SESSIONS: a new session replaces the one longest unused"
+    beyond = sessions.beyond_limit(active)[:_MAX_ENDED]
+    for session in beyond:
         actor = actor_of_request(state, session.sub)
         state.require_revocations().revoke_session(session.sid, actor=actor, reason=reason)
+    for session in ended[: _MAX_ENDED - len(beyond)]:
+        sessions.end(session.sid)
 
 
 def client_of_request(state: AppState) -> Client:

@@ -239,8 +239,8 @@ class Revocations:
         if self._sessions is not None:
             # A failure has been logged.
             with contextlib.suppress(StoreError):
-                _, revoked = self._sessions.active_and_revoked(sub, self.cutoffs(sub))
-                for session in revoked[:_MAX_ROWS]:
+                _, ended = self._sessions.active_and_ended(sub, self.cutoffs(sub))
+                for session in ended[:_MAX_ROWS]:
                     self._sessions.end(session.sid)
         return False
 

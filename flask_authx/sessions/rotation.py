@@ -149,26 +149,25 @@ class Sessions:
         """
         return self._protected.write(self.store.end, self._lookup_keys.session(sid))
 
-    def active_and_revoked(
-        self, sub: str, cutoffs: Sequence[Cutoff]
+    def active_and_ended(
+        self, sub: str, cutoffs: Sequence[Cutoff], limit: int | None = None
     ) -> tuple[list[Session], list[Session]]:
-        """A subject's active sessions, the latest first, and those that a cut-off has revoked.
+        """A subject's active sessions, the latest first, and those that are revoked or expired.
 
         :param cutoffs: those of the subject.
+        :param limit: of the number of rows that are read.
         :raises StoreError: if the store fails.
         """
-        rows = self._protected.read(self.store.of, self._lookup_keys.subject(sub))
+        rows = self._protected.read(self.store.of, self._lookup_keys.subject(sub), limit)
         now = int(self._clock())
         active: list[Session] = []
-        revoked: list[Session] = []
+        ended: list[Session] = []
         for row in rows:
             key = self._lookup_keys.session(row.sid)
-            if any(cutoff.covers(row.created, key) for cutoff in cutoffs):
-                revoked.append(row)
-            elif now < row.expires:
-                active.append(row)
+            revoked = any(cutoff.covers(row.created, key) for cutoff in cutoffs)
+            (ended if revoked or now >= row.expires else active).append(row)
         active.sort(key=lambda row: (row.last_seen, row.created, row.sid), reverse=True)
-        return active, revoked
+        return active, ended
 
     def prune(self) -> Iterator[Pruned]:
         """Remove the rows of expired sessions.
@@ -186,11 +185,13 @@ class Sessions:
         """
         return self._protected.inspect(work, *args)
 
-    def oldest_sessions(self, sessions: Sequence[Session]) -> list[Session]:
-        """The oldest of a subject's sessions, which a new one puts beyond the limit."""
+    def beyond_limit(self, active: Sequence[Session]) -> Sequence[Session]:
+        """Those of a subject's sessions that a new one puts beyond the limit, unused for longest.
+
+        :param active: in the order of :meth:`active_and_ended`; others may have been left out.
+        """
         limit = self._settings.max_sessions
-        oldest_first = sorted(sessions, key=lambda row: (row.created, row.last_seen, row.sid))
-        return oldest_first[: max(0, len(sessions) + 1 - limit)] if limit else []
+        return active[limit - 1 :][::-1] if limit else ()
 
     def _visit(
         self, generation: int, rotated_at: int, last_seen: int, ends: int, client: Client

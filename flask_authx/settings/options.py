@@ -230,8 +230,9 @@ class Settings:
     #: for parallel browser tabs. With 0 each refresh token works once: if a client repeats a
     #: refresh, the session is revoked.
     refresh_grace: int = _setting(60, parsers.seconds)
-    #: The maximum number of sessions of a user. A further log-in revokes the oldest session. 0
-    #: means no limit.
+    #: The maximum number of sessions of a user. A further log-in revokes the session that has been
+    #: unused for longest, by its last refresh or automatic renewal, or else its log-in. 0 means no
+    #: limit.
     max_sessions: int = _setting(100, parsers.count)
     #: What is stored about the client of a session: ``user_agent``, ``address``. Both are personal
     #: data, so neither is stored by default.

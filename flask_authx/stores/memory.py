@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -147,10 +148,11 @@ class MemorySessions:
         with self._lock:
             return self._remove(key)
 
-    def of(self, subject: bytes, /) -> Sequence[Session]:
+    def of(self, subject: bytes, limit: int | None = None, /) -> Sequence[Session]:
         """The rows of a subject."""
         with self._lock:
-            rows = [self._rows.get(key) for key in self._keys_of.get(subject, ())]
+            keys = itertools.islice(self._keys_of.get(subject, ()), limit)
+            rows = [self._rows.get(key) for key in keys]
         return [row[1] for row in rows if row is not None]
 
     def sweep(self, before: int, limit: int, /) -> int:

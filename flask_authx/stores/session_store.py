@@ -156,8 +156,11 @@ class SessionStore(Protocol):
         """
         ...
 
-    def of(self, subject: bytes, /) -> Sequence[Session]:
-        """The rows of a subject, in any order. Expired ones may be included."""
+    def of(self, subject: bytes, limit: int | None = None, /) -> Sequence[Session]:
+        """The rows of a subject, in any order. Expired ones may be included.
+
+        :param limit: the maximum number of rows, any of the subject's; ``None`` for all.
+        """
         ...
 
     def sweep(self, before: int, limit: int, /) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -254,7 +255,7 @@ def newest(pairs: list[TokenPair], here: Site) -> list[str]:
     return [here.sid(pair) for pair in reversed(pairs)]
 
 
-def test_the_oldest_gives_way() -> None:
+def test_the_one_unused_for_longest_gives_way() -> None:
     """SECURITY A.6 114"""
     here = site(MAX_SESSIONS=2)
     pairs: list[TokenPair] = []
@@ -269,22 +270,99 @@ def test_the_oldest_gives_way() -> None:
         {
             "name": "authx",
             "actor": "ann",
-            "reason": "JWT_MAX_SESSIONS: a new session replaces the oldest",
+            "reason": "JWT_MAX_SESSIONS: a new session replaces the one longest unused",
             "sid": here.sid(pair),
         }
         for pair in pairs[:2]
     ]
 
 
-def test_the_oldest_is_the_one_that_began_first_however_lately_it_was_seen() -> None:
-    here = site(MAX_SESSIONS=2)
-    first = here.log_in()
+@pytest.mark.parametrize("used", [*itertools.permutations(range(3))], ids=str)
+def test_what_counts_is_the_last_use_and_not_the_log_in(used: tuple[int, ...]) -> None:
+    here = site(MAX_SESSIONS=3)
+    pairs: list[TokenPair] = []
+    for _ in used:
+        here.clock.advance(1)
+        pairs.append(here.log_in())
+    for number in used:
+        here.clock.advance(1)
+        pairs[number] = here.renew(pairs[number].refresh_token)
+    for first, second in itertools.pairwise((*used, 3)):
+        here.clock.advance(1)
+        pairs.append(here.log_in())
+        assert [here.accepts(pairs[first]), here.accepts(pairs[second])] == [False, True]
+
+
+def rows_of(here: Site) -> int:
+    """How many rows there are, also of sessions that have expired."""
+    return sum(here.logins.row(sid) is not None for sid in here.logins.keys)
+
+
+def test_a_log_in_reads_and_ends_so_many_and_each_leaves_fewer() -> None:
+    """A robot's thousands of sessions, from before there was a limit, would hold up its log-in."""
+    before = site(MAX_SESSIONS=0)
+    pairs = [before.log_in() for _ in range(260)]
+    # Of all that are not read, none is in use.
+    here = site(like=before, MAX_SESSIONS=30)
+    for left in (251, 242, 233):
+        with heard(session_revoked) as revoked:
+            here.clock.advance(1)
+            pairs.append(here.log_in())
+        assert here.logins.limits[-1] == 230
+        assert len(revoked.times) == 10
+        assert rows_of(here) == left
+    for _ in range(30):
+        here.clock.advance(1)
+        pairs.append(here.log_in())
+    assert rows_of(here) == 30
+    assert [here.accepts(pair) for pair in pairs] == [False] * 263 + [True] * 30
+
+
+def test_sessions_that_have_ended_do_not_hide_others_from_the_limit() -> None:
+    before = site(MAX_SESSIONS=0, PRUNE_ON_WRITE=0)
+    expired = {before.sid(before.log_in()) for _ in range(250)}
+    before.clock.advance(21 * DAY)
+    here = site(like=before, MAX_SESSIONS=1, PRUNE_ON_WRITE=0)
+    with heard(session_revoked) as revoked:
+        for number in range(1, 30):
+            here.clock.advance(1)
+            here.log_in()
+            # The store itself removes two.
+            assert 250 - 11 * number <= rows_of(here) <= max(1, 250 - 9 * number)
+    assert len(here.listed()) == 1
+    # Their rows are removed, and that is all.
+    assert not expired & {one["sid"] for one in revoked.times}
+    assert len(revoked.times) == 28
+
+
+def test_of_many_those_unused_for_longest_go_first() -> None:
+    before = site(MAX_SESSIONS=0)
+    pairs: list[TokenPair] = []
+    for _ in range(25):
+        before.clock.advance(1)
+        pairs.append(before.log_in())
+    here = site(like=before, MAX_SESSIONS=3)
+    for gone in (10, 20, 25, 26):
+        here.clock.advance(1)
+        pairs.append(here.log_in())
+        assert [here.accepts(pair) for pair in pairs] == [False] * gone + [True] * (
+            len(pairs) - gone
+        )
+
+
+def test_where_few_rows_are_read_the_one_in_use_is_not_ended() -> None:
+    """Those that are read and unused for longest are beyond the limit, whatever else there is."""
+    before = site(MAX_SESSIONS=0)
+    pairs = [before.log_in() for _ in range(400)]
+    here = site(like=before, MAX_SESSIONS=20)
     here.clock.advance(1)
-    second = here.log_in()
-    here.clock.advance(1)
-    here.renew(first.refresh_token)
-    here.log_in()
-    assert [here.is_kept(first), here.is_kept(second)] == [False, True]
+    used = [here.renew(pair.refresh_token) for pair in pairs[::40]]
+    for _ in range(60):
+        here.clock.advance(1)
+        here.log_in()
+        used = [here.renew(pair.refresh_token) for pair in used]
+    assert all(map(here.accepts, used))
+    assert len(here.listed()) == 20
 
 
 def test_sessions_of_others_and_revoked_ones_do_not_count() -> None:

@@ -39,7 +39,7 @@ class Idle(MemorySessions):
 class Blind(MemorySessions):
     """Finds no session of any user."""
 
-    def of(self, subject: bytes, /) -> Sequence[Session]:
+    def of(self, subject: bytes, limit: int | None = None, /) -> Sequence[Session]:
         return ()
 
 

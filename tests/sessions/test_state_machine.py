@@ -136,9 +136,9 @@ class Machine(RuleBasedStateMachine):
         self.note(model, pair.access_token, pair.refresh_token, scopes, fresh=True)
 
     def give_way(self, sub: str) -> None:
-        """The oldest of a user's sessions are revoked, if there are too many beside a new one.
+        """Those of a user's sessions unused for longest are revoked, if a new one makes too many.
 
-        Which one it is, of those that began in the same second, is the app's to say.
+        Which one it is, of those that were last used in the same second, is the app's to say.
         """
         listed = {session.sid for session in self.authx.sessions(sub)}
         living = self.living(sub)
@@ -146,8 +146,8 @@ class Machine(RuleBasedStateMachine):
         assert len(gone) == max(0, len(living) + 1 - MOST)
         for one in gone:
             one.revoked = True
-        stayed = [one.created for one in self.living(sub)]
-        assert all(one.created <= min(stayed) for one in gone)
+        stayed = [one.last_seen for one in self.living(sub)]
+        assert all(one.last_seen <= min(stayed) for one in gone)
         self.site.pushed_out += len(gone)
 
     @rule(place=places, uses=st.lists(st.tuples(waits, places, asked), min_size=2, max_size=8))

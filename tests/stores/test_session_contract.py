@@ -141,6 +141,20 @@ def test_the_rows_of_a_subject_are_its_own(store: SessionStore) -> None:
 
 
 @in_every_backend
+def test_no_more_rows_of_a_subject_are_read_than_are_asked_for(store: SessionStore) -> None:
+    subject, other = new_key(), new_key()
+    rows = [new_session(f"s{one}") for one in range(5)]
+    for session in rows:
+        store.open(new_key(), subject, session)
+    store.open(new_key(), other, new_session("b", "bob"))
+    for limit in (1, 3, 5, 300):
+        found = store.of(subject, limit)
+        assert len({session.sid for session in found}) == len(found) == min(limit, 5)
+        assert all(session in rows for session in found)
+    assert by_sid(store.of(subject, None)) == rows
+
+
+@in_every_backend
 def test_opening_again_changes_nothing(store: SessionStore) -> None:
     """A response was lost: the call is repeated, and the client may have gone on."""
     key, ann, bob = (new_key() for _ in range(3))
@@ -253,7 +267,7 @@ def test_of_threads_that_open_a_row_at_once_one_does(store: SessionStore) -> Non
 def test_a_row_that_is_ended_beside_moves_is_removed(store: SessionStore) -> None:
     """Issue 4: a logout that races a refresh always wins"""
 
-    def work(key: bytes, number: int) -> bool:
+    def work(key: bytes, number: int) -> bool | None:
         if number < 2:
             return store.end(key)
         if number < 4:

@@ -128,9 +128,9 @@ class FrailSessions(MemorySessions):
         self.frail.ask("end")
         return super().end(key)
 
-    def of(self, subject: bytes, /) -> Sequence[Session]:
+    def of(self, subject: bytes, limit: int | None = None, /) -> Sequence[Session]:
         self.frail.ask("of")
-        return super().of(subject)
+        return super().of(subject, limit)
 
 
 def browser_app(

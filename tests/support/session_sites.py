@@ -34,6 +34,8 @@ class SpySessions:
         self.keys: dict[str, bytes] = {}
         #: The names of the methods that were called, in order.
         self.calls: list[str] = []
+        #: How many rows of a subject were asked for at most, each time.
+        self.limits: list[int | None] = []
         #: What is raised, by the methods named.
         self.error: Exception | None = None
         self.failing: frozenset[str] = frozenset()
@@ -85,8 +87,9 @@ class SpySessions:
     def end(self, key: bytes, /) -> bool | None:
         return self._do("end", self._kept.end, key)
 
-    def of(self, subject: bytes, /) -> Sequence[Session]:
-        return self._do("of", self._kept.of, subject)
+    def of(self, subject: bytes, limit: int | None = None, /) -> Sequence[Session]:
+        self.limits.append(limit)
+        return self._do("of", self._kept.of, subject, limit)
 
     def sweep(self, before: int, limit: int, /) -> int:
         return self._do("sweep", self._kept.sweep, before, limit)

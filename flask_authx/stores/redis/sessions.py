@@ -146,13 +146,14 @@ class RedisSessions:
         self._server.call_together([("ZREM", index, key.hex()), ("DEL", ended)])
         return True
 
-    def of(self, subject: bytes, /) -> Sequence[Session]:
-        """The rows of a subject.
+    def of(self, subject: bytes, limit: int | None = None, /) -> Sequence[Session]:
+        """The rows of a subject; up to a limit, those whose sessions end last.
 
         A key without a row stays in the index until its session would have ended: the row may be
         about to be written.
         """
-        members = self._server.call("ZRANGE", INDEX + subject.hex(), "0", "-1")
+        first = 0 if limit is None else -limit
+        members = self._server.call("ZRANGE", INDEX + subject.hex(), str(first), "-1")
         names = [ROW + as_text(member) for member in members]
         rows: list[Session] = []
         for start in range(0, len(names), BATCH):

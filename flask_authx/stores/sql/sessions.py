@@ -105,13 +105,13 @@ class SQLAlchemySessions(RowStore):
 
         return self._write(work)
 
-    def of(self, subject: bytes, /) -> Sequence[Session]:
+    def of(self, subject: bytes, limit: int | None = None, /) -> Sequence[Session]:
         """The rows of a subject, by one statement."""
-        return self._rows(self._of, subject)
+        return self._rows(self._of, subject, "" if limit is None else f" LIMIT {limit:d}")
 
-    def _rows(self, query: Query, key: bytes) -> list[Session]:
-        values = query.values(key)
-        rows = self._connections.run(lambda connection: connection.fetch(query.text, values))
+    def _rows(self, query: Query, key: bytes, clause: str = "") -> list[Session]:
+        text, values = query.text + clause, query.values(key)
+        rows = self._connections.run(lambda connection: connection.fetch(text, values))
         return [_session(row) for row in rows]
 
     def _update(self, row: Sequence[sa.ColumnElement[bool]], changes: Mapping[str, object]) -> bool:
