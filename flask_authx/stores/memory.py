@@ -8,12 +8,57 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Generic, TypeVar
 
 from flask_authx.process_lock import ProcessLock
 
 from .base import Pruned, Risk
 from .blocklist import Cutoff, Entry, Kind
 from .session_store import Session, Visit
+
+Row = TypeVar("Row")
+
+
+class _Schedule(Generic[Row]):
+    """The keys of rows by expiry: about twice as many as there are rows, at most.
+
+    :param expiry: returns when a row expires.
+    """
+
+    def __init__(self, rows: Mapping[bytes, Row], expiry: Callable[[Row], float]) -> None:
+        self._rows = rows
+        self._expiry = expiry
+        #: A heap. A row that expires later than it says is put back when it is due.
+        self._due: list[tuple[float, bytes]] = []
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, key: bytes) -> None:
+        """Add the key of a row that is new, or that expires earlier than before."""
+        heapq.heappush(self._due, (self._expiry(self._rows[key]), key))
+        # Keys of rows that were removed before would otherwise stay for weeks.
+        if len(self._due) > 2 * len(self._rows) + 100:
+            self._due = [(self._expiry(row), key) for key, row in self._rows.items()]
+            heapq.heapify(self._due)
+
+    def expired(self, before: int, limit: int) -> Iterator[bytes]:
+        """Take out keys of rows that expired before a moment; up to a limit are examined.
+
+        Each row must be removed before the next key is taken.
+        """
+        for _ in range(limit):
+            if not self._due or self._due[0][0] >= before:
+                return
+            _, key = heapq.heappop(self._due)
+            row = self._rows.get(key)
+            if row is None:
+                continue
+            expires = self._expiry(row)
+            if expires < before:
+                yield key
+            else:
+                heapq.heappush(self._due, (expires, key))
 
 
 class MemoryBlocklist:
@@ -29,8 +74,7 @@ class MemoryBlocklist:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._entries: dict[bytes, Entry] = {}
-        #: A heap of keys by expiry. An entry that was added twice may be in it twice.
-        self._schedule: list[tuple[int, bytes]] = []
+        self._schedule = _Schedule(self._entries, lambda entry: entry.expires)
         self._lock = ProcessLock()
 
     def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
@@ -44,10 +88,10 @@ class MemoryBlocklist:
         """Add an entry. All threads see it at once."""
         with self._lock:
             old = self._entries.get(entry.key)
-            if old is not None:
-                entry = old.then(entry)
-            self._entries[entry.key] = entry
-            heapq.heappush(self._schedule, (entry.expires, entry.key))
+            self._entries[entry.key] = entry if old is None else old.then(entry)
+            if old is None:
+                # Another one under the same key expires no earlier.
+                self._schedule.add(entry.key)
             self._remove_expired(int(self._clock()), 2)
 
     def sweep(self, before: int, limit: int, /) -> int:
@@ -63,13 +107,9 @@ class MemoryBlocklist:
 
     def _remove_expired(self, before: int, limit: int) -> int:
         removed = 0
-        for _ in range(limit):
-            if not self._schedule or self._schedule[0][0] >= before:
-                break
-            expires, key = heapq.heappop(self._schedule)
-            if key in self._entries and self._entries[key].expires == expires:
-                del self._entries[key]
-                removed += 1
+        for key in self._schedule.expired(before, limit):
+            del self._entries[key]
+            removed += 1
         return removed
 
     def count(self, bounds: Sequence[int], /) -> Mapping[Kind, Sequence[int]]:
@@ -103,8 +143,7 @@ class MemorySessions:
         self._clock = clock
         self._rows: dict[bytes, tuple[bytes, Session]] = {}
         self._keys_of: dict[bytes, set[bytes]] = {}
-        #: A heap of keys by expiry. A row that was refreshed since is put back when it is due.
-        self._schedule: list[tuple[int, bytes]] = []
+        self._schedule = _Schedule(self._rows, lambda row: row[1].expires)
         self._lock = ProcessLock()
 
     def open(self, key: bytes, subject: bytes, session: Session, /) -> None:
@@ -115,7 +154,7 @@ class MemorySessions:
             # In this order, so that every row is in the index even if a fork comes between.
             self._keys_of.setdefault(subject, set()).add(key)
             self._rows[key] = (subject, session)
-            self._schedule_expiry(session.expires, key)
+            self._schedule.add(key)
             self._remove_expired(int(self._clock()), 2)
 
     def get(self, key: bytes, /) -> Session | None:
@@ -131,7 +170,7 @@ class MemorySessions:
                 return False
             self._rows[key] = (row[0], row[1].after(visit))
             if visit.expires < row[1].expires:
-                self._schedule_expiry(visit.expires, key)
+                self._schedule.add(key)
             return True
 
     def rename(self, key: bytes, name: str | None, /) -> bool:
@@ -174,27 +213,8 @@ class MemorySessions:
             "use a persistent store, such as sqlalchemy:// or redis://host/0.",
         )
 
-    def _schedule_expiry(self, expires: int, key: bytes) -> None:
-        heapq.heappush(self._schedule, (expires, key))
-        # Keys of sessions that ended early would otherwise stay scheduled for weeks.
-        if len(self._schedule) > 2 * len(self._rows) + 100:
-            self._schedule = [(session.expires, key) for key, (_, session) in self._rows.items()]
-            heapq.heapify(self._schedule)
-
     def _remove_expired(self, before: int, limit: int) -> int:
-        removed = 0
-        for _ in range(limit):
-            if not self._schedule or self._schedule[0][0] >= before:
-                break
-            _, key = heapq.heappop(self._schedule)
-            row = self._rows.get(key)
-            if row is None:
-                continue
-            if row[1].expires >= before:
-                heapq.heappush(self._schedule, (row[1].expires, key))
-            else:
-                removed += self._remove(key)
-        return removed
+        return sum(map(self._remove, self._schedule.expired(before, limit)))
 
     def _remove(self, key: bytes) -> bool:
         row = self._rows.pop(key, None)

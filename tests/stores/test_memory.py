@@ -51,6 +51,31 @@ def test_entries_of_the_same_key_do_not_pile_up() -> None:
     assert grown < 50_000
 
 
+def test_a_key_that_is_revoked_over_and_over_takes_no_memory() -> None:
+    """SECURITY A.12 218: bounded. Any user can, as by DELETE /auth/sessions."""
+    store = MemoryBlocklist(lambda: T)
+    keys = [new_key() for _ in range(3)]
+
+    def revoke(number: int) -> None:
+        for turn in range(number):
+            for key in keys:
+                store.add(Entry(key, Kind.SUBJECT, T + 10**6 + turn, Cutoff(T)))
+
+    revoke(10)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        revoke(2000)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # An item for each would be a hundred times that.
+    assert after - before < 20_000
+    assert sum(batch.removed for batch in store.prune(T + 10**6)) == 0
+    assert sum(batch.removed for batch in store.prune(T + 10**7)) == 3
+    assert size(store) == 0
+
+
 def test_an_entry_is_kept_until_the_latest_expiry_it_was_added_with() -> None:
     clock = Clock()
     store = MemoryBlocklist(clock)
