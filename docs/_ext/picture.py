@@ -39,7 +39,8 @@ BANDS = (
         (
             ("sessions", "signals", "tokens"),
             ("keys", "settings", "enums"),
-            ("stores", "errors"),
+            ("stores",),
+            ("errors", "process_lock"),
         ),
     ),
 )

@@ -68,9 +68,9 @@ def spare_cookies(state: AppState) -> Sequence[TokenType]:
     This is the access cookie, if the refresh cookie beside it is of the same session.
     """
     current = this_request()
-    sent = {token.sid for _, token in _sent_tokens(state, current)}
+    sessions = {token.sid for _, token in _sent_tokens(state, current)}
     # Of a session that has both cookies, the refresh token.
-    cookies = [(token.type, token.sid in sent) for token in tokens_in_cookies(state, current)]
+    cookies = [(token.type, token.sid in sessions) for token in tokens_in_cookies(state, current)]
     return [TokenType.ACCESS] if cookies == [(TokenType.REFRESH, True)] else []
 
 
