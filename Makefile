@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-stores demo-web demo-mobile test test-coverage test-slow \
     test-minimum mutants check check-style check-mypy check-pyright check-layers check-docs \
-    docs tables bench bench-stores bench-sessions format dist clean
+    docs tables bench bench-stores bench-sessions bench-load format dist clean
 
 help:
 	@echo "make install       create .venv with everything that development needs"
@@ -30,6 +30,7 @@ help:
 	@echo "make bench         run the benchmarks"
 	@echo "make bench-stores  run those of the stores on this machine's servers; CHART=FILE.svg draws them"
 	@echo "make bench-sessions  run those of sessions, a million of them in each store"
+	@echo "make bench-load    run those under load, with gunicorn and wrk; LOAD='--stores redis' runs a part"
 	@echo "make dist          build the sdist and the wheel into dist/"
 	@echo "make clean         remove all that was built, .venv included"
 
@@ -157,6 +158,10 @@ bench-stores: .venv/.installed
 # A million sessions in each store: some minutes, on a quiet machine.
 bench-sessions: .venv/.installed
 	@$(BIN)/python -m benchmarks.sessions
+
+# All stores, kinds of workers and numbers of clients: ten minutes, on a quiet machine.
+bench-load: .venv/.installed
+	@$(BIN)/python -m benchmarks.load $(LOAD)
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix

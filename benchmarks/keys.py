@@ -39,9 +39,7 @@ class KeyPair:
 def generate(algorithm: str) -> KeyPair:
     """Keys that nobody else has."""
     if algorithm not in _GENERATE:
-        secret = secrets.token_urlsafe(32)
-        config = {"JWT_ALGORITHM": algorithm, "JWT_SECRET_KEY": secret}
-        return KeyPair(algorithm, secret.encode(), secret.encode(), config)
+        return shared(secrets.token_urlsafe(32), algorithm)
     private = _GENERATE[algorithm]()
     public = private.public_key()
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -52,3 +50,9 @@ def generate(algorithm: str) -> KeyPair:
         "JWT_PUBLIC_KEY": public_pem.decode(),
     }
     return KeyPair(algorithm, private, public, config)
+
+
+def shared(secret: str, algorithm: str = "HS256") -> KeyPair:
+    """The same key for both."""
+    config = {"JWT_ALGORITHM": algorithm, "JWT_SECRET_KEY": secret}
+    return KeyPair(algorithm, secret.encode(), secret.encode(), config)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import cycle
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import flask_jwt_extended
@@ -35,6 +36,8 @@ USERS = 64
 _LIFE = timedelta(hours=12)
 #: Seconds, longer than by default: on a busy machine a disk may be late, and that is no answer.
 TIMEOUT = 10.0
+_PATIENT: Mapping[str, object] = MappingProxyType({"JWT_STORE_TIMEOUT": TIMEOUT})
+_NONE: Mapping[str, object] = MappingProxyType({})
 
 
 class Guarded(Endpoint):
@@ -53,7 +56,7 @@ class Guarded(Endpoint):
         revoked: Mapping[str, str],
     ) -> None:
         super().__init__(name, app, Credentials(tokens[0], expired))
-        self._tokens, self._revoked = tokens, revoked
+        self.tokens, self.revoked = tokens, revoked
         self._turns = cycle([self._prepare(token, None) for token in tokens])
         #: Timed calls that were not answered with 200, since a store was late on a busy machine.
         self.refusals = 0
@@ -68,10 +71,10 @@ class Guarded(Endpoint):
     def faults(self) -> Iterator[str]:
         """Why it is not fit to be timed."""
         yield from super().faults()
-        refused = [token for token in self._tokens if not self._passes(token, None)]
+        refused = [token for token in self.tokens if not self._passes(token, None)]
         if refused:
             yield f"it refuses {len(refused)} good tokens ({self._status})"
-        for what, token in self._revoked.items():
+        for what, token in self.revoked.items():
             if self._passes(token, None):
                 yield f"it accepts a token whose {what} is revoked"
             elif not self._status.startswith("401"):
@@ -119,9 +122,9 @@ def answer() -> str:
     return "ok"
 
 
-def _app(name: str, keys: KeyPair) -> Flask:
+def _app(name: str, keys: KeyPair, settings: Mapping[str, object] = _NONE) -> Flask:
     app = Flask(name)
-    for key, value in keys.config.items():
+    for key, value in {**keys.config, **settings}.items():
         app.config[key] = value
     return app
 
@@ -136,16 +139,23 @@ def bare(name: str, keys: KeyPair) -> Endpoint:
     return Endpoint(name, app, Credentials(token, token), guarded=False)
 
 
-def ours(keys: KeyPair, url: str | None = None, store: Blocklist | None = None) -> Built:
-    """Our guard with a store by URL, or a store object."""
-    app = _app("ours", keys)
+def ours(
+    keys: KeyPair,
+    url: str | None = None,
+    store: Blocklist | None = None,
+    settings: Mapping[str, object] = _PATIENT,
+) -> Built:
+    """Our guard with a store by URL, a store object, or none."""
+    app = _app("ours", keys, settings)
     app.config["JWT_BLOCKLIST"] = url
     return _ours(app, keys, store)
 
 
-def ours_in_sql(keys: KeyPair, database: sa.URL) -> BuiltInSQL:
+def ours_in_sql(
+    keys: KeyPair, database: sa.URL, settings: Mapping[str, object] = _PATIENT
+) -> BuiltInSQL:
     """Our guard with ``sqlalchemy://``."""
-    app = _app("ours", keys)
+    app = _app("ours", keys, settings)
     app.config["SQLALCHEMY_DATABASE_URI"] = database
     app.config["JWT_BLOCKLIST"] = "sqlalchemy://"
     db = SQLAlchemy(app)
@@ -154,31 +164,41 @@ def ours_in_sql(keys: KeyPair, database: sa.URL) -> BuiltInSQL:
 
 def _ours(app: Flask, keys: KeyPair, store: Blocklist | None) -> Built:
     app.config["JWT_ACCESS_TOKEN_EXPIRES"] = _LIFE
-    app.config["JWT_STORE_TIMEOUT"] = TIMEOUT
     authx = AuthX(app, blocklist=store)
+    stored = store is not None or app.config["JWT_BLOCKLIST"] is not None
     app.route("/")(authx.token_required(answer))
 
     def guard(name: str) -> Guarded:
         with app.app_context():
             tokens = [authx.create_access_token(f"user{number}") for number in range(USERS)]
-            token, of_session, of_subject = (
-                authx.create_access_token(f"gone{number}") for number in range(3)
-            )
-            authx.revoke_token(token)
-            authx.revoke_session(authx.decode_token(of_session).sid)
-            authx.revoke_subject("gone2")
+            revoked = _revoked(authx) if stored else {}
         yesterday, earlier = _minting(keys, clock=lambda: time.time() - 86400)
         with yesterday.app_context():
             expired = earlier.create_access_token("user0")
-        revoked = {"jti": token, "login": of_session, "subject": of_subject}
         return Guarded(name, app, tokens, expired, revoked)
 
     return Built(app, guard)
 
 
+def _revoked(authx: AuthX) -> dict[str, str]:
+    token, of_session, of_subject = (
+        authx.create_access_token(f"gone{number}") for number in range(3)
+    )
+    authx.revoke_token(token)
+    authx.revoke_session(authx.decode_token(of_session).sid)
+    authx.revoke_subject("gone2")
+    return {"jti": token, "login": of_session, "subject": of_subject}
+
+
 def _minting(keys: KeyPair, clock: Callable[[], float] = time.time) -> tuple[Flask, AuthX]:
     app = _app("ours", keys)
     return app, AuthX(app, clock=clock)
+
+
+def theirs(keys: KeyPair) -> Built:
+    """Flask-JWT-Extended without a blocklist."""
+    app = _app("theirs", keys)
+    return Built(app, _theirs(app))
 
 
 def theirs_in_sql(keys: KeyPair, database: sa.URL) -> BuiltInSQL:
@@ -226,9 +246,13 @@ def theirs_in_redis(keys: KeyPair, client: Any) -> Built:
 
 
 def _theirs(
-    app: Flask, is_revoked: Callable[..., bool], revoke: Callable[[str], None]
+    app: Flask,
+    is_revoked: Callable[..., bool] | None = None,
+    revoke: Callable[[str], None] | None = None,
 ) -> Callable[[str], Guarded]:
-    fje.JWTManager(app).token_in_blocklist_loader(is_revoked)
+    manager = fje.JWTManager(app)
+    if is_revoked is not None:
+        manager.token_in_blocklist_loader(is_revoked)
     app.route("/")(fje.jwt_required()(answer))
 
     def mint(user: str, life: timedelta = _LIFE) -> str:
@@ -240,8 +264,11 @@ def _theirs(
     def guard(name: str) -> Guarded:
         with app.app_context():
             tokens = [mint(f"user{number}") for number in range(USERS)]
-            revoked, expired = mint("gone"), mint("user0", timedelta(minutes=-15))
-            revoke(fje.decode_token(revoked)["jti"])
-        return Guarded(name, app, tokens, expired, {"jti": revoked})
+            expired = mint("user0", timedelta(minutes=-15))
+            revoked: dict[str, str] = {}
+            if revoke is not None:
+                revoked["jti"] = mint("gone")
+                revoke(fje.decode_token(revoked["jti"])["jti"])
+        return Guarded(name, app, tokens, expired, revoked)
 
     return guard

@@ -1,0 +1,1 @@
+"""What guards bear under load, next to the peer's: ``python -m benchmarks.load``."""
