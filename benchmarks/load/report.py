@@ -12,7 +12,10 @@ from benchmarks.stores.kinds import OURS, THEIRS
 from .run import Results, Round, Trial
 from .site import BARE
 
-_PACKAGES = ("gunicorn", "gevent", "Flask", "Flask-SQLAlchemy", "psycopg", "PyMySQL", "redis")
+_PACKAGES = (
+    *("gunicorn", "gevent", "Flask", "SQLAlchemy", "Flask-SQLAlchemy", "psycopg", "PyMySQL"),
+    *("redis", "PyJWT", "Flask-JWT-Extended"),
+)
 #: Ours of the bare route without a store, and of the peer's with one: at least so many times.
 BARE_BAR = 0.9
 BARS = {"PostgreSQL": 2.5, "Redis": 1.8}
@@ -20,7 +23,7 @@ BARS = {"PostgreSQL": 2.5, "Redis": 1.8}
 
 def caption(results: Results) -> str:
     """What was measured, and with what."""
-    packages = ", ".join(f"{name} {version(name)}" for name in (*_PACKAGES, THEIRS))
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     plan = results.plan
     return (
         f"Python {platform.python_version()}, {packages}.\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -36,8 +37,12 @@ KINDS: Mapping[str, Sequence[str]] = {
 #: What strains ours: as many clients as threads for a store that is far or late; a crowd, and
 #: a few with revoked tokens, for a process that is busy.
 _STRAINED, _WAITING, _CROWD, _FEW = "gthread", 64, 200, 16
-#: Seconds to a store; by how many one answer in a thousand is late, and what that may cost.
-_FAR, _LATE, _SELDOM, _LATE_BAR = (0.02, 0.06), 0.4, 1000, 0.002
+#: Of stores: what it is called, seconds by which one answer in so many is late, the bar.
+_DISTANCES = (
+    ("20 ms away", 0.02, 1, 0.0),
+    ("60 ms away", 0.06, 1, 0.0),
+    ("one answer in 1000 late", 0.4, 1000, 0.002),
+)
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def run(plan: Plan) -> Results:
     results = Results(plan, {})
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="authx-bench-")))
-        contest = _Contest(stack, folder, plan.seconds)
+        contest = _Contest(stack, folder)
         contest.add(None)
         places: list[Place] = []
         for store in plan.stores:
@@ -145,11 +150,11 @@ def run(plan: Plan) -> Results:
                 for clients in plan.clients:
                     _tell(f"{kind}, {clients} clients")
                     results.rounds[kind, clients] = [
-                        contest.round(ports, clients) for _ in range(plan.rounds)
+                        contest.round(ports, clients, plan.seconds) for _ in range(plan.rounds)
                     ]
         for one in places if _STRAINED in plan.kinds else []:
             _tell(f"{one.store}, strained")
-            results.trials += contest.strain(one)
+            results.trials += contest.strain(one, plan.seconds * plan.rounds)
     return results
 
 
@@ -157,11 +162,10 @@ class _Contest:
     """The contenders and their tokens.
 
     :param stack: ends what they need.
-    :param seconds: of each measurement.
     """
 
-    def __init__(self, stack: ExitStack, folder: Path, seconds: int) -> None:
-        self._stack, self._folder, self._seconds = stack, folder, seconds
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self._stack, self._folder = stack, folder
         self._secret = secrets.token_urlsafe(32)
         self._sites = [Site(BARE, self._secret)]
         self._log = folder / "log"
@@ -215,52 +219,49 @@ class _Contest:
         except OSError as error:
             raise RuntimeError(f"{site.name} is not served:\n{self._log.read_text()}") from error
 
-    def round(self, ports: Mapping[Site, int], clients: int) -> Round:
+    def round(self, ports: Mapping[Site, int], clients: int, seconds: int) -> Round:
         """Each contender once, in random order."""
         return {
-            site.name: self._load(port, {self._tokens(site): clients})[0]
+            site.name: _load(port, {self._tokens(site): clients}, seconds)[0]
             for site, port in random.sample([*ports.items()], len(ports))
         }
 
-    def strain(self, at: Place) -> Iterator[Trial]:
+    def strain(self, at: Place, seconds: int) -> Iterator[Trial]:
         """Ours on a store that is far or late, and in a process that is busy."""
+        site = self._site(OURS, at)
         if at.server is not None:
-            for seconds in _FAR:
-                found = self._at_a_distance(at, at.server, seconds, 1)
-                yield Trial(f"{at.store}, {seconds * 1000:.0f} ms away", found)
-            found = self._at_a_distance(at, at.server, _LATE, _SELDOM)
-            yield Trial(f"{at.store}, one answer in {_SELDOM} late", found, _LATE_BAR)
-        site = replace(self._site(OURS, at), on_error="accept", busy=True)
-        with self.served(_STRAINED, site) as ports:
-            loads = {self._tokens(site): _CROWD, self._tokens(site, "revoked"): _FEW}
-            good, revoked = self._load(ports[site], loads)
+            for label, away, every, bar in _DISTANCES:
+                words = ["benchmarks.load.distance", "{}", *map(str, (*at.server, away, every))]
+                with listening(words, self._log) as line:
+                    far = replace(site, url=at.address(line))
+                    [found] = self._strained(far, seconds, {self._tokens(far): _WAITING})
+                yield Trial(f"{at.store}, {label}", found, bar)
+        busy = replace(site, on_error="accept", busy=True)
+        loads = {self._tokens(busy): _CROWD, self._tokens(busy, "revoked"): _FEW}
+        good, revoked = self._strained(busy, seconds, loads)
         yield Trial(f"{at.store}, busy, accept", good)
         yield Trial(f"{at.store}, busy, accept: revoked that passed", revoked.inverted())
 
-    def _at_a_distance(
-        self, at: Place, server: tuple[str, int], seconds: float, every: int
-    ) -> Answers:
-        words = ["benchmarks.load.distance", "{}", *map(str, (*server, seconds, every))]
-        with listening(words, self._log) as line:
-            site = replace(self._site(OURS, at), url=at.address(line))
-            with self.served(_STRAINED, site) as ports:
-                return self._load(ports[site], {self._tokens(site): _WAITING})[0]
+    def _strained(self, site: Site, seconds: int, loads: Mapping[Path, int]) -> list[Answers]:
+        with self.served(_STRAINED, site) as ports:
+            return _load(ports[site], loads, seconds)
 
-    def _load(self, port: int, loads: Mapping[Path, int]) -> list[Answers]:
-        """What becomes of the requests of clients, all at the same time.
 
-        :param loads: how many clients have the tokens of a file.
-        """
-        with ExitStack() as stack:
-            running: list[subprocess.Popen[str]] = []
-            for tokens, clients in loads.items():
-                command = ["wrk", "-t", "1", "-c", str(clients), "-d", f"{self._seconds}s"]
-                command += ["--timeout", f"{_PATIENCE}s", "-s", str(_SCRIPT)]
-                command += [f"http://127.0.0.1:{port}/", "--", str(tokens)]
-                process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-                running.append(stack.enter_context(process))
-                stack.callback(process.kill)
-            return [Answers.parse(process.communicate()[0]) for process in running]
+def _load(port: int, loads: Mapping[Path, int], seconds: int) -> list[Answers]:
+    """What becomes of the requests of clients, all at the same time.
+
+    :param loads: how many clients have the tokens of a file.
+    """
+    with ExitStack() as stack:
+        running: list[subprocess.Popen[str]] = []
+        for tokens, clients in loads.items():
+            command = ["wrk", "-t", "1", "-c", str(clients), "-d", f"{seconds}s"]
+            command += ["--timeout", f"{_PATIENCE}s", "-s", str(_SCRIPT)]
+            command += [f"http://127.0.0.1:{port}/", "--", str(tokens)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            running.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        return [Answers.parse(process.communicate()[0]) for process in running]
 
 
 @contextmanager
@@ -282,7 +283,8 @@ def listening(
             try:
                 yield listener.getsockname()[1]
             finally:
-                process.terminate()
+                # Gunicorn ends at once; it would let its workers wait for clients otherwise.
+                process.send_signal(signal.SIGINT)
                 try:
                     process.wait(_PATIENCE)
                 except subprocess.TimeoutExpired:
