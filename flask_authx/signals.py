@@ -50,6 +50,14 @@ subject_revoked: Signal = _signals.signal("subject-revoked")
 #: store's answers are lost.
 refresh_reuse_detected: Signal = _signals.signal("refresh-reuse-detected")
 
+#: A store fails, and is called once a second until it works. Carries ``name``, ``store``
+#: ("revocations", "sessions" or "audit records"), ``operation`` ("read", "write", "inspect" or
+#: "prune") and ``error_class``, the name of the last error's class.
+store_failed: Signal = _signals.signal("store-failed")
+#: A store that failed works again. Carries ``name``, ``store``, ``operation`` and ``seconds``, for
+#: how long it was not in use.
+store_recovered: Signal = _signals.signal("store-recovered")
+
 
 class Announcer:
     """Sends the signals of one ``AuthX`` object on one app.
@@ -88,6 +96,14 @@ class Announcer:
     def reuse_detected(self, token: Token) -> None:
         """Send ``refresh_reuse_detected``."""
         self._send(refresh_reuse_detected, sid=token.sid, sub=token.sub, jti=token.jti)
+
+    def store_failed(self, store: str, operation: str, error_class: str) -> None:
+        """Send ``store_failed``."""
+        self._send(store_failed, store=store, operation=operation, error_class=error_class)
+
+    def store_recovered(self, store: str, operation: str, seconds: float) -> None:
+        """Send ``store_recovered``."""
+        self._send(store_recovered, store=store, operation=operation, seconds=seconds)
 
     def _send(self, signal: Signal, **keywords: Any) -> None:
         if signal.is_muted:

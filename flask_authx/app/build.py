@@ -41,8 +41,8 @@ def build_state(
     :raises BadConfigurationError: with every problem of settings, keys and stores.
     """
     prefix = "JWT_" if callbacks.name == "authx" else f"{callbacks.name.upper()}_JWT_"
-    settings, keys, stores = _configure(app, callbacks, prefix, clock)
     announcer = Announcer(app, callbacks.name)
+    settings, keys, stores = _configure(app, callbacks, prefix, clock, announcer)
     revocations = _revocations(settings, callbacks.name, stores, clock, announcer)
     codec = Codec(settings, keys)
     wait = make_wait(app)
@@ -95,7 +95,7 @@ def _revocations(
 
 
 def _configure(
-    app: Flask, callbacks: Callbacks, prefix: str, clock: Callable[[], float]
+    app: Flask, callbacks: Callbacks, prefix: str, clock: Callable[[], float], announcer: Announcer
 ) -> tuple[Settings, KeyRing, _Stores]:
     """The settings, keys and stores of an app. All problems are reported together."""
     settings, problems = read_settings(app.config, prefix)
@@ -114,8 +114,8 @@ def _configure(
     stores.blocklist = collect(lambda: open_blocklist(app, callbacks, settings, clock))
     if len(problems) == before:
         # One setting names both stores: its problem is not reported twice.
-        stores.sessions = collect(lambda: open_sessions(app, callbacks, settings, clock))
-    stores.trail = collect(lambda: open_trail(app, callbacks, settings))
+        stores.sessions = collect(lambda: open_sessions(app, callbacks, settings, clock, announcer))
+    stores.trail = collect(lambda: open_trail(app, callbacks, settings, announcer))
     if problems or keys is None:
         raise BadConfigurationError(problems)
     return settings, keys, stores

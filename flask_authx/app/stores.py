@@ -16,6 +16,7 @@ from flask_authx.sessions.revocations import AuditTrail
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
 from flask_authx.stores.blocklist import Blocklist
+from flask_authx.stores.circuit_breaker import Observer
 from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.stores.session_store import SessionStore
 
@@ -66,7 +67,7 @@ def open_blocklist(
 
 
 def open_sessions(
-    app: Flask, callbacks: Callbacks, settings: Settings, clock: Clock
+    app: Flask, callbacks: Callbacks, settings: Settings, clock: Clock, observer: Observer
 ) -> Sessions | None:
     """The stored sessions; ``None`` if sessions are not stored.
 
@@ -97,7 +98,8 @@ def open_sessions(
         )
     else:
         store = _open_session_store(app, settings.blocklist, settings, clock)
-    return Sessions(store, settings, LookupKeys(settings.issuer, callbacks.name), clock)
+    lookup_keys = LookupKeys(settings.issuer, callbacks.name)
+    return Sessions(store, settings, lookup_keys, clock, observer=observer)
 
 
 def _open_session_store(app: Flask, url: str, settings: Settings, clock: Clock) -> SessionStore:
@@ -123,7 +125,9 @@ def _open_session_store(app: Flask, url: str, settings: Settings, clock: Clock) 
     )
 
 
-def open_trail(app: Flask, callbacks: Callbacks, settings: Settings) -> AuditTrail | None:
+def open_trail(
+    app: Flask, callbacks: Callbacks, settings: Settings, observer: Observer
+) -> AuditTrail | None:
     """The app's audit trail; ``None`` if there is none.
 
     It is in the database of the revocations if that is one of Flask-SQLAlchemy's, else in the
@@ -149,6 +153,7 @@ def open_trail(app: Flask, callbacks: Callbacks, settings: Settings) -> AuditTra
         audit_table(database.metadata),
         timeout=settings.store_timeout,
         own_writes=database.own_writes,
+        observer=observer,
     )
 
 

@@ -9,7 +9,7 @@ from flask_authx.tokens.token import CreatedToken, RequestToken, Token
 from .requirement import Requirement
 
 # Shared by all requests, and replaced rather than changed.
-_NO_VERDICTS: dict[str, tuple[Token, bool | None]] = {}
+_NO_VERDICTS: dict[str, tuple[Token, bool | str]] = {}
 _NOTHING_CREATED: dict[str, CreatedToken] = {}
 
 
@@ -40,9 +40,9 @@ class RequestContext:
         #: cookie is none for a view that requires a header.
         self.found: RequestToken | None = None
         self.found_for: Requirement | None = None
-        #: By the raw token: the verified one, and whether it is revoked; ``None`` if that could not
-        #: be checked.
-        self.verdicts: dict[str, tuple[Token, bool | None]] = _NO_VERDICTS
+        #: By the raw token: the verified one, and whether it is revoked, or why that could not be
+        #: checked.
+        self.verdicts: dict[str, tuple[Token, bool | str]] = _NO_VERDICTS
         #: The raw token that the store has no revocation of, while the callback is awaited.
         self.not_in_store: str | None = None
         #: A token that was accepted although the store failed, until the signal is sent.
@@ -54,6 +54,6 @@ class RequestContext:
         #: The request headers that the ``Vary`` header of the response will name.
         self.varied: frozenset[str] = frozenset()
 
-    def remember(self, raw: str, token: Token, *, revoked: bool | None) -> None:
-        """Keep whether a token is revoked; ``None`` if that could not be checked."""
+    def remember(self, raw: str, token: Token, *, revoked: bool | str) -> None:
+        """Keep whether a token is revoked, or why that could not be checked."""
         self.verdicts = {**self.verdicts, raw: (token, revoked)}

@@ -26,7 +26,7 @@ from flask_authx.errors import (
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.sessions.rotation import RefreshStatus, Sessions
 from flask_authx.settings.options import Settings
-from flask_authx.stores.base import StoreError
+from flask_authx.stores.base import StoreBusyError, StoreError
 from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.scopes import grants
 from flask_authx.tokens.token import RequestToken, Token, TokenClaims
@@ -42,6 +42,9 @@ _log = logging.getLogger("flask_authx")
 
 #: The reason of a revocation for reuse of a refresh token.
 REUSE_REASON = "a refresh token was used again"
+#: Why it is unknown whether a token is revoked.
+_BUSY, _FAILED = "the store is busy", "the store has failed"
+_CALLBACK_FAILED = "the revocation callback has failed"
 
 
 class Pending(Exception):  # noqa: N818 - no error: it stops a check, as StopIteration does a loop
@@ -153,27 +156,32 @@ class Verifier:
         callback = self._callbacks.is_revoked
         if raw not in context.verdicts:
             # The check is made again after an awaited callback, without a second query.
-            revoked = False if context.not_in_store == raw else self._in_store(token, context)
+            revoked: bool | str = False
+            if context.not_in_store != raw:
+                revoked = self._in_store(token, context)
             if revoked is False and callback is not None:
                 context.not_in_store = raw
                 revoked = self._by_callback(callback, raw, token, can_await=can_await)
             context.remember(raw, token, revoked=revoked)
         verdict = context.verdicts[raw][1]
-        if verdict is None:
+        if isinstance(verdict, str):
             # Without a cause, which may hold the token. It has been logged.
-            raise StoreUnavailableError
+            raise StoreUnavailableError(verdict)
         return verdict
 
-    def _in_store(self, token: Token, context: RequestContext) -> bool | None:
-        """Whether the store has a revocation; ``None`` if it fails and tokens are refused then."""
+    def _in_store(self, token: Token, context: RequestContext) -> bool | str:
+        """Whether the store has a revocation, or why that could not be checked."""
         if self._revocations is None:
             return False
         try:
             return self._revocations.is_revoked(token)
+        except StoreBusyError:
+            # Whatever the setting: the store has not failed, and an attacker can keep it busy.
+            return _BUSY
         except StoreError:
             pass
         if not self._accepts_unchecked or token.type not in UNCHECKED_ALLOWED:
-            return None
+            return _FAILED
         _log.warning(
             "accepted a token although its revocation could not be checked: jti=%s sid=%s",
             token.jti,
@@ -184,8 +192,8 @@ class Verifier:
 
     def _by_callback(
         self, callback: RevocationCallback, raw: str, token: Token, *, can_await: bool
-    ) -> bool | None:
-        """What the callback returns; ``None`` if it fails."""
+    ) -> bool | str:
+        """What the callback returns, or that it has failed."""
         try:
             result: object = callback(raw, token)
             if type(result) is bool:
@@ -195,14 +203,14 @@ class Verifier:
                 result, awaitable = self._wait(awaitable), None
         except Exception:  # noqa: BLE001 - whatever it is, the verdict is unknown
             _log_failure(raw, token, traceback.format_exc())
-            return None
+            return _CALLBACK_FAILED
         if awaitable is not None:
             raise Pending(raw, token, awaitable)
         return _verdict(raw, token, result)
 
     async def await_verdict(self, pending: Pending, context: RequestContext) -> None:
         """Await the revocation callback, and keep its verdict in the context."""
-        revoked: bool | None = None
+        revoked: bool | str = _CALLBACK_FAILED
         try:
             revoked = _verdict(pending.raw, pending.token, await pending.result)
         except Exception:  # noqa: BLE001 - whatever it is, the verdict is unknown
@@ -220,8 +228,9 @@ def _check_rotation(sessions: Sessions, parsed: TokenClaims, requirement: Requir
         return
     try:
         status, _ = sessions.status_of(parsed)
-    except StoreError:
-        raise StoreUnavailableError from None
+    except StoreError as error:
+        busy = isinstance(error, StoreBusyError)
+        raise StoreUnavailableError(_BUSY if busy else _FAILED) from None
     if status is RefreshStatus.EXPIRED:
         raise TokenExpiredError("its session has expired")
     if status is RefreshStatus.NOT_FOUND:
@@ -230,13 +239,13 @@ def _check_rotation(sessions: Sessions, parsed: TokenClaims, requirement: Requir
         raise ReusedTokenError(REUSE_REASON)
 
 
-def _verdict(raw: str, token: Token, result: object) -> bool | None:
-    """The result of the callback. Any but ``True`` and ``False`` is a failure: ``None``."""
+def _verdict(raw: str, token: Token, result: object) -> bool | str:
+    """The result of the callback. Any but ``True`` and ``False`` is a failure."""
     if type(result) is bool:
         return result
     what = f"it must return True or False, and returned {type(result).__name__}"
     _log_failure(raw, token, what)
-    return None
+    return _CALLBACK_FAILED
 
 
 def _log_failure(raw: str, token: Token, what: str) -> None:

@@ -100,7 +100,7 @@ class Revocations:
         announcer: Announcer,
     ) -> None:
         self.store: Blocklist = store
-        self._protected = ProtectedStore("revocations")
+        self._protected = ProtectedStore("revocations", announcer)
         self._settings = settings
         self._name = name
         self._lookup_keys = lookup_keys

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from flask_authx.settings.options import Settings
 from flask_authx.stores.base import Pruned, StoreError
 from flask_authx.stores.blocklist import Cutoff
-from flask_authx.stores.circuit_breaker import ProtectedStore
+from flask_authx.stores.circuit_breaker import Observer, ProtectedStore
 from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.stores.session_store import Session, SessionStore, Visit
 from flask_authx.tokens.token import TokenClaims
@@ -44,6 +44,7 @@ class Sessions:
 
     :param lookup_keys: makes the keys of rows.
     :param clock: seconds since 1970-01-01 UTC.
+    :param observer: is told when the store fails, and when it works again.
     """
 
     def __init__(
@@ -52,12 +53,14 @@ class Sessions:
         settings: Settings,
         lookup_keys: LookupKeys,
         clock: Callable[[], float],
+        *,
+        observer: Observer | None = None,
     ) -> None:
         self.store: SessionStore = store
         self._settings = settings
         self._lookup_keys = lookup_keys
         self._clock = clock
-        self._protected = ProtectedStore("sessions")
+        self._protected = ProtectedStore("sessions", observer)
 
     def open(self, sub: str, sid: str, auth_time: int, client: Client, name: str | None) -> Session:
         """Add the row of a new session.

@@ -1,6 +1,6 @@
-"""Circuit breaker: a store that has failed is not called for a second.
+"""Circuit breaker: a store that keeps failing is not called for a second.
 
-A failure then costs one timeout a second and not one for each request.
+Its failure then costs one timeout a second and not one for each request.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from .base import StoreBusyError, StoreError, UncommittedWritesError
@@ -16,69 +17,192 @@ from .base import StoreBusyError, StoreError, UncommittedWritesError
 T = TypeVar("T")
 _log = logging.getLogger("flask_authx")
 
+#: What a store failed to do, for the log.
+_TASKS = {
+    "read": "",
+    "write": "to write",
+    "inspect": "to report its configuration",
+    "prune": "to remove what has expired",
+}
+
+
+class Observer(Protocol):
+    """Is told when a store has failed, and when it works again."""
+
+    def store_failed(self, store: str, operation: str, error_class: str) -> None:
+        """A circuit has opened.
+
+        :param error_class: the name of the last error's class.
+        """
+        ...
+
+    def store_recovered(self, store: str, operation: str, seconds: float) -> None:
+        """A circuit has closed.
+
+        :param seconds: for how long it was open.
+        """
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Outage:
+    began: float
+    #: When the store may be called again.
+    retry_at: float
+
 
 class CircuitBreaker:
-    """Calls a store, unless it failed less than a second ago.
+    """Calls a store, unless it is failing.
+
+    After 5 failures in a row, or when half of at least 20 calls of the last 10 seconds have failed,
+    the circuit opens: the store is called once a second, until a call succeeds. A call that fails
+    because the store is busy is neither a failure nor a success.
+
+    There is no lock, which a fork could leave locked for ever. Counts may miss calls that end at
+    the same moment; a circuit opens and closes once.
 
     :param name: what is called, for the log.
-    :param clock: monotonic seconds.
-    :param task: what the calls do, for the log: "to write".
+    :param clock: monotonic seconds. The default does not stand still where tests freeze time.
+    :param store: what is called, for the fields of the log and the observer.
+    :param operation: what the calls do: "read", "write", "inspect" or "prune".
     """
 
-    #: Seconds without calls after a failure.
+    #: Seconds without calls after a failure, while the circuit is open.
     PAUSE = 1.0
+    #: Failures in a row that open the circuit.
+    IN_A_ROW = 5
+    #: Or half of at least so many calls, within so many seconds.
+    CALLS, WINDOW = 20, 10.0
 
     def __init__(
-        self, name: str, clock: Callable[[], float] = time.monotonic, *, task: str = ""
+        self,
+        name: str,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        store: str = "store",
+        operation: str = "read",
+        observer: Observer | None = None,
     ) -> None:
         self._name = name
-        self._failed = f"{name} failed {task}".rstrip()
+        self._failed = f"{name} failed {_TASKS[operation]}".rstrip()
         self._clock = clock
-        #: When the store may be called again; 0 while it works. There is no lock: two calls at the
-        #: same moment do no harm.
-        self._retry_at = 0.0
-        self._logged_at = -math.inf
+        self._store = store
+        self._operation = operation
+        self._observer = observer
+        #: The outage, while the circuit is open. A dict, since setting and removing a key are
+        #: atomic: one thread opens the circuit, and one closes it.
+        self._outages: dict[str, _Outage] = {}
+        self._in_a_row = self._calls = self._failures = 0
+        #: About once a second: when, and the numbers of calls and failures until then.
+        self._marks: tuple[tuple[float, int, int], ...] = ()
+        self._next_mark = -math.inf
+        #: By what is logged: when it was logged last.
+        self._logged_at: dict[str, float] = {}
 
     def call(self, work: Callable[..., T], *args: object) -> T:
         """Call the work and return its result.
 
-        :raises StoreError: if it fails, or is not called since it has just failed.
+        :raises StoreError: if it fails, or is not called since the circuit is open.
+        :raises StoreBusyError: if the store is busy.
         :raises UncommittedWritesError: if the app's own uncommitted writes block the store.
         """
+        began = self._clock()
         # Only the success of a retry closes the circuit; other calls may have begun before the
-        # failure.
-        retrying = bool(self._retry_at)
+        # failures.
+        retrying = bool(self._outages)
         if retrying:
-            now = self._clock()
-            if now < self._retry_at:
-                raise StoreError(f"{self._failed} less than a second ago")
-            # Concurrent calls fail at once and don't wait for the outcome of this one.
-            self._retry_at = now + self.PAUSE
+            self._check_pause(began)
+        elif began >= self._next_mark:
+            self._mark(began)
         try:
             result = work(*args)
         except UncommittedWritesError:
             raise
         except StoreBusyError as error:
-            self._log_error(error)
+            self._log_error(logging.WARNING, f"{self._name} is busy", error, began)
             raise
         except Exception as error:  # noqa: BLE001 - a store may raise any exception
-            self._retry_at = self._clock() + self.PAUSE
-            self._log_error(error)
+            self._log_error(logging.ERROR, self._failed, error, began)
+            self._count_failure(error)
+            # A driver's error may contain a statement's parameters.
+            message = f"{self._failed}: {error}" if isinstance(error, StoreError) else self._failed
         else:
+            self._calls += 1
+            self._in_a_row = 0
             if retrying:
-                self._retry_at = 0.0
-                _log.warning("%s is available again", self._name)
+                self._close()
             return result
-        # Without a cause: a driver's error may contain a statement's parameters, and it is logged.
-        raise StoreError(self._failed)
+        # Without a cause, which would be logged.
+        raise StoreError(message)
 
-    def _log_error(self, error: Exception) -> None:
+    def _mark(self, now: float) -> None:
+        self._next_mark = now + 1
+        self._marks = (*self._marks[-10:], (now, self._calls, self._failures))
+
+    def _check_pause(self, now: float) -> None:
+        outage = self._outages.get("now")
+        if outage is None:
+            return
+        if now < outage.retry_at:
+            raise StoreError(f"{self._failed} less than a second ago")
+        # Concurrent calls fail at once and don't wait for the outcome of this one.
+        outage.retry_at = now + self.PAUSE
+
+    def _count_failure(self, error: Exception) -> None:
+        self._calls += 1
+        self._failures += 1
+        self._in_a_row += 1
         now = self._clock()
-        if now - self._logged_at >= self.PAUSE:
-            self._logged_at = now
-            # Drivers append lines of advice; the first line states the error.
-            message = (str(error).strip().splitlines() or [""])[0]
-            _log.error("%s: %s: %s", self._failed, type(error).__name__, message)
+        outage = self._outages.get("now")
+        if outage is not None:
+            outage.retry_at = now + self.PAUSE
+        elif self._in_a_row >= self.IN_A_ROW or self._half_failed(now):
+            self._open(now, type(error).__name__)
+
+    def _half_failed(self, now: float) -> bool:
+        since = [mark for mark in self._marks if now - mark[0] <= self.WINDOW]
+        if not since:
+            return False
+        _, calls, failures = since[0]
+        calls, failures = self._calls - calls, self._failures - failures
+        return calls >= self.CALLS and 2 * failures >= calls
+
+    def _open(self, now: float, error_class: str) -> None:
+        outage = _Outage(now, now + self.PAUSE)
+        if self._outages.setdefault("now", outage) is not outage:
+            return
+        _log.error(
+            "%s too often: it is called once a second until it works",
+            self._failed,
+            extra=self._fields(error_class=error_class),
+        )
+        if self._observer is not None:
+            self._observer.store_failed(self._store, self._operation, error_class)
+
+    def _close(self) -> None:
+        outage = self._outages.pop("now", None)
+        if outage is None:
+            return
+        # What was before no longer counts.
+        self._marks, self._next_mark = (), -math.inf
+        seconds = round(self._clock() - outage.began, 3)
+        _log.warning("%s is available again", self._name, extra=self._fields(seconds=seconds))
+        if self._observer is not None:
+            self._observer.store_recovered(self._store, self._operation, seconds)
+
+    def _log_error(self, level: int, what: str, error: Exception, began: float) -> None:
+        now = self._clock()
+        if now - self._logged_at.get(what, -math.inf) < self.PAUSE:
+            return
+        self._logged_at[what] = now
+        # Drivers append the statement and lines of advice; the first line states the error.
+        message = (str(error).strip().splitlines() or [""])[0]
+        name = type(error).__name__
+        fields = self._fields(seconds=round(now - began, 3), error_class=name)
+        _log.log(level, "%s: %s: %s", what, name, message, extra=fields)
+
+    def _fields(self, **more: object) -> dict[str, object]:
+        return {"store": self._store, "operation": self._operation, **more}
 
 
 class Call(Protocol):
@@ -87,7 +211,7 @@ class Call(Protocol):
     def __call__(self, work: Callable[..., T], /, *args: object) -> T:
         """The result of the call.
 
-        :raises StoreError: if it fails, or is not made since another has just failed.
+        :raises StoreError: if it fails, or is not made since the last ones have failed.
         """
         ...
 
@@ -95,15 +219,21 @@ class Call(Protocol):
 class ProtectedStore:
     """A circuit breaker for each kind of call to a store.
 
-    They fail independently: a store that refuses writes can still be queried.
+    They open independently: a store that refuses writes can still be queried.
 
-    :param what: what the store contains, as a plural, for the log.
+    :param what: what the store contains, as a plural.
+    :param name: of the store, for the log; by default "the store of" what it contains.
     """
 
-    def __init__(self, what: str) -> None:
-        store = f"the store of {what}"
+    def __init__(
+        self, what: str, observer: Observer | None = None, *, name: str | None = None
+    ) -> None:
+        def call(operation: str) -> Call:
+            words = name or f"the store of {what}"
+            return CircuitBreaker(words, store=what, operation=operation, observer=observer).call
+
         #: Each calls a function and returns its result, or raises :exc:`StoreError`.
-        self.read: Call = CircuitBreaker(store).call
-        self.write: Call = CircuitBreaker(store, task="to write").call
-        self.inspect: Call = CircuitBreaker(store, task="to report its configuration").call
-        self.prune: Call = CircuitBreaker(store, task="to remove what has expired").call
+        self.read: Call = call("read")
+        self.write: Call = call("write")
+        self.inspect: Call = call("inspect")
+        self.prune: Call = call("prune")

@@ -22,9 +22,7 @@ from flask_authx import (
     current_token,
     token_unchecked,
 )
-from flask_authx.stores.base import StoreError
-from flask_authx.stores.circuit_breaker import CircuitBreaker
-from tests.support import SECRET, Clock, access_token, bearer
+from tests.support import SECRET, access_token, bearer
 from tests.support.answers import FAULT, OK, ask, outcome
 from tests.support.spy_store import SpyStore, said, spied, store_app, works
 from tests.support.sql_apps import SQLApps
@@ -117,34 +115,6 @@ def test_the_log_has_common_words_for_whatever_of_a_store_fails(
             authx.create_access_token("ann")
         [line] = said(caplog, logging.ERROR)
         assert line.startswith("the store of revocations failed")
-
-
-# CircuitBreaker
-
-
-def test_who_began_before_a_failure_does_not_end_the_pause(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    clock = Clock(1000.0)
-    breaker, asked = CircuitBreaker("the store", clock=clock), list[int]()
-
-    def fail() -> None:
-        raise OSError("down")
-
-    def slow() -> str:
-        with pytest.raises(StoreError):
-            breaker.call(fail)
-        return "an answer"
-
-    assert breaker.call(slow) == "an answer"
-    for _ in range(3):
-        with pytest.raises(StoreError):
-            breaker.call(asked.append, 1)
-    assert asked == []
-    assert len(said(caplog)) == 1
-    clock.advance(1)
-    breaker.call(asked.append, 1)
-    assert said(caplog)[1:] == ["the store is available again"]
 
 
 # In memory

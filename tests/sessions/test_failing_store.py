@@ -90,7 +90,7 @@ def test_a_store_that_returns_nonsense_is_a_503(answer: Any) -> None:
     assert outcome(ask(app, headers=bearer(token))) == FAULT
 
 
-def test_a_store_that_failed_is_not_called_for_a_while_and_then_again(
+def test_a_store_that_keeps_failing_is_not_called_for_a_while_and_then_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app, authx, store = spied()
@@ -101,8 +101,8 @@ def test_a_store_that_failed_is_not_called_for_a_while_and_then_again(
     for _ in range(20):
         assert outcome(ask(app, headers=bearer(token))) == FAULT
     # On a slow machine they may have taken some seconds.
-    assert len(store.calls) <= 1 + (time.monotonic() - began)
-    assert len(said(caplog, logging.ERROR)) <= 1 + (time.monotonic() - began)
+    assert len(store.calls) <= 5 + (time.monotonic() - began)
+    assert len(said(caplog, logging.ERROR)) <= 2 + (time.monotonic() - began)
     store.error = None
     until(lambda: outcome(ask(app, headers=bearer(token))) != FAULT, what="a recovery")
     assert works(app, token)

@@ -1,27 +1,55 @@
+"""When a store is no longer called, when it is called again, and what an operator is told."""
+
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flask_authx.stores.base import StoreBusyError, StoreError, UncommittedWritesError
-from flask_authx.stores.circuit_breaker import CircuitBreaker
+from flask_authx.stores.circuit_breaker import CircuitBreaker, ProtectedStore
 from tests.support import Clock
+from tests.support.properties import fixed
+from tests.support.waiting import later_by, until
+
+DOWN = OSError("down")
+#: What is raised by a call that says nothing about the store.
+NEITHER = [StoreBusyError("busy"), UncommittedWritesError("commit first"), KeyboardInterrupt()]
 
 
 class Store:
-    """Returns a result, or fails with what it is given, and counts how often it is asked."""
+    """Returns a result, or fails with what it is given, and counts how often it is called."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
-        self.asked = 0
+        self.called = 0
 
     def __call__(self, value: str = "result") -> str:
-        self.asked += 1
+        self.called += 1
         if self.error is not None:
             raise self.error
         return value
+
+
+class Heard:
+    """Keeps what a circuit breaker says of the store."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[Any, ...]] = []
+
+    def store_failed(self, store: str, operation: str, error_class: str) -> None:
+        self.said.append(("failed", store, operation, error_class))
+
+    def store_recovered(self, store: str, operation: str, seconds: float) -> None:
+        self.said.append(("recovered", store, operation, seconds))
 
 
 @pytest.fixture
@@ -30,47 +58,168 @@ def store() -> Store:
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> CircuitBreaker:
-    return CircuitBreaker("the store", clock)
+def heard() -> Heard:
+    return Heard()
 
 
-def failing(store: Store, error: BaseException) -> Callable[[], str]:
-    store.error = error
-    return store
+@pytest.fixture
+def breaker(clock: Clock, heard: Heard) -> CircuitBreaker:
+    return CircuitBreaker("the store", clock, store="cups", operation="write", observer=heard)
+
+
+def call(breaker: CircuitBreaker, store: Store, *errors: BaseException | None) -> None:
+    """Call the store once for each error, which it then raises, or not."""
+    for store.error in errors:
+        if store.error is None:
+            assert breaker.call(store) == "result"
+        else:
+            with pytest.raises((StoreError, type(store.error))):
+                breaker.call(store)
+    store.error = None
+
+
+def is_open(breaker: CircuitBreaker, store: Store) -> bool:
+    """Whether the store is not called now. It counts as a success if it is."""
+    store.error, called = None, store.called
+    try:
+        breaker.call(store)
+    except StoreError:
+        assert store.called == called
+        return True
+    return False
+
+
+def opened(breaker: CircuitBreaker, store: Store) -> None:
+    call(breaker, store, *[DOWN] * 5)
+
+
+# Opening
 
 
 def test_a_result_is_passed_on_with_its_arguments(breaker: CircuitBreaker, store: Store) -> None:
     assert breaker.call(store, "yes") == "yes"
 
 
-@pytest.mark.parametrize("error", [OSError("lost"), StoreError("lost"), KeyError("k")])
-def test_after_a_failure_the_store_is_not_asked_for_a_second(
+@pytest.mark.parametrize("error", [DOWN, StoreError("down"), KeyError("k"), MemoryError()])
+def test_five_failures_in_a_row_open_the_circuit(
     breaker: CircuitBreaker, store: Store, clock: Clock, error: Exception
 ) -> None:
-    with pytest.raises(StoreError):
-        breaker.call(failing(store, error))
-    store.error = None
-    for _ in range(3):
-        clock.advance(0.33)
-        with pytest.raises(StoreError):
-            breaker.call(store)
-    assert store.asked == 1
-    clock.advance(0.02)
-    assert breaker.call(store) == "result"
-    assert breaker.call(store) == "result"
+    for _ in range(5):
+        # However long it takes until the next call.
+        clock.advance(100)
+        assert not is_open(breaker, store)
+        call(breaker, store, error, error, error, error)
+    call(breaker, store, error)
+    assert is_open(breaker, store)
 
 
-def test_each_failure_starts_another_second(
+@pytest.mark.parametrize("neither", NEITHER, ids=repr)
+def test_a_call_that_says_nothing_of_the_store_is_not_counted(
+    breaker: CircuitBreaker, store: Store, neither: BaseException
+) -> None:
+    call(breaker, store, *[neither] * 100)
+    assert not is_open(breaker, store)
+    call(breaker, store, DOWN, DOWN, *[neither] * 100, DOWN, DOWN)
+    assert not is_open(breaker, store)
+    call(breaker, store, DOWN, DOWN, *[neither] * 100, DOWN, DOWN, neither, DOWN)
+    assert is_open(breaker, store)
+
+
+def test_half_of_twenty_calls_within_ten_seconds_open_the_circuit(
+    breaker: CircuitBreaker, store: Store, clock: Clock, heard: Heard
+) -> None:
+    call(breaker, store, None)
+    for _ in range(9):
+        clock.advance(1)
+        call(breaker, store, None, DOWN)
+    clock.advance(1)
+    assert heard.said == []
+    call(breaker, store, DOWN)
+    assert is_open(breaker, store)
+
+
+def test_less_than_half_do_not(breaker: CircuitBreaker, store: Store, clock: Clock) -> None:
+    for _ in range(50):
+        call(breaker, store, None, *[DOWN, None] * 9)
+        clock.advance(1)
+    assert not is_open(breaker, store)
+
+
+def test_nor_do_less_than_twenty(
+    breaker: CircuitBreaker, store: Store, clock: Clock, heard: Heard
+) -> None:
+    for _ in range(50):
+        call(breaker, store, *[None, DOWN, DOWN, DOWN, DOWN] * 3, None, DOWN, DOWN, DOWN)
+        clock.advance(11)
+    assert heard.said == []
+
+
+def test_what_was_ten_seconds_ago_does_not_count(
     breaker: CircuitBreaker, store: Store, clock: Clock
 ) -> None:
-    store.error = OSError()
-    for turn in range(1, 4):
-        with pytest.raises(StoreError):
+    call(breaker, store, *[None] * 1000)
+    clock.advance(11)
+    call(breaker, store, *[None, DOWN] * 9)
+    assert not is_open(breaker, store)
+    call(breaker, store, DOWN)
+    assert is_open(breaker, store)
+
+
+class Model:
+    """What the circuit breaker is to do, from a list of all calls, by whole seconds."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[float, bool]] = []
+        self.row = 0
+        self.retry_at: float | None = None
+
+    def calls_the_store(self, now: float, result: BaseException | None) -> bool:
+        if self.retry_at is not None:
+            if now < self.retry_at:
+                return False
+            self.retry_at = now + 1
+            if result is None:
+                self.calls, self.row, self.retry_at = [], 0, None
+            return True
+        if isinstance(result, StoreBusyError):
+            return True
+        self.calls.append((now, result is None))
+        self.row = 0 if result is None else self.row + 1
+        recent = [succeeded for at, succeeded in self.calls if at >= now - 10]
+        half = len(recent) >= 20 and 2 * sum(recent) <= len(recent)
+        if result is not None and (self.row >= 5 or half):
+            self.retry_at = now + 1
+        return True
+
+
+RESULTS = st.sampled_from([None, None, DOWN, StoreBusyError("busy")])
+STEPS = st.lists(st.tuples(st.sampled_from([0] * 8 + [1, 2, 11]), RESULTS), max_size=100)
+
+
+@fixed
+@given(STEPS)
+def test_it_does_what_a_list_of_all_calls_says(steps: list[tuple[int, Exception | None]]) -> None:
+    clock, store, model = Clock(0.0), Store(), Model()
+    breaker = CircuitBreaker("the store", clock)
+    for seconds, store.error in steps:
+        clock.advance(seconds)
+        expected, called = model.calls_the_store(clock.now, store.error), store.called
+        with contextlib.suppress(StoreError):
             breaker.call(store)
-        with pytest.raises(StoreError):
-            breaker.call(store)
-        assert store.asked == turn
-        clock.advance(1)
+        assert store.called == called + expected
+
+
+# Open
+
+
+def test_an_open_circuit_lets_one_call_a_second_through(
+    breaker: CircuitBreaker, store: Store, clock: Clock
+) -> None:
+    opened(breaker, store)
+    for turn in range(1, 10):
+        clock.advance(0.5)
+        call(breaker, store, DOWN, DOWN)
+        assert store.called == 5 + turn // 2
 
 
 def test_the_second_begins_when_the_call_has_failed(
@@ -78,101 +227,215 @@ def test_the_second_begins_when_the_call_has_failed(
 ) -> None:
     def slow() -> None:
         clock.advance(5)
-        raise OSError
+        raise DOWN
 
-    with pytest.raises(StoreError):
-        breaker.call(slow)
-    clock.advance(0.9)
-    with pytest.raises(StoreError):
-        breaker.call(store)
-    assert store.asked == 0
+    for _ in range(6):
+        with pytest.raises(StoreError):
+            breaker.call(slow)
+        clock.advance(1)
+    clock.advance(-0.1)
+    assert is_open(breaker, store)
+
+
+def test_a_success_closes_it_and_what_was_before_no_longer_counts(
+    breaker: CircuitBreaker, store: Store, clock: Clock
+) -> None:
+    call(breaker, store, *[None, DOWN] * 10)
+    assert is_open(breaker, store)
+    clock.advance(1)
+    call(breaker, store, None, *[DOWN] * 4, None, *[DOWN] * 4)
+    assert not is_open(breaker, store)
+
+
+@pytest.mark.parametrize("neither", NEITHER, ids=repr)
+def test_a_retry_that_says_nothing_of_the_store_leaves_it_open_for_a_second(
+    breaker: CircuitBreaker, store: Store, clock: Clock, neither: BaseException
+) -> None:
+    opened(breaker, store)
+    clock.advance(1)
+    call(breaker, store, neither)
+    assert store.called == 6
+    assert is_open(breaker, store)
+    clock.advance(1)
+    call(breaker, store, None, None)
 
 
 def test_only_one_tries_again_while_the_others_are_refused(
     breaker: CircuitBreaker, store: Store, clock: Clock
 ) -> None:
-    with pytest.raises(StoreError):
-        breaker.call(failing(store, OSError()))
+    opened(breaker, store)
     clock.advance(1)
-    store.error = None
 
     def try_again() -> str:
-        with pytest.raises(StoreError):
-            breaker.call(store)
+        assert is_open(breaker, store)
         return "tried"
 
     assert breaker.call(try_again) == "tried"
-    assert store.asked == 1
+    assert not is_open(breaker, store)
 
 
-def test_a_busy_store_has_not_failed(breaker: CircuitBreaker, store: Store) -> None:
-    for _ in range(2):
-        with pytest.raises(StoreBusyError):
-            breaker.call(failing(store, StoreBusyError("busy")))
-    store.error = None
-    assert breaker.call(store) == "result"
-    assert store.asked == 3
-
-
-def test_a_mistake_of_the_app_is_no_failure_of_the_store(
-    breaker: CircuitBreaker, store: Store, caplog: pytest.LogCaptureFixture
+def test_who_began_before_it_opened_does_not_close_it(
+    breaker: CircuitBreaker, store: Store
 ) -> None:
-    with pytest.raises(UncommittedWritesError):
-        breaker.call(failing(store, UncommittedWritesError("commit first")))
-    store.error = None
-    assert breaker.call(store) == "result"
-    assert not caplog.records
+    assert breaker.call(lambda: opened(breaker, store)) is None
+    assert is_open(breaker, store)
 
 
-def test_an_interrupt_passes_and_is_no_failure(breaker: CircuitBreaker, store: Store) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        breaker.call(failing(store, KeyboardInterrupt()))
-    store.error = None
-    assert breaker.call(store) == "result"
+def test_a_clock_that_starts_at_nothing_and_stands_still(store: Store) -> None:
+    breaker = CircuitBreaker("the store", lambda: 0.0)
+    opened(breaker, store)
+    assert is_open(breaker, store)
+
+
+def test_it_hears_nothing_of_a_clock_that_an_app_s_tests_set(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tools that stop the time replace that of the process, and a store would never be back."""
+    monkeypatch.setattr(CircuitBreaker, "PAUSE", 0.02)
+    breaker = CircuitBreaker("the store")
+    with later_by(monkeypatch, 1e6):
+        opened(breaker, store)
+    until(lambda: not is_open(breaker, store), what="a retry")
+
+
+# What is said
 
 
 def test_the_drivers_error_is_not_chained(breaker: CircuitBreaker, store: Store) -> None:
+    store.error = OSError("parameters: the-token")
     with pytest.raises(StoreError) as caught:
-        breaker.call(failing(store, OSError("parameters: the-token")))
+        breaker.call(store)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
-    assert "the-token" not in str(caught.value)
+    assert str(caught.value) == "the store failed to write"
 
 
-@pytest.mark.parametrize("error", [OSError("gone\nadvice"), StoreBusyError("busy\nadvice")])
+def test_an_error_of_the_package_s_own_says_more(breaker: CircuitBreaker, store: Store) -> None:
+    store.error = StoreError("there is no table")
+    with pytest.raises(StoreError, match=r"^the store failed to write: there is no table$"):
+        breaker.call(store)
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "what"),
+    [
+        (OSError("lost\nadvice"), logging.ERROR, "failed to write: OSError: lost"),
+        (ConnectionResetError(), logging.ERROR, "failed to write: ConnectionResetError: "),
+        (StoreBusyError("in use"), logging.WARNING, "is busy: StoreBusyError: in use"),
+    ],
+    ids=repr,
+)
 def test_a_line_a_second_says_what_happened(
-    breaker: CircuitBreaker,
-    store: Store,
-    clock: Clock,
-    caplog: pytest.LogCaptureFixture,
-    error: Exception,
+    caplog: pytest.LogCaptureFixture, error: Exception, level: int, what: str
 ) -> None:
-    for _ in range(31):
-        with pytest.raises(StoreError):
-            breaker.call(failing(store, error))
-        clock.advance(0.125)
-    lines = [one.getMessage() for one in caplog.records]
-    what = str(error).partition("\n")[0]
-    assert lines == [f"the store failed: {type(error).__name__}: {what}"] * 4
-    assert {one.levelno for one in caplog.records} == {logging.ERROR}
+    clock = Clock()
+    breaker = CircuitBreaker("the store", clock, store="cups", operation="write")
+
+    def slow() -> None:
+        clock.advance(0.25)
+        raise error
+
+    for _ in range(4):
+        for _ in range(4):
+            with pytest.raises(StoreError):
+                breaker.call(slow)
+            # Less than half of the calls: the circuit stays closed.
+            assert [breaker.call(str), breaker.call(str)] == ["", ""]
+    fields = ("cups", "write", 0.25, type(error).__name__)
+    assert [(one.getMessage(), one.levelno, *fields_of(one)) for one in caplog.records] == [
+        (f"the store {what}", level, *fields)
+    ] * 4
 
 
-def test_an_error_without_words_is_logged_by_its_name(
+def fields_of(record: Any) -> tuple[object, ...]:
+    return (record.store, record.operation, record.seconds, record.error_class)
+
+
+def test_that_it_is_busy_hides_no_failure(
     breaker: CircuitBreaker, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(StoreError):
-        breaker.call(failing(store, ConnectionResetError()))
-    assert "ConnectionResetError" in caplog.text
+    call(breaker, store, StoreBusyError("busy"), DOWN)
+    assert [one.levelno for one in caplog.records] == [logging.WARNING, logging.ERROR]
 
 
-def test_recovery_is_logged_once(
-    breaker: CircuitBreaker, store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+def test_a_mistake_of_the_app_is_not_logged(
+    breaker: CircuitBreaker, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(StoreError):
-        breaker.call(failing(store, OSError()))
-    clock.advance(1)
+    call(breaker, store, UncommittedWritesError("commit first"))
+    assert not caplog.records
+
+
+def test_one_failure_is_no_outage(breaker: CircuitBreaker, store: Store, heard: Heard) -> None:
+    call(breaker, store, *[DOWN] * 4, None, None)
+    assert heard.said == []
+
+
+def test_an_outage_is_said_once_when_it_begins_and_once_when_it_ends(
+    breaker: CircuitBreaker,
+    store: Store,
+    heard: Heard,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for seconds in (7.5, 3.0):
+        opened(breaker, store)
+        began = clock.now
+        while clock.now < began + seconds:
+            assert heard.said == [("failed", "cups", "write", "OSError")]
+            call(breaker, store, DOWN, DOWN)
+            clock.advance(1.5)
+        caplog.clear()
+        call(breaker, store, None, None)
+        assert heard.said.pop() == ("recovered", "cups", "write", seconds)
+        [line] = caplog.records
+        assert line.getMessage() == "the store is available again"
+        assert vars(line)["seconds"] == seconds
+        heard.said.clear()
+
+
+@pytest.fixture
+def hurried_threads() -> Generator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hurried_threads")
+def test_threads_that_fail_and_succeed_together_open_and_close_it_once(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = 8
+    together = threading.Barrier(threads)
+    # All of them try again.
+    monkeypatch.setattr(CircuitBreaker, "PAUSE", 0.0)
+
+    def work(error: Exception | None) -> None:
+        together.wait()
+        if error is not None:
+            raise error
+
+    with ThreadPoolExecutor(threads) as pool:
+        for turn in range(1, 100):
+            breaker = CircuitBreaker("the store", observer=heard)
+            for error in (DOWN, None):
+                calls = [pool.submit(breaker.call, work, error) for _ in range(threads)]
+                assert {type(one.exception()) for one in calls} == {
+                    type(None) if error is None else StoreError
+                }
+            assert [what for what, *_ in heard.said] == ["failed", "recovered"] * turn
+
+
+# A store
+
+
+def test_a_store_that_takes_no_writes_is_still_read(heard: Heard) -> None:
+    protected, store = ProtectedStore("cups", heard), Store()
+    store.error = DOWN
+    for _ in range(6):
+        with pytest.raises(StoreError, match=r"^the store of cups failed to write"):
+            protected.write(store)
     store.error = None
-    caplog.clear()
-    for _ in range(3):
-        breaker.call(store)
-    assert [one.getMessage() for one in caplog.records] == ["the store is available again"]
+    assert protected.read(store) == protected.inspect(store) == protected.prune(store) == "result"
+    assert heard.said == [("failed", "cups", "write", "OSError")]

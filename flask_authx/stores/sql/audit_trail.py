@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError
 from flask_authx.errors import BadConfigurationError
 from flask_authx.stores.base import StoreBusyError
 from flask_authx.stores.blocklist import Record
-from flask_authx.stores.circuit_breaker import CircuitBreaker
+from flask_authx.stores.circuit_breaker import Observer, ProtectedStore
 
 from .connections import Connections
 from .rows import delete_rows
@@ -28,6 +28,7 @@ class SQLAuditTrail:
     :param table: the table, from :func:`audit_table`.
     :param timeout: the seconds after which a call fails.
     :param own_writes: the state of the caller's own transaction in the same SQLite file.
+    :param observer: is told when the trail fails, and when it works again.
     :raises BadConfigurationError: if the database is in memory.
     """
 
@@ -38,11 +39,12 @@ class SQLAuditTrail:
         *,
         timeout: float,
         own_writes: OwnWrites | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._table = table
         self._connections = Connections(engine, timeout, size=2)
         self._writer = Writer(self._connections, own_writes)
-        self._breaker = CircuitBreaker("the audit trail")
+        self._protected = ProtectedStore("audit records", observer, name="the audit trail")
         if self._connections.in_memory:
             raise BadConfigurationError(
                 "an audit trail must last, and an SQLite database in memory doesn't: put the "
@@ -55,7 +57,7 @@ class SQLAuditTrail:
         :raises StoreError: if it could not be written.
         :raises UncommittedWritesError: as :meth:`SQLAlchemyBlocklist.add` does.
         """
-        self._breaker.call(self._insert, record)
+        self._protected.write(self._insert, record)
 
     def refuse_uncommitted_writes(self) -> None:
         """Refuse a revocation whose record could not be written.
@@ -80,7 +82,7 @@ class SQLAuditTrail:
 
         :raises StoreError: if the database fails.
         """
-        return self._breaker.call(self._prune, instance, before)
+        return self._protected.prune(self._prune, instance, before)
 
     def _prune(self, instance: str, before: int) -> int:
         table, total = self._table, 0
