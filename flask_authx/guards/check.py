@@ -7,6 +7,7 @@ again, with its verdict. Everywhere else the verifier waits for the callback.
 from __future__ import annotations
 
 import functools
+import logging
 
 from flask import Request, after_this_request, has_request_context
 
@@ -21,6 +22,8 @@ from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import REUSE_REASON, Pending
 from flask_authx.signals import token_accepted
 from flask_authx.tokens.token import RequestToken, Token
+
+_log = logging.getLogger("flask_authx")
 
 
 def check_request(
@@ -105,7 +108,7 @@ def verify(
 
 
 def refuse(state: AppState, token: Token | None, error: AuthXException) -> AuthXException:
-    """Announce a refusal, and return the error to raise.
+    """Log and announce a refusal, and return the error to raise.
 
     If a refresh token was reused, its session is revoked. If that fails, its error is returned.
 
@@ -120,8 +123,17 @@ def refuse(state: AppState, token: Token | None, error: AuthXException) -> AuthX
         except AuthXException as failure:
             error = failure
     state.worded.word(error)
+    if _log.isEnabledFor(logging.DEBUG):
+        _log_refusal(state, token, error)
     state.announcer.refused(token, error)
     return error
+
+
+def _log_refusal(state: AppState, token: Token | None, error: AuthXException) -> None:
+    what = {"error_type": error.error_type.value, "reason": error.reason}
+    ids = {name: getattr(token, name, None) for name in ("jti", "sid", "sub", "type")}
+    fields = {"instance": state.name, **what, **ids}
+    _log.debug("refused with %s: %s", *what.values(), extra=fields)
 
 
 def _announce_accepted(state: AppState, token: Token, context: RequestContext) -> None:

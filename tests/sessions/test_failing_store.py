@@ -12,6 +12,7 @@ from flask import Flask
 
 from flask_authx import (
     AuthX,
+    StoreBusyError,
     StoreUnavailableError,
     TokenPair,
     current_token,
@@ -215,6 +216,27 @@ def test_in_accept_mode_no_refresh_token_ever_passes() -> None:
         assert outcome(ask(app, path=path, headers=bearer(token))) == FAULT
     with app.app_context(), pytest.raises(StoreUnavailableError):
         authx.verify_token(token, type="refresh")
+
+
+def test_in_accept_mode_a_busy_store_is_no_reason_to_accept() -> None:
+    """Else whoever keeps a process busy could go on with a revoked token."""
+    app, authx, store = lenient()
+    pair = login(app, authx)[:2]
+    heard: list[str] = []
+
+    def refused(sender: object, error: StoreUnavailableError, **kwargs: Any) -> None:
+        heard.append(error.reason)
+
+    token_refused.connect(refused, app)
+    store.error = StoreBusyError("all connections stayed in use")
+    for _ in range(10):
+        for path, token in zip(("/guarded", "/refresh"), pair, strict=True):
+            assert outcome(ask(app, path=path, headers=bearer(token))) == FAULT
+    assert heard == ["the store is busy"] * 20
+    store.error = DOWN
+    for path, token, expected in zip(("/guarded", "/refresh"), pair, (OK, FAULT), strict=True):
+        assert outcome(ask(app, path=path, headers=bearer(token))) == expected
+    assert heard[20:] == ["the store has failed"]
 
 
 def test_in_accept_mode_a_store_that_works_still_refuses() -> None:

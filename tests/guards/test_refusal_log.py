@@ -1,0 +1,99 @@
+"""The line at DEBUG that says why a request was refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+
+from flask_authx import AuthX, StoreBusyError
+from tests.support import OTHER_SECRET, Clock, access_token, bearer, forge, parts, refresh_token
+from tests.support.answers import ask
+from tests.support.spy_store import SpyStore, store_app
+
+NO_IDS = dict.fromkeys(("jti", "sid", "sub", "type"))
+FIELDS = ("instance", "error_type", "reason", *NO_IDS)
+
+#: What is sent to the app, given the token of a user: a token, or nothing.
+Attempt = Callable[[Flask, AuthX, SpyStore, str], str | None]
+
+
+def busy(app: Flask, authx: AuthX, store: SpyStore, token: str) -> str:
+    store.error = StoreBusyError("all connections stayed in use")
+    return token
+
+
+def down(app: Flask, authx: AuthX, store: SpyStore, token: str) -> str:
+    store.error = ConnectionError("down")
+    return token
+
+
+def revoked(app: Flask, authx: AuthX, store: SpyStore, token: str) -> str:
+    with app.app_context():
+        authx.revoke_token(token)
+    return token
+
+
+def forged(app: Flask, authx: AuthX, store: SpyStore, token: str) -> str:
+    header, claims, _ = parts(token)
+    return forge(header, claims, OTHER_SECRET)
+
+
+def nothing(app: Flask, authx: AuthX, store: SpyStore, token: str) -> None:
+    return None
+
+
+def other_type(app: Flask, authx: AuthX, store: SpyStore, token: str) -> str:
+    return refresh_token(app, authx)
+
+
+#: The reason, and whether the token was verified.
+REFUSALS: list[tuple[Attempt, str, str, bool]] = [
+    (busy, "StoreUnavailableError", "the store is busy", True),
+    (down, "StoreUnavailableError", "the store has failed", True),
+    (revoked, "RevokedTokenError", "The token has been revoked", True),
+    (forged, "JWTDecodeError", "the signature is invalid", False),
+    (nothing, "MissingTokenError", "A token is required", False),
+    (other_type, "AccessTokenRequiredError", "", True),
+]
+
+
+@pytest.mark.parametrize(("attempt", "error_type", "reason", "verified"), REFUSALS)
+def test_a_refused_request_is_one_line_with_its_reason(
+    caplog: pytest.LogCaptureFixture,
+    attempt: Attempt,
+    error_type: str,
+    reason: str,
+    verified: bool,
+) -> None:
+    store = SpyStore()
+    app, authx = store_app(store, name="admin")
+    token = attempt(app, authx, store, access_token(app, authx))
+    caplog.set_level(logging.DEBUG, "flask_authx")
+    caplog.clear()
+    ask(app, headers=None if token is None else bearer(token))
+    [line] = [one for one in caplog.records if one.levelno == logging.DEBUG]
+    assert line.getMessage().startswith(f"refused with {error_type}: {reason}")
+    claims = parts(token)[1] if verified and token else NO_IDS
+    ids = {key: claims[key] for key in NO_IDS}
+    fields = {key: vars(line)[key] for key in FIELDS}
+    said = line.getMessage().partition(": ")[2]
+    assert fields == {"instance": "admin", "error_type": error_type, "reason": said, **ids}
+    for segment in (token or "").split("."):
+        assert not segment or segment not in repr(vars(line))
+
+
+def test_above_debug_there_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    app, _ = store_app(SpyStore())
+    caplog.set_level(logging.INFO, "flask_authx")
+    ask(app)
+    assert not caplog.records
+
+
+def test_an_accepted_request_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    app, authx = store_app(SpyStore(), Clock())
+    caplog.set_level(logging.DEBUG, "flask_authx")
+    ask(app, headers=bearer(access_token(app, authx)))
+    assert not caplog.records
