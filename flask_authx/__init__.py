@@ -33,6 +33,7 @@ from .errors import (
     TokenTypeError,
 )
 from .extension import AuthX
+from .sessions.readiness import Readiness
 from .signals import (
     refresh_reuse_detected,
     revoked_token_used,
@@ -82,6 +83,7 @@ __all__ = [
     "MissingTokenError",
     "OnInvalid",
     "Pruned",
+    "Readiness",
     "RedisBlocklist",
     "RedisSessions",
     "RefreshTokenRequiredError",

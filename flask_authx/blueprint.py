@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
+from werkzeug.exceptions import NotFound
 
 from flask_authx.actions.list_sessions import active_sessions, find_session
 from flask_authx.actions.login import open_session
@@ -34,6 +35,7 @@ from flask_authx.guards.decorators import guard
 from flask_authx.http.caching import no_store
 from flask_authx.http.callbacks import Authenticate, Callbacks
 from flask_authx.http.requirement import Requirement
+from flask_authx.startup import READY
 from flask_authx.stores.session_store import Session
 from flask_authx.tokens.new_token import TokenOptions
 from flask_authx.tokens.token import Token, TokenPair
@@ -51,7 +53,12 @@ _log = logging.getLogger("flask_authx")
 
 
 def make_blueprint(
-    callbacks: Callbacks, url_prefix: str | None, name: str, authenticate: Authenticate | None
+    callbacks: Callbacks,
+    url_prefix: str | None,
+    name: str,
+    authenticate: Authenticate | None,
+    *,
+    ready: bool,
 ) -> Blueprint:
     """A new blueprint of an ``AuthX`` object."""
     blueprint = Blueprint(name, __name__, url_prefix=url_prefix)
@@ -67,6 +74,8 @@ def make_blueprint(
     ]
     if authenticate is not None:
         routes.append(("/login", "login", views.login(authenticate), "POST"))
+    if ready:
+        routes.append(("/ready", READY, views.ready, "GET"))
     for rule, endpoint, view, method in routes:
         worded = _worded(callbacks, view)
         mark_built_in(callbacks, worded)
@@ -80,7 +89,11 @@ def _worded(callbacks: Callbacks, view: Callable[..., Response]) -> Callable[...
 
     @functools.wraps(view)
     def worded(**values: Any) -> Response:
-        with state_of(this_app(), callbacks).worded:
+        state = state_of(this_app(), callbacks)
+        if state.sessions is None and view.__name__ != READY:
+            # It was registered for the sake of the readiness probe.
+            raise NotFound
+        with state.worded:
             return view(**values)
 
     return worded
@@ -153,6 +166,13 @@ class _Views:
         state, token = self._owner()
         revoke_subject(state, token.sub, token.sid, None)
         return Response(status=204)
+
+    def ready(self) -> Response:
+        """Whether the stores answer. It contains nothing that anybody may not know."""
+        answer = self._state().ready()
+        response = jsonify(ready=bool(answer), stores=dict(answer.stores))
+        response.status_code = 200 if answer else 503
+        return response
 
     def _state(self) -> AppState:
         return state_of(this_app(), self._callbacks)

@@ -33,6 +33,7 @@ from .http.requirement import (
     ScopeKeywords,
     requirement_from,
 )
+from .sessions.readiness import Readiness
 from .stores.blocklist import Blocklist
 from .stores.session_store import Session, SessionStore
 from .tokens.new_token import Expiry, TokenOptions, Uid, new_id
@@ -382,6 +383,7 @@ class AuthX:
         *,
         name: str | None = None,
         authenticate: Authenticate | None = None,
+        ready: bool = False,
     ) -> Blueprint:
         """Views for refresh, log-out and the list of a user's sessions: register it on the app.
 
@@ -394,11 +396,14 @@ class AuthX:
         :param authenticate: adds ``POST /login``. It is called without arguments during the
             request, and returns the ``uid`` of the user who logs in, or ``None`` to refuse with a
             401. It may be ``async``. Limiting attempts is up to the app.
+        :param ready: adds ``GET /ready`` for a readiness probe, which needs no token: 200 if
+            :meth:`ready` is true, and 503 otherwise. It is all there is where sessions are not
+            stored.
         """
         name = name or self._callbacks.name
         from .blueprint import make_blueprint
 
-        return make_blueprint(self._callbacks, url_prefix, name, authenticate)
+        return make_blueprint(self._callbacks, url_prefix, name, authenticate, ready=ready)
 
     # Cookies
 
@@ -617,6 +622,16 @@ class AuthX:
             :class:`Token` is given that isn't the current one.
         """
         return actions.revoke.is_revoked(self._state(), token)
+
+    # Operation
+
+    def ready(self) -> Readiness:
+        """Whether the stores answer: for a readiness probe. A store that fails raises nothing.
+
+        A store is asked at most once a second, by a look-up as requests make it, and only if no
+        request's look-up has succeeded meanwhile. A busy store counts as one that answers.
+        """
+        return self._state().ready()
 
     # Guards
 

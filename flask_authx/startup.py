@@ -27,6 +27,9 @@ from .errors import BadConfigurationError
 
 _log = logging.getLogger("flask_authx")
 
+#: The endpoint of the blueprint that needs no stored sessions.
+READY = "ready"
+
 
 def register_hook(state: AppState) -> None:
     """Register the before_request hook.
@@ -135,7 +138,8 @@ def blueprint_problems(state: AppState) -> Iterator[str]:
     """Problems because of which :meth:`AuthX.blueprint` would not work."""
     app = state.app
     own = [name for name, one in app.blueprints.items() if built_in_owner(one) is state.callbacks]
-    if own and state.sessions is None:
+    needs_sessions = not any(f"{name}.{READY}" in app.view_functions for name in own)
+    if own and state.sessions is None and needs_sessions:
         yield (
             f"{state.settings.prefix}SESSIONS must be True: the blueprint {own[0]!r} needs stored "
             "sessions."

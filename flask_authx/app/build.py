@@ -15,6 +15,7 @@ from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.verifier import Verifier
 from flask_authx.keys.loading import load_keys
 from flask_authx.keys.ring import KeyRing
+from flask_authx.sessions.readiness import Checkable, ReadinessCheck
 from flask_authx.sessions.revocations import AuditTrail, Revocations
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
@@ -60,6 +61,7 @@ def build_state(
         sessions=stores.sessions,
         trail=stores.trail,
         announcer=announcer,
+        ready=_readiness_check(revocations, stores),
         clock=clock,
         wait=wait,
         initial_config=snapshot(app, prefix),
@@ -92,6 +94,15 @@ def _revocations(
         trail=stores.trail,
         announcer=announcer,
     )
+
+
+def _readiness_check(revocations: Revocations | None, stores: _Stores) -> ReadinessCheck:
+    named: dict[str, Checkable | None] = {
+        "revocations": revocations,
+        "sessions": stores.sessions,
+        "audit records": stores.trail,
+    }
+    return ReadinessCheck({name: store for name, store in named.items() if store is not None})
 
 
 def _configure(

@@ -15,6 +15,7 @@ from flask_authx.http.callbacks import Callbacks, Wait
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import Verifier
+from flask_authx.sessions.readiness import ReadinessCheck
 from flask_authx.sessions.revocations import AuditTrail, Revocations
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
@@ -75,6 +76,7 @@ class AppState:
     #: The audit trail; ``None`` if there is none.
     trail: AuditTrail | None
     announcer: Announcer
+    ready: ReadinessCheck
     #: Seconds since 1970-01-01 UTC.
     clock: Callable[[], float]
     #: Waits for an async callback.

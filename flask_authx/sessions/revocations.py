@@ -8,6 +8,7 @@ removes the session's row, writes the audit trail and sends the signal.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
@@ -48,6 +49,13 @@ class AuditTrail(Protocol):
 
     def write(self, record: Record) -> None:
         """Add a record. It is committed when this returns."""
+        ...
+
+    def check(self) -> None:
+        """Read from it, unless that has succeeded within the last second.
+
+        :raises StoreError: if it fails.
+        """
         ...
 
     def prune(self, instance: str, before: int) -> int:
@@ -308,6 +316,14 @@ class Revocations:
         return int(self._clock()) + settings.clock_skew + life + MARGIN
 
     # Maintenance
+
+    def check(self) -> None:
+        """Look up a random key, unless a look-up has succeeded within the last second.
+
+        :raises StoreError: if the store fails.
+        """
+        key = self._lookup_keys.subject(secrets.token_urlsafe())
+        self._protected.check(lambda: self._find((key,)))
 
     def prune(self) -> Iterator[Pruned]:
         """Remove expired entries.

@@ -7,6 +7,7 @@ refresh token is the current one, when the session expires, and what its owner r
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any, TypeVar
@@ -171,6 +172,14 @@ class Sessions:
             (ended if revoked or now >= row.expires else active).append(row)
         active.sort(key=lambda row: (row.last_seen, row.created, row.sid), reverse=True)
         return active, ended
+
+    def check(self) -> None:
+        """Look up a random key, unless a look-up has succeeded within the last second.
+
+        :raises StoreError: if the store fails.
+        """
+        key = self._lookup_keys.session(secrets.token_urlsafe())
+        self._protected.check(lambda: self._get(key))
 
     def prune(self) -> Iterator[Pruned]:
         """Remove the rows of expired sessions.

@@ -135,6 +135,14 @@ class CircuitBreaker:
         # Without a cause, which would be logged.
         raise StoreError(message)
 
+    def succeeded_lately(self) -> bool:
+        """Whether a call has succeeded within the last second, and the circuit is closed."""
+        if self._outages or not self._marks:
+            return False
+        marked_at, calls, failures = self._marks[-1]
+        is_recent = self._clock() - marked_at <= 1
+        return is_recent and self._calls - self._failures > calls - failures
+
     def _mark(self, now: float) -> None:
         self._next_mark = now + 1
         self._marks = (*self._marks[-10:], (now, self._calls, self._failures))
@@ -228,12 +236,21 @@ class ProtectedStore:
     def __init__(
         self, what: str, observer: Observer | None = None, *, name: str | None = None
     ) -> None:
-        def call(operation: str) -> Call:
+        def breaker(operation: str) -> CircuitBreaker:
             words = name or f"the store of {what}"
-            return CircuitBreaker(words, store=what, operation=operation, observer=observer).call
+            return CircuitBreaker(words, store=what, operation=operation, observer=observer)
 
+        self._reader = breaker("read")
         #: Each calls a function and returns its result, or raises :exc:`StoreError`.
-        self.read: Call = call("read")
-        self.write: Call = call("write")
-        self.inspect: Call = call("inspect")
-        self.prune: Call = call("prune")
+        self.read: Call = self._reader.call
+        self.write: Call = breaker("write").call
+        self.inspect: Call = breaker("inspect").call
+        self.prune: Call = breaker("prune").call
+
+    def check(self, look_up: Callable[[], object]) -> None:
+        """Make a look-up, unless one has succeeded within the last second.
+
+        :raises StoreError: if it fails.
+        """
+        if not self._reader.succeeded_lately():
+            self.read(look_up)

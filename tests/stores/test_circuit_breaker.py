@@ -427,6 +427,43 @@ def test_threads_that_fail_and_succeed_together_open_and_close_it_once(
             assert [what for what, *_ in heard.said] == ["failed", "recovered"] * turn
 
 
+# Whether it works
+
+
+def test_a_success_is_known_for_a_second(
+    breaker: CircuitBreaker, store: Store, clock: Clock
+) -> None:
+    assert not breaker.succeeded_lately()
+    for _ in range(5):
+        call(breaker, store, None)
+        assert breaker.succeeded_lately()
+        clock.advance(1.5)
+        assert not breaker.succeeded_lately()
+
+
+def test_of_calls_that_never_stop_one_is_known(
+    breaker: CircuitBreaker, store: Store, clock: Clock
+) -> None:
+    for _ in range(99):
+        call(breaker, store, None)
+        assert breaker.succeeded_lately()
+        clock.advance(0.25)
+
+
+@pytest.mark.parametrize("neither", [DOWN, *NEITHER], ids=repr)
+def test_what_is_no_success_is_not_known_as_one(
+    breaker: CircuitBreaker, store: Store, clock: Clock, neither: BaseException
+) -> None:
+    call(breaker, store, None)
+    clock.advance(1.5)
+    call(breaker, store, neither)
+    assert not breaker.succeeded_lately()
+    call(breaker, store, None)
+    assert breaker.succeeded_lately()
+    opened(breaker, store)
+    assert not breaker.succeeded_lately()
+
+
 # A store
 
 
@@ -439,3 +476,18 @@ def test_a_store_that_takes_no_writes_is_still_read(heard: Heard) -> None:
     store.error = None
     assert protected.read(store) == protected.inspect(store) == protected.prune(store) == "result"
     assert heard.said == [("failed", "cups", "write", "OSError")]
+
+
+def test_a_store_that_is_read_is_not_asked_whether_it_can_be() -> None:
+    protected, store, asked = ProtectedStore("cups"), Store(), Store()
+    protected.write(store)
+    protected.check(asked)
+    assert asked.called == 1
+    protected.check(asked)
+    assert asked.called == 1
+    asked.error = DOWN
+    for _ in range(5):
+        with pytest.raises(StoreError):
+            protected.read(asked)
+    with pytest.raises(StoreError):
+        protected.check(asked)

@@ -66,6 +66,17 @@ class SQLAuditTrail:
         """
         self._writer.refuse_uncommitted_writes()
 
+    def check(self) -> None:
+        """Read from the table, unless that has succeeded within the last second.
+
+        :raises StoreError: if it fails.
+        """
+        self._protected.check(self._read)
+
+    def _read(self) -> None:
+        first = sa.select(self._table.c.id).limit(1)
+        self._connections.run(lambda connection: connection.sqlalchemy.execute(first).all())
+
     def _insert(self, record: Record) -> None:
         values = {**asdict(record), "kind": record.kind.value}
         add = sa.insert(self._table)
