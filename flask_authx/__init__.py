@@ -37,6 +37,7 @@ from .sessions.readiness import Readiness
 from .signals import (
     refresh_reuse_detected,
     revoked_token_used,
+    session_refreshed,
     session_revoked,
     store_failed,
     store_recovered,
@@ -113,6 +114,7 @@ __all__ = [
     "current_user",
     "refresh_reuse_detected",
     "revoked_token_used",
+    "session_refreshed",
     "session_revoked",
     "store_failed",
     "store_recovered",

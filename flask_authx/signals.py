@@ -44,6 +44,9 @@ session_revoked: Signal = _signals.signal("session-revoked")
 #: session that was excepted, or ``None``.
 subject_revoked: Signal = _signals.signal("subject-revoked")
 
+#: A refresh token has been replaced by the next tokens of its session. Carries ``name``, ``sid``,
+#: ``sub`` and the ``jti`` of the replaced token.
+session_refreshed: Signal = _signals.signal("session-refreshed")
 #: A replaced refresh token was reused, by the user's client or by an attacker. The session has been
 #: revoked with its access tokens: inform the user. Carries ``name``, ``sid``, ``sub`` and the
 #: ``jti`` of the refresh token. Sent once for a session, or by each process that detects it if the
@@ -92,6 +95,11 @@ class Announcer:
         """Send one of ``token_revoked``, ``session_revoked`` and ``subject_revoked``."""
         if signal.receivers:
             self._send(signal, actor=actor, reason=reason, **ids)
+
+    def refreshed(self, token: Token) -> None:
+        """Send ``session_refreshed``."""
+        if session_refreshed.receivers:
+            self._send(session_refreshed, sid=token.sid, sub=token.sub, jti=token.jti)
 
     def reuse_detected(self, token: Token) -> None:
         """Send ``refresh_reuse_detected``."""

@@ -23,7 +23,7 @@ LINE = (
 )
 #: The bands from the top, each with rows of packages and flat modules, the upper ones first.
 BANDS = (
-    ("tools", "for people and scripts", (("cli", "doctor"),)),
+    ("tools", "for people and scripts", (("cli", "doctor", "otel"),)),
     (
         "app",
         "knows Flask",

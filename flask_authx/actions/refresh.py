@@ -88,12 +88,15 @@ def refresh(
         if in_cookies and has_request_context():
             _check_access_cookie(state, token)
         exchange = _Exchange(token, context, options, in_cookies=in_cookies)
-        return _rotate(state, sessions, exchange)
+        pair = _rotate(state, sessions, exchange)
     except StoreError:
         what = "The token could not be refreshed right now: keep it and try again"
         refusal: AuthXException = StoreUnavailableError(description=what)
     except AuthXException as error:
         refusal = error
+    else:
+        state.announcer.refreshed(token)
+        return pair
     raise refuse(state, token, refusal)
 
 

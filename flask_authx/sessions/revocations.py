@@ -20,7 +20,7 @@ from flask_authx.settings.options import Settings
 from flask_authx.signals import Announcer, session_revoked, subject_revoked, token_revoked
 from flask_authx.stores.base import Pruned, StoreError, UncommittedWritesError
 from flask_authx.stores.blocklist import Blocklist, Cutoff, Entry, Kind, Record
-from flask_authx.stores.circuit_breaker import ProtectedStore
+from flask_authx.stores.circuit_breaker import CallRecord, ProtectedStore
 from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.tokens.claims import ID
 from flask_authx.tokens.token import Token
@@ -49,6 +49,10 @@ class AuditTrail(Protocol):
 
     def write(self, record: Record) -> None:
         """Add a record. It is committed when this returns."""
+        ...
+
+    def measure(self, record: CallRecord) -> None:
+        """Record each call to the store from now on."""
         ...
 
     def check(self) -> None:
@@ -316,6 +320,10 @@ class Revocations:
         return int(self._clock()) + settings.clock_skew + life + MARGIN
 
     # Maintenance
+
+    def measure(self, record: CallRecord) -> None:
+        """Record each call to the store from now on."""
+        self._protected.measure(record)
 
     def check(self) -> None:
         """Look up a random key, unless a look-up has succeeded within the last second.

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from flask_authx.settings.options import Settings
 from flask_authx.stores.base import Pruned, StoreError
 from flask_authx.stores.blocklist import Cutoff
-from flask_authx.stores.circuit_breaker import Observer, ProtectedStore
+from flask_authx.stores.circuit_breaker import CallRecord, Observer, ProtectedStore
 from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.stores.session_store import Session, SessionStore, Visit
 from flask_authx.tokens.token import TokenClaims
@@ -172,6 +172,10 @@ class Sessions:
             (ended if revoked or now >= row.expires else active).append(row)
         active.sort(key=lambda row: (row.last_seen, row.created, row.sid), reverse=True)
         return active, ended
+
+    def measure(self, record: CallRecord) -> None:
+        """Record each call to the store from now on."""
+        self._protected.measure(record)
 
     def check(self) -> None:
         """Look up a random key, unless a look-up has succeeded within the last second.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 #: Seconds within which a connection to a server must be open, unless a store's timeout is longer.
@@ -11,6 +12,20 @@ CONNECT_TIMEOUT = 1.5
 MAX_AGE = 60.0
 #: Connections that a store holds open.
 MAX_CONNECTIONS = 5
+
+
+#: By its owner: what is told how long a call has waited for a connection. One process shares its
+#: connections, whichever app a call is of.
+wait_listeners: dict[object, Callable[[str, float], None]] = {}
+
+
+def report_wait(kind: str, seconds: float) -> None:
+    """Tell that a call has waited for a connection, whether or not it got one.
+
+    :param kind: of the store: "sql" or "redis".
+    """
+    for listener in wait_listeners.values():
+        listener(kind, seconds)
 
 
 class StoreError(Exception):

@@ -224,6 +224,35 @@ class Call(Protocol):
         ...
 
 
+class CallRecord(Protocol):
+    """Is told of each call to a store."""
+
+    def __call__(self, store: str, operation: str, outcome: str, seconds: float, /) -> None:
+        """Record a call.
+
+        :param outcome: "ok", "busy" or "failed".
+        """
+        ...
+
+
+def _measured(call: Call, store: str, operation: str, record: CallRecord) -> Call:
+    """A call that is recorded."""
+
+    def measured(work: Callable[..., T], *args: object) -> T:
+        began, outcome = time.perf_counter(), "failed"
+        try:
+            result = call(work, *args)
+            outcome = "ok"
+        except StoreBusyError:
+            outcome = "busy"
+            raise
+        finally:
+            record(store, operation, outcome, time.perf_counter() - began)
+        return result
+
+    return measured
+
+
 class ProtectedStore:
     """A circuit breaker for each kind of call to a store.
 
@@ -240,12 +269,20 @@ class ProtectedStore:
             words = name or f"the store of {what}"
             return CircuitBreaker(words, store=what, operation=operation, observer=observer)
 
+        self._what = what
         self._reader = breaker("read")
         #: Each calls a function and returns its result, or raises :exc:`StoreError`.
         self.read: Call = self._reader.call
         self.write: Call = breaker("write").call
         self.inspect: Call = breaker("inspect").call
         self.prune: Call = breaker("prune").call
+
+    def measure(self, record: CallRecord) -> None:
+        """Record each call from now on."""
+        self.read = _measured(self.read, self._what, "read", record)
+        self.write = _measured(self.write, self._what, "write", record)
+        self.inspect = _measured(self.inspect, self._what, "inspect", record)
+        self.prune = _measured(self.prune, self._what, "prune", record)
 
     def check(self, look_up: Callable[[], object]) -> None:
         """Make a look-up, unless one has succeeded within the last second.

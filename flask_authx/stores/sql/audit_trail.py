@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError
 from flask_authx.errors import BadConfigurationError
 from flask_authx.stores.base import StoreBusyError
 from flask_authx.stores.blocklist import Record
-from flask_authx.stores.circuit_breaker import Observer, ProtectedStore
+from flask_authx.stores.circuit_breaker import CallRecord, Observer, ProtectedStore
 
 from .connections import Connections
 from .rows import delete_rows
@@ -65,6 +65,10 @@ class SQLAuditTrail:
         :raises UncommittedWritesError: as :meth:`write` does.
         """
         self._writer.refuse_uncommitted_writes()
+
+    def measure(self, record: CallRecord) -> None:
+        """Record each call to the store from now on."""
+        self._protected.measure(record)
 
     def check(self) -> None:
         """Read from the table, unless that has succeeded within the last second.

@@ -28,6 +28,7 @@ from flask_authx.stores.base import (
     MAX_CONNECTIONS,
     StoreBusyError,
     StoreError,
+    report_wait,
 )
 
 from .deadlines import Deadline, DeadlineThread
@@ -159,7 +160,7 @@ class Connections:
         """
         due = time.monotonic() + self._timeout
         waited = not self._free.acquire(blocking=False)
-        if waited and not self._free.acquire(timeout=self._timeout):
+        if waited and not self._wait():
             raise StoreBusyError("all its connections stayed in use")
         try:
             had_idle = bool(self._idle)
@@ -171,6 +172,12 @@ class Connections:
             return self._run_or_reconnect(connection, work, due)
         finally:
             self._free.release()
+
+    def _wait(self) -> bool:
+        began = time.monotonic()
+        got = self._free.acquire(timeout=self._timeout)
+        report_wait("sql", time.monotonic() - began)
+        return got
 
     def _run_or_reconnect(
         self,
