@@ -39,7 +39,7 @@ _OPENED = 2000
 _COUNTED = 20
 #: Of each revocation in a round, at the most: nobody's logins can be ended twice.
 _ENDS = 4
-#: A store that has failed is left alone for a second.
+#: A store that keeps failing is left alone for a second.
 _PAUSE = 1.1
 
 

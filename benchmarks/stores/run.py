@@ -40,7 +40,7 @@ KINDS: Mapping[str, type[Kind]] = {
 BARE = "bare route"
 #: Seconds. What is added and looked up on top ends then, however little it is.
 _LONGEST = 12.0
-#: A store that has failed is left alone for a second.
+#: A store that keeps failing is left alone for a second.
 _PAUSE = 1.1
 
 

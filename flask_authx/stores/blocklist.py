@@ -118,8 +118,9 @@ class Record:
 class Blocklist(Protocol):
     """A store of revocations. An app may provide its own.
 
-    A method may raise any exception. The store then counts as failed: it is not called for a
-    second, and requests get a 503 response. Each call must return within a bounded time.
+    A method may raise any exception. The call has then failed, and the request gets a 503 response;
+    a store that keeps failing is called once a second. :exc:`StoreBusyError` says that it has not
+    failed. Each call must return within a bounded time.
     """
 
     @property

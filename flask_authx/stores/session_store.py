@@ -119,9 +119,8 @@ class Session:
 class SessionStore(Protocol):
     """A store of sessions. An app may provide its own.
 
-    Keys are 16 bytes. A method may raise any exception. The store then counts as failed: it is not
-    called for a second, and requests get a 503 response. Each call must return within a bounded
-    time. When a change has returned, every process sees it.
+    Keys are 16 bytes. Exceptions and time limits are those of :class:`Blocklist`. When a change has
+    returned, every process sees it.
     """
 
     @property

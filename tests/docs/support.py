@@ -12,8 +12,6 @@ from typing import Any
 
 from flask.testing import FlaskClient
 from flask_sqlalchemy import SQLAlchemy
-from prometheus_client import REGISTRY
-from prometheus_client.metrics import MetricWrapperBase
 from sybil import Document, Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
@@ -84,8 +82,11 @@ def _run(name: str, start: int = 0, end: int = sys.maxsize) -> Generator[SimpleN
 
 def _dispose(names: dict[str, Any]) -> None:
     """Close the connections of a page's databases, and take its metrics from their registry."""
-    for metric in [one for one in names.values() if isinstance(one, MetricWrapperBase)]:
-        REGISTRY.unregister(metric)
+    prometheus: Any = sys.modules.get("prometheus_client")
+    if prometheus is not None:
+        kinds = (prometheus.Counter, prometheus.Gauge)
+        for metric in [one for one in names.values() if isinstance(one, kinds)]:
+            prometheus.REGISTRY.unregister(metric)
     for db in [one for one in names.values() if isinstance(one, SQLAlchemy)]:
         with names["app"].app_context():
             for engine in db.engines.values():

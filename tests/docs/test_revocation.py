@@ -118,7 +118,7 @@ def test_a_reset_whose_revocation_fails_can_be_tried_again(
     assert response.headers["Retry-After"] == "1"
     with shop.app.app_context():
         table.create(shop.db.engine)
-    # A client that does as it is told: a store that has failed is left alone for a second.
+    # A client that does as it is told: a store may be left alone for a second.
     responses: list[TestResponse] = []
 
     def it_is_served_again() -> bool:

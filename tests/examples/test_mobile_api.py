@@ -251,7 +251,7 @@ def test_a_store_that_fails_ends_no_session(strict: MobileAPI, tmp_path: Path) -
 
     def is_renewed() -> bool:
         with suppress(UnavailableError):
-            # As the server asks: a store that has failed is left alone for a second.
+            # As the server asks: a store that keeps failing is left alone for a second.
             Client(strict.url, phone.file).ask("GET", "/me")
         return phone.tokens != before
 

@@ -32,6 +32,7 @@ from flask_authx.stores.base import (
 )
 
 from .deadlines import Deadline, DeadlineThread
+from .tables import missing_in_database
 
 T = TypeVar("T")
 
@@ -207,6 +208,9 @@ class Connections:
         """
         if "database is locked" in str(error.orig):
             return StoreBusyError("the SQLite file stayed locked by another connection")
+        missing = missing_in_database(error)
+        if missing is not None:
+            return StoreError(missing)
         if not self._is_sqlite:
             _close_all(self._idle)
         if connection is not None and connection.timed_out:
@@ -235,7 +239,10 @@ class Connections:
 
         def call(work: Callable[[StoreConnection], T]) -> T:
             due = time.monotonic() + MAINTENANCE_TIMEOUT
-            return self._call(connection, work, due, keep=False)
+            try:
+                return self._call(connection, work, due, keep=False)
+            except DBAPIError as error:
+                raise self._error_for(error, connection) from None
 
         try:
             yield call

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import DBAPIError
 
 BLOCKLIST = "authx_blocklist"
 SESSIONS = "authx_sessions"
@@ -144,3 +147,19 @@ SESSION_WORDING = TableWording(
     after_restart="ends them all",
     without_table="every log-in and every refresh gets a 503 response",
 )
+
+
+def missing_in_database(error: DBAPIError) -> str | None:
+    """What the database lacks, and how to create it, if that is why a statement has failed."""
+    driver: Any = error.orig
+    # A SQLSTATE of PostgreSQL is an attribute, a number of MariaDB and MySQL the first argument.
+    state = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
+    codes, text = {state, next(iter(driver.args), None)}, str(driver)
+    table = re.search(rf"{BLOCKLIST}|{SESSIONS}|{AUDIT}", f"{text} {error.statement}")
+    if table is None:
+        return None
+    if codes & {"42P01", 1146} or "no such table" in text:
+        return f"the table {table[0]} is missing: run `flask db upgrade`, or call db.create_all()"
+    if codes & {"42703", 1054} or "no such column" in text or "has no column named" in text:
+        return f"the table {table[0]} lacks a column: run `flask db upgrade`"
+    return None
