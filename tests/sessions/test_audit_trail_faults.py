@@ -102,8 +102,6 @@ def test_prune_says_what_it_has_done_before_the_trail_failed(sql_app: SQLApps, k
         connection.exec_driver_sql("DROP TABLE authx_audit")
     done = run(site.app, "prune")
     assert (done.code, done.stdout) == (3, "Removed 0 expired revocations.\n")
-    assert (
-        "The audit trail failed to remove what has expired. See the line above, and try again."
-        in done.stderr
-    )
+    assert "The audit trail failed to remove what has expired: the table" in done.stderr
+    assert "See the line above, and try again." in done.stderr
     assert "Traceback" not in done.output
