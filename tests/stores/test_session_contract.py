@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
+from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session, SessionStore, Visit
 from flask_authx.stores.sql.sessions import SQLAlchemySessions
 from tests.stores.contract import (
@@ -324,6 +324,6 @@ def test_a_missing_table_is_a_risk(store: SessionStore, backend: str, tmp_path: 
     assert "authx_sessions" in risk.problem
     assert "db.create_all()" in risk.fix
     for ask in (store.get, store.of, store.end):
-        with pytest.raises(DBAPIError):
+        with pytest.raises(StoreError, match="authx_sessions is missing"):
             ask(new_key())
     engine.dispose()
