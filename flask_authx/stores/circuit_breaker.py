@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from .base import StoreBusyError, StoreError, UncommittedWritesError
 T = TypeVar("T")
 _log = logging.getLogger("flask_authx")
 
+#: Parts of a malformed connection string, which drivers quote: a password that was not escaped.
+_QUOTED = re.compile(r"""[^\s'"]+@|(?<=percent-encoded token: ).+|(?<=missing "=" after ).+""")
 #: What a store failed to do, for the log.
 _TASKS = {
     "read": "",
@@ -204,7 +207,7 @@ class CircuitBreaker:
             return
         self._logged_at[what] = now
         # Drivers append the statement and lines of advice; the first line states the error.
-        message = (str(error).strip().splitlines() or [""])[0]
+        message = _QUOTED.sub("***", (str(error).strip().splitlines() or [""])[0])
         name = type(error).__name__
         fields = self._fields(seconds=round(now - began, 3), error_class=name)
         _log.log(level, "%s: %s: %s", what, name, message, extra=fields)

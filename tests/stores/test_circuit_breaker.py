@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import sys
 import threading
@@ -349,6 +350,46 @@ def test_a_line_a_second_says_what_happened(
 
 def fields_of(record: Any) -> tuple[object, ...]:
     return (record.store, record.operation, record.seconds, record.error_class)
+
+
+def connected(module: str, string: str) -> None:
+    """Connect as an app's own creator does, with a string in which the password is not escaped."""
+    driver: Any = importlib.import_module(module)
+    driver.connect(string)
+
+
+@pytest.mark.parametrize("module", ["psycopg", "psycopg2"])
+@pytest.mark.parametrize(
+    "string",
+    [
+        "host=127.0.0.1 port=1 password=cor secret",
+        "postgresql://ann:secret%zz@127.0.0.1:1/db",
+        "postgresql://ann:cor@secret@127.0.0.1:1/db",
+    ],
+)
+def test_a_password_that_is_not_escaped_is_not_logged(
+    breaker: CircuitBreaker, module: str, string: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(StoreError) as caught:
+        breaker.call(connected, module, string)
+    [line] = caplog.records
+    assert len(line.getMessage().removeprefix("the store failed to write: ")) > 20
+    assert "secret" not in repr(vars(line)) + str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'connection to server at "127.0.0.1", port 1 failed: Connection refused',
+        """(1045, "Access denied for user 'ann'@'localhost' (using password: YES)")""",
+        "Error 111 connecting to 127.0.0.1:1. Connection refused.",
+    ],
+)
+def test_what_failed_is_logged_as_the_driver_says_it(
+    breaker: CircuitBreaker, store: Store, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    call(breaker, store, OSError(message))
+    assert caplog.messages == [f"the store failed to write: OSError: {message}"]
 
 
 def test_that_it_is_busy_hides_no_failure(
