@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from flask_authx import AuthX, MemorySessions, StoreBusyError
 from flask_authx.otel import instrument
-from flask_authx.stores.base import report_wait
+from flask_authx.stores.base import reports_wait
 from tests.support import SECRET, Clock, access_token, bearer, make_app
 from tests.support.answers import ask
 from tests.support.spy_store import SpyStore
@@ -138,7 +138,13 @@ def test_a_wait_for_a_connection_is_measured_once(metrics: Metrics) -> None:
     """However many apps of the process are instrumented."""
     for _ in range(2):
         app_with(metrics)
-    report_wait("redis", 0.02)
+
+    @reports_wait("redis")
+    def wait() -> None:
+        raise StoreBusyError("no connection became free")
+
+    with pytest.raises(StoreBusyError):
+        wait()
     assert metrics.points("store.wait.duration") == [({"kind": "redis"}, 1)]
 
 

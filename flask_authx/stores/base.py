@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Seconds within which a connection to a server must be open, unless a store's timeout is longer.
 CONNECT_TIMEOUT = 1.5
@@ -14,18 +20,30 @@ MAX_AGE = 60.0
 MAX_CONNECTIONS = 5
 
 
-#: By its owner: what is told how long a call has waited for a connection. One process shares its
-#: connections, whichever app a call is of.
+#: By its owner: what is told how long a call has waited for a connection. They are of the process,
+#: whose connections several apps may share.
 wait_listeners: dict[object, Callable[[str, float], None]] = {}
 
 
-def report_wait(kind: str, seconds: float) -> None:
-    """Tell that a call has waited for a connection, whether or not it got one.
+def reports_wait(kind: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a function that waits for a connection: tells how long each call has taken.
 
     :param kind: of the store: "sql" or "redis".
     """
-    for listener in wait_listeners.values():
-        listener(kind, seconds)
+
+    def decorate(wait: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(wait)
+        def waiting(*args: P.args, **kwargs: P.kwargs) -> T:
+            began = time.monotonic()
+            try:
+                return wait(*args, **kwargs)
+            finally:
+                for listener in wait_listeners.values():
+                    listener(kind, time.monotonic() - began)
+
+        return waiting
+
+    return decorate
 
 
 class StoreError(Exception):

@@ -28,7 +28,7 @@ from flask_authx.stores.base import (
     MAX_CONNECTIONS,
     StoreBusyError,
     StoreError,
-    report_wait,
+    reports_wait,
 )
 
 from .deadlines import Deadline, DeadlineThread
@@ -174,11 +174,9 @@ class Connections:
         finally:
             self._free.release()
 
+    @reports_wait("sql")
     def _wait(self) -> bool:
-        began = time.monotonic()
-        got = self._free.acquire(timeout=self._timeout)
-        report_wait("sql", time.monotonic() - began)
-        return got
+        return self._free.acquire(timeout=self._timeout)
 
     def _run_or_reconnect(
         self,
