@@ -21,7 +21,7 @@ from .enums import TokenType
 from .errors import AuthXException
 from .http.context import RequestContext
 from .http.requirement import Requirement
-from .http.verifier import Pending, Verifier
+from .http.verifier import Verifier
 from .stores.base import wait_listeners
 from .tokens.token import RequestToken, Token
 
@@ -155,8 +155,6 @@ class _MeasuredVerifier(Verifier):
         began = time.perf_counter()
         try:
             token = super().verify(found, requirement, request, context, can_await=can_await)
-        except Pending:
-            raise
         except AuthXException as error:
             outcome = error.error_type.value
             self._record(requirement.type, outcome, time.perf_counter() - began)

@@ -120,6 +120,8 @@ def test_revocations_and_refreshes_are_counted(metrics: Metrics) -> None:
             ask(app, "POST", "/auth/refresh", headers=bearer(pair.refresh_token))
         authx.revoke_token(pairs[2].access_token)
         authx.revoke_subject("ann")
+        # An access token that is refused is no refresh.
+        ask(app, path="/guarded", headers=bearer(pairs[0].access_token))
         store.error = OSError("down")
         ask(app, "POST", "/auth/refresh", headers=bearer(pairs[2].refresh_token))
     assert metrics.points("revocations") == [

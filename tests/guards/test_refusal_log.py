@@ -8,8 +8,17 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from flask_authx import AuthX, StoreBusyError
-from tests.support import OTHER_SECRET, Clock, access_token, bearer, forge, parts, refresh_token
+from flask_authx import AuthX, MemorySessions, Session, StoreBusyError
+from tests.support import (
+    OTHER_SECRET,
+    SECRET,
+    Clock,
+    access_token,
+    bearer,
+    forge,
+    parts,
+    refresh_token,
+)
 from tests.support.answers import ask
 from tests.support.spy_store import SpyStore, store_app
 
@@ -97,3 +106,25 @@ def test_an_accepted_request_is_not_logged(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.DEBUG, "flask_authx")
     ask(app, headers=bearer(access_token(app, authx)))
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(StoreBusyError("in use"), "the store is busy"), (OSError("down"), "the store has failed")],
+)
+def test_a_session_store_that_is_busy_has_not_failed(
+    caplog: pytest.LogCaptureFixture, error: Exception, reason: str
+) -> None:
+    class Sessions(MemorySessions):
+        def get(self, key: bytes, /) -> Session | None:
+            raise error
+
+    app, clock = Flask("tests"), Clock()
+    app.config["JWT_SECRET_KEY"] = SECRET
+    authx = AuthX(app, blocklist=SpyStore(), sessions=Sessions(clock), clock=clock)
+    app.add_url_rule("/refresh", "refresh", authx.refresh_token_required(lambda: ""))
+    with app.app_context():
+        token = authx.login("ann").refresh_token
+    caplog.set_level(logging.DEBUG, "flask_authx")
+    ask(app, path="/refresh", headers=bearer(token))
+    assert vars(caplog.records[-1])["reason"] == reason
