@@ -31,6 +31,7 @@ from flask_authx import (
 )
 from tests.support import OTHER_SECRET, SECRET, access_token, bearer, forge, make_app, parts
 from tests.support.answers import FAULT, MISSING, OK, REVOKED, outcome
+from tests.support.spy_store import bring_down
 
 NO_IDS = {"jti": None, "sid": None, "sub": None, "type": None}
 Heard = list[tuple[str, Any, dict[str, Any]]]
@@ -259,6 +260,7 @@ def test_a_token_that_passes_unchecked_is_announced_besides() -> None:
     app, authx, store = full(JWT_BLOCKLIST_ON_ERROR="accept")
     token = access_token(app, authx)
     store.readable = False
+    bring_down(app, authx, token)
     with app.app_context(), listening(app) as heard:
         authx.verify_token(token)
     said = {"name": "authx", **ids(token)}

@@ -321,6 +321,10 @@ class Revocations:
 
     # Maintenance
 
+    def is_down(self) -> bool:
+        """Whether look-ups keep failing."""
+        return self._protected.is_down()
+
     def measure(self, record: CallRecord) -> None:
         """Record each call to the store from now on."""
         self._protected.measure(record)

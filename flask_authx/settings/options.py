@@ -197,9 +197,9 @@ class Settings:
     #: ``sqlalchemy://bind_key``, ``memory://``, or a Redis URL such as ``redis://host/0``.
     #: Without a store, only a revocation callback of the app can refuse revoked tokens.
     blocklist: str | None = _setting(None, parsers.store_url)
-    #: What happens to requests while the store fails: ``refuse`` responds with 503; ``accept``
-    #: accepts access tokens that may have been revoked, logs each, and still refuses refresh
-    #: tokens.
+    #: What happens to requests while the store keeps failing: ``refuse`` responds with 503;
+    #: ``accept`` accepts access tokens that may have been revoked, logs each, and still refuses
+    #: refresh tokens.
     blocklist_on_error: OnError = _setting(OnError.REFUSE, parsers.member(OnError))
     #: The timeout of a store that ``JWT_BLOCKLIST`` names, in seconds with fractions. Opening a
     #: connection may take up to 1.5 s.

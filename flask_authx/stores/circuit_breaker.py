@@ -138,6 +138,10 @@ class CircuitBreaker:
         # Without a cause, which would be logged.
         raise StoreError(message)
 
+    def is_open(self) -> bool:
+        """Whether the store keeps failing, so that it is called once a second."""
+        return bool(self._outages)
+
     def succeeded_lately(self) -> bool:
         """Whether a call has succeeded within the last second, and the circuit is closed."""
         if self._outages or not self._marks:
@@ -279,6 +283,10 @@ class ProtectedStore:
         self.write: Call = breaker("write").call
         self.inspect: Call = breaker("inspect").call
         self.prune: Call = breaker("prune").call
+
+    def is_down(self) -> bool:
+        """Whether look-ups keep failing. One that has failed may have met a slow answer."""
+        return self._reader.is_open()
 
     def measure(self, record: CallRecord) -> None:
         """Record each call from now on."""

@@ -11,6 +11,7 @@ from flask import Flask, Response, abort
 from flask.testing import FlaskClient
 
 from flask_authx import AuthX, current_token
+from flask_authx.stores.circuit_breaker import CircuitBreaker
 from tests.support import NOW, Clock
 from tests.support.answers import ACCESS_COOKIE, OK, REFRESH_COOKIE, Outcome, outcome
 from tests.support.browsers import FrailSessions, browser, cookies_in, csrf
@@ -212,6 +213,10 @@ def test_while_the_store_of_revocations_fails_nothing_is_renewed(config: dict[st
     setup.add("/view", lambda: "seen", **demand)
     client = setup.near_the_end()
     setup.blocklist.error = ConnectionError("down")
+    if config:
+        # A call that fails may have met a slow answer.
+        refused = [client.get("/view").status_code for _ in range(CircuitBreaker.IN_A_ROW - 1)]
+        assert {*refused} == {503}
     response = client.get("/view")
     assert (response.status_code, response.text) == (200, "seen")
     assert cookies_in(response) == {}

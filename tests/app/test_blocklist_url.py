@@ -24,7 +24,7 @@ from flask_authx import (
 from flask_authx.settings.reading import read_settings
 from tests.support import SECRET, Clock, access_token, bearer, make_app
 from tests.support.answers import MISSING, OK, ask, outcome
-from tests.support.spy_store import SpyStore, said, store_app, works
+from tests.support.spy_store import SpyStore, bring_down, said, store_app, works
 
 PASSWORD = "hunter2-hunter2"
 
@@ -218,7 +218,8 @@ def test_no_repr_shows_a_password(caplog: pytest.LogCaptureFixture) -> None:
     settings, problems = read_settings({"JWT_SECRET_KEY": SECRET, "JWT_BLOCKLIST": url})
     assert (settings.blocklist, problems) == (url, [])
     app, authx = make_app(BLOCKLIST=url, BLOCKLIST_ON_ERROR="accept")
-    token = access_token(app, authx)
+    token = access_token(*make_app())
+    bring_down(app, authx, token)
     assert works(app, token)
     shown = f"{settings!r} {settings} {app.extensions['authx']!r} {caplog.text}"
     assert "the store of revocations failed" in caplog.text

@@ -24,7 +24,7 @@ from flask_authx import (
 )
 from tests.support import SECRET, access_token, bearer
 from tests.support.answers import FAULT, OK, ask, outcome
-from tests.support.spy_store import SpyStore, said, spied, store_app, works
+from tests.support.spy_store import SpyStore, bring_down, said, spied, store_app, works
 from tests.support.sql_apps import SQLApps
 
 MEMBERS = ("per_process", "find", "add", "sweep", "prune", "count", "risks")
@@ -171,6 +171,7 @@ def test_a_token_that_a_guard_has_refused_is_not_announced_as_unchecked() -> Non
         return ""
 
     ann, bob = access_token(app, authx, "ann"), access_token(app, authx, "bob")
+    bring_down(app, authx, ann)
     with listening:
         response = ask(app, path=f"/two?token={bob}", headers=bearer(ann))
         assert outcome(response) == OK
@@ -189,6 +190,7 @@ def test_a_token_that_passes_after_a_refusal_is_announced_as_unchecked() -> None
         return current_token.sub
 
     ann = access_token(app, authx, "ann", fresh=False)
+    bring_down(app, authx, ann)
     with listening:
         assert outcome(ask(app, path="/two", headers=bearer(ann))) == OK
         assert heard == ["ann"]

@@ -13,7 +13,7 @@ from flask_authx import AuthX, StoreUnavailableError, current_token, token_unche
 from tests.support import access_token, bearer, refresh_token
 from tests.support.answers import FAULT, OK, REVOKED, AsyncSpy, Outcome, Spy, ask, outcome
 from tests.support.corpus import by_repr, check_all
-from tests.support.spy_store import SpyStore, decoded, login, store_app
+from tests.support.spy_store import SpyStore, bring_down, decoded, login, store_app
 
 PATHS = ["/guarded", "/async", "/nested", "/hooked", "/hooked-async", "/verified"]
 DOWN = ConnectionError("down")
@@ -122,8 +122,10 @@ def test_in_accept_mode_the_callback_still_decides(make: type[Spy]) -> None:
             heard.append(said)
 
         token_unchecked.connect(receiver, app)
-        store.calls.clear()
         store.error = DOWN
+        bring_down(app, authx, token)
+        assert spy.asked == []
+        store.calls.clear()
         spy.answer = answer
         assert outcome(ask(app, path=path, headers=bearer(token))) == expected
         assert (store.calls, spy.asked) == (["find"], [token])

@@ -15,7 +15,18 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_authx import AuthX, Cutoff, Entry, Kind, Pruned, Risk, Token, current_token
+from flask_authx import (
+    AuthX,
+    Cutoff,
+    Entry,
+    Kind,
+    Pruned,
+    Risk,
+    StoreUnavailableError,
+    Token,
+    current_token,
+)
+from flask_authx.stores.circuit_breaker import CircuitBreaker
 from tests.support import SECRET, Clock, access_token, bearer
 from tests.support.answers import ask
 
@@ -129,6 +140,17 @@ def decoded(app: Flask, authx: AuthX, raw: str) -> Token:
     """What a token says, without anybody being asked."""
     with app.app_context():
         return authx.decode_token(raw)
+
+
+def bring_down(app: Flask, authx: AuthX, token: str) -> None:
+    """Check a token while its store fails, so often that the next failure is an outage.
+
+    In accept mode it is refused until then: a call that fails may have met a slow answer.
+    """
+    with app.app_context():
+        for _ in range(CircuitBreaker.IN_A_ROW - 1):
+            with pytest.raises(StoreUnavailableError):
+                authx.verify_token(token)
 
 
 def works(app: Flask, raw: str, path: str = "/guarded") -> bool:
