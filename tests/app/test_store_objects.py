@@ -22,7 +22,7 @@ from flask_authx import (
     current_token,
     token_unchecked,
 )
-from tests.support import SECRET, access_token, bearer
+from tests.support import SECRET, access_token, bearer, make_app
 from tests.support.answers import FAULT, OK, ask, outcome
 from tests.support.spy_store import SpyStore, bring_down, said, spied, store_app, works
 from tests.support.sql_apps import SQLApps
@@ -170,7 +170,8 @@ def test_a_token_that_a_guard_has_refused_is_not_announced_as_unchecked() -> Non
     def two() -> str:
         return ""
 
-    ann, bob = access_token(app, authx, "ann"), access_token(app, authx, "bob")
+    other = make_app()
+    ann, bob = access_token(*other, "ann"), access_token(*other, "bob")
     bring_down(app, authx, ann)
     with listening:
         response = ask(app, path=f"/two?token={bob}", headers=bearer(ann))
@@ -189,7 +190,7 @@ def test_a_token_that_passes_after_a_refusal_is_announced_as_unchecked() -> None
                 authx.token_required(fresh=fresh)(lambda: "")()
         return current_token.sub
 
-    ann = access_token(app, authx, "ann", fresh=False)
+    ann = access_token(*make_app(), "ann", fresh=False)
     bring_down(app, authx, ann)
     with listening:
         assert outcome(ask(app, path="/two", headers=bearer(ann))) == OK

@@ -15,7 +15,7 @@ from flask_authx import AuthX, Entry, Kind, StoreUnavailableError
 from flask_authx.cli import authx as group
 from tests.support import NOW, SECRET, Clock, access_token, bearer, make_app
 from tests.support.answers import FAULT, OK, Outcome, ask, outcome
-from tests.support.spy_store import SpyStore, login, store_app, works
+from tests.support.spy_store import SpyStore, bring_down, login, store_app, works
 
 
 def sql_app(folder: Path, clock: Clock | None = None, **config: Any) -> tuple[Flask, AuthX]:
@@ -56,6 +56,7 @@ def test_setting_blocklist_on_error() -> None:
         app, authx = store_app(store, **config)
         token = access_token(app, authx)
         store.error = ConnectionError("down")
+        bring_down(app, authx, token)
         assert outcome(ask(app, headers=bearer(token))) == expected
 
 
