@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
     from sqlalchemy import Engine, MetaData
 
+    from flask_authx.stores.redis.server import Client, RedisServer
     from flask_authx.stores.sql.uncommitted_writes import OwnWrites
 
 
@@ -39,6 +41,10 @@ REDIS_SCHEMES = (
 )
 #: Seconds since 1970-01-01 UTC.
 Clock: TypeAlias = Callable[[], float]
+#: The Redis servers of each app by URL, timeout and number of connections.
+_redis_servers: weakref.WeakKeyDictionary[Flask, dict[tuple[str, float, int], RedisServer]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def open_blocklist(
@@ -111,9 +117,8 @@ def _open_session_store(app: Flask, url: str, settings: Settings, clock: Clock) 
         return MemorySessions(clock)
     if scheme != "sqlalchemy":
         from flask_authx.stores.redis.sessions import RedisSessions
-        from flask_authx.stores.redis.urls import client_for
 
-        return RedisSessions(client_for(url, settings.store_timeout))
+        return RedisSessions(_redis_client(app, url, settings))
     database = _database(app, rest, f"{settings.prefix}BLOCKLIST")
     from flask_authx.stores.sql.sessions import SQLAlchemySessions
 
@@ -169,7 +174,7 @@ def _open_blocklist(app: Flask, url: str, settings: Settings, clock: Clock) -> B
     if scheme == "sqlalchemy":
         return _open_sqlalchemy(app, rest, settings)
     if scheme in REDIS_SCHEMES:
-        return _open_redis(url, settings)
+        return _open_redis(app, url, settings)
     if scheme.partition("+")[0] in ("sqlite", "postgresql", "postgres", "mysql", "mariadb"):
         raise BadConfigurationError(
             f"{setting}: set SQLALCHEMY_DATABASE_URI to the database's URL, and {setting} to "
@@ -211,21 +216,36 @@ def _check_store(store: object, parameter: str, protocol: str, members: tuple[st
             )
 
 
-def _open_redis(url: str, settings: Settings) -> Blocklist:
+def _open_redis(app: Flask, url: str, settings: Settings) -> Blocklist:
     setting = f"{settings.prefix}BLOCKLIST"
     try:
         importlib.import_module("redis")
         # A folder named redis can be imported, too, but has no client.
         from flask_authx.stores.redis.revocations import RedisBlocklist
-        from flask_authx.stores.redis.urls import client_for
     except ImportError:
         raise BadConfigurationError(
             f"{setting} needs the package redis: pip install flask-authx[redis]"
         ) from None
     try:
-        return RedisBlocklist(client_for(url, settings.store_timeout))
+        return RedisBlocklist(_redis_client(app, url, settings))
     except ValueError as error:
         raise BadConfigurationError(f"{setting}: {error}.") from None
+
+
+def _redis_client(app: Flask, url: str, settings: Settings) -> Callable[[], Client]:
+    """A function that gives the client of a URL: one, so that an app's stores share connections.
+
+    :raises ValueError: if the URL is invalid.
+    """
+    from flask_authx.stores.redis.server import RedisServer
+    from flask_authx.stores.redis.urls import client_for
+
+    servers = _redis_servers.setdefault(app, {})
+    key = (url, settings.store_timeout, settings.store_connections)
+    if key not in servers:
+        servers[key] = RedisServer(client_for(*key), f"{settings.prefix}BLOCKLIST")
+    server = servers[key]
+    return lambda: server.client
 
 
 def _open_sqlalchemy(app: Flask, rest: str, settings: Settings) -> Blocklist:

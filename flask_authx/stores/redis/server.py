@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from queue import Empty, SimpleQueue
+from typing import Any, TypeAlias, TypeVar
 
+from redis import (
+    BlockingConnectionPool,
+    BusyLoadingError,
+    ConnectionPool,
+    ReadOnlyError,
+    Redis,
+    ResponseError,
+)
 from redis import ConnectionError as RedisConnectionError
-from redis import ConnectionPool, Redis
 from redis import TimeoutError as RedisTimeoutError
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
+from redis.exceptions import MasterDownError
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
 from flask_authx.errors import BadConfigurationError
-from flask_authx.stores.base import CONNECT_TIMEOUT, MAX_AGE, MAX_CONNECTIONS, Risk, StoreBusyError
+from flask_authx.stores.base import CONNECT_TIMEOUT, Risk, StoreError
+
+from .connections import Held, StoreConnections
+
+T = TypeVar("T")
 
 #: A client of either kind.
 Client: TypeAlias = Redis | RedisCluster
@@ -27,10 +39,12 @@ Client: TypeAlias = Redis | RedisCluster
 PREFIX = "authx:"
 #: Seconds by which the clocks may differ: half the time that an entry outlives its tokens.
 MAX_SKEW = 30
+#: With these, a server goes away or takes no writes: its connections are all left.
+_LEAVING = (RedisConnectionError, ReadOnlyError, MasterDownError)
 
 
 class RedisServer:
-    """Sends commands, over a few connections of its own where that is possible.
+    """Sends commands, over connections that the process holds.
 
     :param client: a client of redis-py, or a function that creates one when it is first needed.
     :param owner: the store's name, for errors.
@@ -40,15 +54,14 @@ class RedisServer:
     def __init__(self, client: Client | Callable[[], Client], owner: str) -> None:
         self._owner = owner
         self._retry = Retry(NoBackoff(), 1, (RedisConnectionError,))
-        self._lock = threading.Lock()
-        #: Idle connections of this process, each with the moment at which it was opened.
-        self._idle: deque[tuple[float, Any]] = deque()
-        #: Those of the parent process, referenced so that garbage collection doesn't close them.
-        self._inherited: deque[tuple[float, Any]] = deque()
-        self._pid = os.getpid()
+        #: The lock of each process: one that is forked may have come from a locked one.
+        self._locks: dict[int, threading.Lock] = {}
+        #: The client, if it holds nothing that belongs to one process.
         self._client: Any = None
-        #: The client's pool, if commands can bypass the client.
-        self.pool: Any = None
+        #: The clients of Clusters that were created in each process.
+        self._created: dict[int, Any] = {}
+        #: The connections of the client, if it is of one server and commands can bypass it.
+        self.pool: StoreConnections | None = None
         self._create: Callable[[], object] | None = None
         if isinstance(client, (Redis, RedisCluster)) or not callable(client):
             self._client = self._validated(client)
@@ -79,26 +92,42 @@ class RedisServer:
             )
         # redis-py's default is ten retries with growing pauses while a server is down.
         untyped.set_retry(self._retry)
-        self.pool = _plain_pool(untyped)
+        if isinstance(client, Redis):
+            self.pool = _held_connections(untyped)
         return untyped
+
+    @property
+    def _lock(self) -> threading.Lock:
+        pid = os.getpid()
+        return self._locks.get(pid) or self._locks.setdefault(pid, threading.Lock())
 
     @property
     def client(self) -> Any:
         """The client. It is created at the first use."""
-        if self._client is None and self._create is not None:
-            # Creating it may take as long as connecting: all threads wait for one attempt.
-            waited = not self._lock.acquire(blocking=False)
-            if waited and not self._lock.acquire(timeout=CONNECT_TIMEOUT):
-                raise StoreBusyError("connecting takes too long")
-            try:
-                client: Any = self._client
-                if client is None and waited:
-                    raise StoreBusyError("connecting has just failed")
-                if client is None:
-                    self._client = self._validated(self._create())
-            finally:
-                self._lock.release()
-        return self._client
+        client = self._client
+        if client is None:
+            client = self._created.get(os.getpid())
+        return client if client is not None else self._new_client()
+
+    def _new_client(self) -> Any:
+        # Creating it may take as long as connecting: all threads wait for one attempt.
+        lock = self._lock
+        waited = not lock.acquire(blocking=False)
+        if waited and not lock.acquire(timeout=CONNECT_TIMEOUT):
+            raise StoreError("connecting takes too long")
+        try:
+            client: Any = self._created.get(os.getpid(), self._client)
+            if client is None and waited:
+                raise StoreError("connecting has just failed")
+            if client is None and self._create is not None:
+                client = self._validated(in_time(self._create, CONNECT_TIMEOUT))
+                if isinstance(client, RedisCluster):
+                    self._created[os.getpid()] = client
+                else:
+                    self._client = client
+        finally:
+            lock.release()
+        return client
 
     @property
     def is_cluster(self) -> bool:
@@ -110,12 +139,14 @@ class RedisServer:
         client = self.client
         if self.pool is not None:
             return self.send(self.pool, encoded_command(words))
+        if self.is_cluster:
+            return self._on_nodes([words], lambda: [client.execute_command(*words)])[0]
         return client.execute_command(*words)
 
     def call_together(self, commands: list[tuple[str, ...]]) -> list[Any]:
         """Send commands at once, each on one key, and return their responses."""
-        # Creates the client, and with it the pool.
-        _ = self.client
+        if self.is_cluster:
+            return self._on_nodes(commands, lambda: self.pipeline(commands))
         if self.pool is None:
             return self.pipeline(commands)
         encoded = b"".join(map(encoded_command, commands))
@@ -128,100 +159,80 @@ class RedisServer:
         If a node is unavailable or has moved its keys, the client's own pipeline finds them, which
         takes twice as long.
         """
+        return self.call_together([("GET", name) for name in names])
+
+    def _on_nodes(
+        self, commands: list[tuple[str, ...]], by_client: Callable[[], list[Any]]
+    ) -> list[Any]:
+        """Send commands to the nodes of a Cluster that have their keys.
+
+        :param by_client: does the same where keys have moved and nodes have failed.
+        """
         try:
-            return self._get_directly(names)
-        except RedisTimeoutError:
+            return self._on_nodes_directly(commands)
+        except (RedisTimeoutError, StoreError):
             raise
         except Exception:  # noqa: BLE001 - the client handles moved keys and failed nodes
-            return self.pipeline(("GET", name) for name in names)
+            return by_client()
 
-    def _get_directly(self, names: list[str]) -> list[Any]:
+    def _on_nodes_directly(self, commands: list[tuple[str, ...]]) -> list[Any]:
         client = self.client
-        groups: dict[str, tuple[Any, list[bytes]]] = {}
-        for name in names:
-            node = client.get_node_from_key(name)
-            groups.setdefault(node.name, (node, []))[1].append(encoded_command(("GET", name)))
-        sent: list[tuple[Any, Any, int]] = []
-        complete = False
+        places: dict[str, tuple[Any, list[int]]] = {}
+        for place, words in enumerate(commands):
+            node = client.get_node_from_key(words[3 if words[0] == "EVAL" else 1])
+            places.setdefault(node.name, (node, []))[1].append(place)
+        sent: list[tuple[StoreConnections, Held, list[int]]] = []
+        responses: list[Any] = [None] * len(commands)
         try:
-            for node, commands in groups.values():
-                pool = client.get_redis_connection(node).connection_pool
-                connection = pool.get_connection()
-                sent.append((connection, pool, len(commands)))
-                connection.send_packed_command([b"".join(commands)], check_health=False)
-            values: list[Any] = [
-                connection.read_response() for connection, _, number in sent for _ in range(number)
-            ]
-            complete = True
-        finally:
-            for connection, pool, _ in sent:
-                if complete:
-                    pool.release(connection)
-                else:
-                    # An unread response may be left on the connection.
-                    _disconnect(connection, pool)
-        return values
+            # All calls take the nodes' connections in this order, so that none waits for another
+            # that waits for it.
+            for _, (node, numbers) in sorted(places.items(), key=lambda item: item[0]):
+                pool = self._of_node(client, node)
+                held = pool.take()
+                sent.append((pool, held, numbers))
+                encoded = b"".join(encoded_command(commands[place]) for place in numbers)
+                held.redis.send_packed_command([encoded], check_health=False)
+            while sent:
+                pool, held, numbers = sent[-1]
+                for place, response in zip(numbers, _read(held.redis, len(numbers)), strict=True):
+                    responses[place] = response
+                sent.pop()
+                pool.give_back(held)
+        except BaseException as error:
+            # Unread responses are left on the connections.
+            for pool, held, _ in sent:
+                pool.close(held, others=isinstance(error, RedisConnectionError))
+            raise
+        return responses
 
-    def send(self, pool: Any, command: bytes, number: int | None = None) -> Any:
-        """Send a command on one of the store's own connections and return the response.
+    def _of_node(self, client: Any, node: Any) -> StoreConnections:
+        """The connections to a node of a Cluster. The client creates nodes as it finds them."""
+        of_node = client.get_redis_connection(node)
+        if not isinstance(of_node.connection_pool, StoreConnections):
+            with self._lock:
+                if not isinstance(pool := of_node.connection_pool, StoreConnections):
+                    # A replica of a Cluster redirects to its master.
+                    of_node.connection_pool = StoreConnections(pool, asks_role=False)
+                    pool.disconnect()
+        connections: StoreConnections = of_node.connection_pool
+        return connections
 
-        A client's own processing of a command takes longer than the server's. Look-ups and
-        revocations use the same connections, so both reach the same server, even if its name leads
-        to another one by now.
+    def send(self, pool: StoreConnections, command: bytes, number: int | None = None) -> Any:
+        """Send a command on one of the store's connections and return the response.
+
+        A client's own processing of a command takes longer than the server's.
 
         :param command: from :func:`encoded_command`.
         :param number: the number of commands in ``command``; the responses are then a list.
         """
-        if self._pid != os.getpid():
-            self._after_fork()
-        oldest = time.monotonic() - MAX_AGE
-        with contextlib.suppress(IndexError, RedisConnectionError):
-            while True:
-                opened_at, connection = self._idle.pop()
-                if opened_at > oldest:
-                    return self._exchange(opened_at, connection, pool, command, number)
-                _disconnect(connection, pool)
-        # No connection was idle, or the server has closed it.
         try:
-            connection = pool.get_connection()
-        except RedisConnectionError as error:
-            if "oo many connections" in str(error):
-                raise StoreBusyError("all connections of its pool are in use") from None
+            return _exchange(pool, command, number)
+        except BusyLoadingError:
             raise
-        return self._exchange(time.monotonic(), connection, pool, command, number)
-
-    def _after_fork(self) -> None:
-        """Drop the parent's connections without closing them, since the parent still uses them."""
-        with self._lock:
-            if self._pid != os.getpid():
-                self._inherited = self._idle
-                self._idle = deque()
-                # Last: a thread that sees the new pid must find no connection of the parent.
-                self._pid = os.getpid()
-
-    def _exchange(
-        self, opened_at: float, connection: Any, pool: Any, command: bytes, number: int | None
-    ) -> Any:
-        response: Any
-        try:
-            connection.send_packed_command([command], check_health=False)
-            if number is None:
-                response = connection.read_response()
-            else:
-                response = [connection.read_response() for _ in range(number)]
-        except BaseException:
-            # An unread response may be left on the connection, or the server may have become a
-            # replica or be shutting down.
-            _disconnect(connection, pool)
-            with contextlib.suppress(IndexError):
-                while True:
-                    _disconnect(self._idle.pop()[1], pool)
-            raise
-        if len(self._idle) < MAX_CONNECTIONS:
-            self._idle.append((opened_at, connection))
-        else:
-            pool.release(connection)
-        return response
+        except RedisConnectionError:
+            # The server has closed the connection. All have been closed, and the next one may
+            # lead to another server.
+            return _exchange(pool, command, number)
 
     def risks(self, what: str) -> Iterator[Risk]:
         """A server that may evict keys, or that loses them when it restarts.
@@ -283,10 +294,97 @@ class RedisServer:
         return responses
 
 
-def _plain_pool(client: Any) -> Any:
-    """The pool of a client, if it is of one server and never blocks."""
-    pool = getattr(client, "connection_pool", None)
-    return pool if type(pool) is ConnectionPool else None
+def _held_connections(client: Any) -> StoreConnections | None:
+    """The connections of a client of one server; ``None`` if its pool is the app's own kind."""
+    pool = client.connection_pool
+    if type(pool) in (ConnectionPool, BlockingConnectionPool, SentinelConnectionPool):
+        if isinstance(pool, SentinelConnectionPool):
+            _ask_sentinels_afresh(pool)
+        pool = client.connection_pool = StoreConnections(pool, asks_role=True)
+    return pool if isinstance(pool, StoreConnections) else None
+
+
+def _ask_sentinels_afresh(pool: Any) -> None:
+    """Keep no connection to a Sentinel, and wait for none longer than for a server."""
+    for sentinel in pool.sentinel_manager.sentinels:
+        own = sentinel.connection_pool
+        if not isinstance(own, StoreConnections):
+            options = own.connection_kwargs
+            if options.get("socket_timeout") is None:
+                options["socket_timeout"] = pool.connection_kwargs["socket_timeout"]
+            sentinel.connection_pool = StoreConnections(own, asks_role=False)
+
+
+def _exchange(pool: StoreConnections, command: bytes, number: int | None) -> Any:
+    held = pool.take()
+    connection = held.redis
+    response: Any
+    try:
+        connection.send_packed_command([command], check_health=False)
+        response = _response(connection) if number is None else _read(connection, number)
+    except ResponseError as error:
+        # The response has been read.
+        if isinstance(error, _LEAVING):
+            pool.close(held, others=True)
+        else:
+            pool.give_back(held)
+        raise
+    except BaseException as error:
+        # An unread response may be left on the connection.
+        pool.close(held, others=isinstance(error, _LEAVING))
+        raise
+    pool.give_back(held)
+    return response
+
+
+def _read(connection: Any, number: int) -> list[Any]:
+    """So many responses.
+
+    :raises ResponseError: if one is an error, after all have been read.
+    """
+    responses: list[Any] = []
+    failure: ResponseError | None = None
+    for _ in range(number):
+        try:
+            responses.append(_response(connection))
+        except ResponseError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return responses
+
+
+def _response(connection: Any) -> Any:
+    try:
+        return connection.read_response(disconnect_on_error=False)
+    except RedisTimeoutError:
+        # A process that had no CPU may find the response and the timeout at the same moment.
+        if not connection.can_read(timeout=0):
+            raise
+    return connection.read_response(disconnect_on_error=False)
+
+
+def in_time(work: Callable[[], T], seconds: float) -> T:
+    """The result of work that has no time limit of its own, such as resolving a name.
+
+    :raises StoreError: if it takes longer.
+    """
+    done: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            done.put((work(), None))
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
+            done.put((None, error))
+
+    threading.Thread(target=run, name="authx-redis", daemon=True).start()
+    try:
+        result = done.get(timeout=seconds)
+    except Empty:
+        raise StoreError(f"no connection was opened within {seconds:g} s") from None
+    if result[1] is not None:
+        raise result[1]
+    return result[0]
 
 
 def encoded_command(words: tuple[str, ...]) -> bytes:
@@ -307,12 +405,6 @@ def _reads_replicas_or_cache(client: Any) -> bool:
         or getattr(pool, "is_master", True) is False
         or getattr(pool, "cache", None) is not None
     )
-
-
-def _disconnect(connection: Any, pool: Any) -> None:
-    with contextlib.suppress(Exception):
-        connection.disconnect()
-    pool.release(connection)
 
 
 def as_text(value: object) -> str:

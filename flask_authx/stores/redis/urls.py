@@ -17,17 +17,20 @@ import redis.connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flask_authx.stores.base import CONNECT_TIMEOUT
+from flask_authx.stores.base import CONNECT_TIMEOUT, MAX_CONNECTIONS
 
 from .server import Client
 
 
-def client_for(url: str, timeout: float) -> Callable[[], Client]:
+def client_for(
+    url: str, timeout: float, connections: int = MAX_CONNECTIONS
+) -> Callable[[], Client]:
     """A function that creates a client for a URL.
 
     The client retries once on a new connection if the server has closed the old one.
 
     :param timeout: the seconds that it waits for a response.
+    :param connections: the maximum number of connections of a process, to each node of a Cluster.
     :raises ValueError: if the URL is invalid; the message doesn't quote it.
     """
     # Much of redis-py has no types.
@@ -36,8 +39,7 @@ def client_for(url: str, timeout: float) -> Callable[[], Client]:
         "socket_timeout": timeout,
         "socket_connect_timeout": max(CONNECT_TIMEOUT, timeout),
         "retry": Retry(NoBackoff(), 1, (redis.ConnectionError,)),
-        # redis-py's default is 100, but the app's server limits the number of requests.
-        "max_connections": 10_000,
+        "max_connections": connections,
     }
     scheme, _, kind = _split(url).scheme.partition("+")
     if not kind:
@@ -120,6 +122,10 @@ def _parsed(url: str) -> dict[str, Any]:
     known = inspect.signature(redis.Redis).parameters
     for name in parsed.keys() & {"socket_timeout", "socket_connect_timeout"}:
         raise ValueError(f"remove {name} from the URL and use the setting STORE_TIMEOUT")
+    if "max_connections" in parsed:
+        raise ValueError(
+            "remove max_connections from the URL and use the setting STORE_CONNECTIONS"
+        )
     for name in parsed.keys() - known - {"connection_class", "path", "sentinel_password"}:
         raise ValueError(f"the client has no option {name!r}")
     return parsed
