@@ -144,7 +144,7 @@ class StoreConnections:
             return
         self._offer(process, held)
 
-    def close(self, held: Held, *, others: bool) -> None:
+    def drop(self, held: Held, *, others: bool) -> None:
         """Close a connection whose call has failed.
 
         :param others: whether the server goes away or takes no writes: it is left by all calls.
@@ -182,12 +182,14 @@ class StoreConnections:
         """Close the idle connections, and the others when their calls return."""
         self._leave_server(self._process)
 
+    close = disconnect
+
     # Waiting.
 
     def _wait(self, process: _Process) -> Held:
         """A connection that is given back, or opened for this call or for another."""
         mine: _Waiting = SimpleQueue()
-        limit = max(WAIT_LIMIT, self._timeout) if process.open else self._connect_timeout
+        limit = WAIT_LIMIT if process.open else self._connect_timeout
         process.waiting.append(mine)
         try:
             self._grow(process)
@@ -289,7 +291,8 @@ class StoreConnections:
                     process.waiting.popleft().put(error)
 
     def _opened(self, process: _Process, attempt: _Attempt, connection: Any) -> None:
-        held = Held(connection, time.monotonic(), attempt.generation)
+        now = process.answered_at = time.monotonic()
+        held = Held(connection, now, attempt.generation)
         replaced = attempt.replaces
         with process.lock:
             process.attempts.remove(attempt)

@@ -201,7 +201,7 @@ class RedisServer:
         except BaseException as error:
             # Unread responses are left on the connections.
             for pool, held, _ in sent:
-                pool.close(held, others=isinstance(error, RedisConnectionError))
+                pool.drop(held, others=isinstance(error, RedisConnectionError))
             raise
         return responses
 
@@ -225,14 +225,16 @@ class RedisServer:
         :param command: from :func:`encoded_command`.
         :param number: the number of commands in ``command``; the responses are then a list.
         """
+        held = pool.take()
         try:
-            return _exchange(pool, command, number)
+            return _exchange(pool, held, command, number)
         except BusyLoadingError:
             raise
         except RedisConnectionError:
-            # The server has closed the connection. All have been closed, and the next one may
-            # lead to another server.
-            return _exchange(pool, command, number)
+            # The server has closed the connection, and so all have been: the next one may lead to
+            # another server.
+            held = pool.take()
+        return _exchange(pool, held, command, number)
 
     def risks(self, what: str) -> Iterator[Risk]:
         """A server that may evict keys, or that loses them when it restarts.
@@ -315,8 +317,7 @@ def _ask_sentinels_afresh(pool: Any) -> None:
             sentinel.connection_pool = StoreConnections(own, asks_role=False)
 
 
-def _exchange(pool: StoreConnections, command: bytes, number: int | None) -> Any:
-    held = pool.take()
+def _exchange(pool: StoreConnections, held: Held, command: bytes, number: int | None) -> Any:
     connection = held.redis
     response: Any
     try:
@@ -325,13 +326,13 @@ def _exchange(pool: StoreConnections, command: bytes, number: int | None) -> Any
     except ResponseError as error:
         # The response has been read.
         if isinstance(error, _LEAVING):
-            pool.close(held, others=True)
+            pool.drop(held, others=True)
         else:
             pool.give_back(held)
         raise
     except BaseException as error:
         # An unread response may be left on the connection.
-        pool.close(held, others=isinstance(error, _LEAVING))
+        pool.drop(held, others=isinstance(error, _LEAVING))
         raise
     pool.give_back(held)
     return response

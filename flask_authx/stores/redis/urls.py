@@ -70,8 +70,8 @@ def _sentinel_client(
         )
     sentinel_options: dict[str, Any] = {
         "password": options.pop("sentinel_password", None),
-        # All Sentinels are queried in turn, and once more, within the time for one connection.
-        "socket_connect_timeout": options["socket_connect_timeout"] / (2 * len(hosts)),
+        # All Sentinels are queried in turn, and once more, before the time for one connection ends.
+        "socket_connect_timeout": options["socket_connect_timeout"] / (2 * len(hosts) + 1),
         "retry": Retry(NoBackoff(), 0),
     }
     for name in ("socket_timeout", "ssl"):

@@ -106,7 +106,7 @@ def test_a_sentinel_has_a_password_of_its_own() -> None:
         assert (own["socket_timeout"], own["socket_connect_timeout"]) == (
             1,
             # Each Sentinel gets its share of the time for one connection, twice.
-            1.5 / 2 / len(client.connection_pool.sentinel_manager.sentinels),
+            1.5 / (2 * len(client.connection_pool.sentinel_manager.sentinels) + 1),
         )
     without: Any = client_for("redis+sentinel://:secret@a/m", 1)()
     (sentinel,) = without.connection_pool.sentinel_manager.sentinels
@@ -120,6 +120,7 @@ BAD = [
     "redis://:secret@h/0?db=zero",
     "redis://:secret@h/0?socket_timeout=soon",
     "redis://:secret@h/0?no_such_option=1",
+    "redis://:secret@h/0?max_connections=50",
     "redis://:secret@[::1/0",
     "redis+sentinel://:secret@h",
     "redis+sentinel://:secret@h/",
