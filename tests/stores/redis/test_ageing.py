@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
@@ -20,7 +21,15 @@ from flask_authx.stores.redis.urls import client_for
 from tests.stores.contract import found, new_key
 from tests.support import ROOT
 from tests.support.failing import at_once, port_of
-from tests.support.servers.private import redis_cluster, redis_sentinel, redis_server
+from tests.support.servers.private import (
+    Server,
+    folder_for,
+    free_port,
+    program,
+    redis_cluster,
+    redis_sentinel,
+    redis_server,
+)
 from tests.support.waiting import later_by, until
 
 from .test_waiting import LONG, admin, connected, grown, named
@@ -126,20 +135,39 @@ def test_a_replica_is_refused_by_name(protocol: int) -> None:
         assert found(store, new_key()) == []
 
 
-def test_a_user_who_may_not_ask_for_the_role_is_let_in() -> None:
-    """A proxy that knows no HELLO is like this."""
-    with redis_server("--rename-command", "HELLO", "", "--rename-command", "ROLE", "") as server:
+@contextlib.contextmanager
+def without(commands: Sequence[str], *options: str) -> Generator[Server]:
+    """A server that does not know some commands, as an old one or a proxy."""
+    path, port = program("redis-server"), str(free_port())
+    assert path is not None
+    unknown = [word for name in commands for word in ("--rename-command", name, "")]
+    # The newer protocol would need HELLO.
+    url = f"redis://127.0.0.1:{port}/0?protocol=2"
+
+    def ask() -> None:
+        with untyped.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=1) as client:
+            client.ping()
+
+    with folder_for(None) as folder:
+        server = Server([path, "--port", port, *unknown, *options], url, folder, ask)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+def test_a_server_that_does_not_say_its_role_is_taken_as_it_is() -> None:
+    with without(["HELLO", "ROLE"]) as server:
         store = RedisBlocklist(client_for(server.url, LONG))
         assert found(store, new_key()) == []
 
 
-@pytest.mark.parametrize("command", ["HELLO", "ROLE"])
-def test_either_command_says_the_role(command: str) -> None:
+@pytest.mark.parametrize("unknown", ["HELLO", "ROLE"])
+def test_either_command_says_the_role(unknown: str) -> None:
     with (
         redis_server() as master,
-        redis_server(
-            *("--replicaof", "127.0.0.1", str(port_of(master)), "--rename-command", command, "")
-        ) as replica,
+        without([unknown], "--replicaof", "127.0.0.1", str(port_of(master))) as replica,
     ):
         store = RedisBlocklist(client_for(replica.url, LONG))
         with pytest.raises(StoreError, match="is a replica"):
@@ -154,9 +182,11 @@ def test_a_connection_is_not_kept_when_no_sentinel_can_be_asked_at_its_age(
         assert found(store, new_key()) == []
         # The Sentinel cannot be asked any more.
         watch = url.removeprefix("redis+sentinel://").partition("/")[0]
-        with untyped.Redis.from_url(f"redis://{watch}", socket_timeout=LONG) as sentinel:
-            with contextlib.suppress(redis.ConnectionError):
-                sentinel.shutdown(nosave=True)
+        with (
+            untyped.Redis.from_url(f"redis://{watch}", socket_timeout=LONG) as sentinel,
+            contextlib.suppress(redis.ConnectionError),
+        ):
+            sentinel.shutdown(nosave=True)
         with later_by(monkeypatch, OLD):
             assert found(store, new_key()) == []
         with later_by(monkeypatch, MAX_AGE + 1), pytest.raises(redis.ConnectionError):
