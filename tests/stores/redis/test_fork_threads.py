@@ -1,16 +1,24 @@
 """A forked process whose threads ask Redis at the same moment: none uses the parent's connection.
 
-Run as a program, this forks a child for each step of the store's first call in it: just then
-another thread of the child asks as well.
+Run as a program, this forks a child for each step of a call, as Python forks or as a server
+written in C does, which runs no hook of Python:
+
+- ``inside``: for each step of the store's first call in the child. Just then another thread of the
+  child asks as well.
+- ``between``: at each step of a call of the parent, which may hold a lock or a connection then. The
+  child asks for itself.
 """
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -18,13 +26,18 @@ import pytest
 import redis
 
 from flask_authx import RedisBlocklist
-from flask_authx.stores.redis import server as redis_server
+from flask_authx.stores.redis import connections, server
 from tests.support import ROOT
 from tests.support.databases import redis_url
 
 KEY = bytes(16)
 #: Of the test: more than the steps there are.
-MANY = 400
+MANY = 1500
+CODE = {server.__file__, connections.__file__}
+#: Seconds after which a child that waits for ever is ended by a signal.
+PATIENCE = 30
+
+FORKS = {"python": os.fork, "c": ctypes.CDLL(None).fork}
 
 
 class Own(redis.Connection):
@@ -45,61 +58,108 @@ class Own(redis.Connection):
         parent.send_command(*args, **kwargs)
 
 
-class Intruder:
-    """Lets another thread ask when the store's call has come to a step."""
+class Steps:
+    """Does something when a call has come to a step.
 
-    def __init__(self, store: RedisBlocklist, step: int) -> None:
-        self.store = store
-        self.left = step
-        self.thread: threading.Thread | None = None
+    :param step: which instruction; each line, if there is none.
+    """
+
+    def __init__(self, work: Callable[[], None], step: int = 0) -> None:
+        self.work = work
+        self.step = step
+        self.event = "opcode" if step else "line"
+        self.done = 0
 
     def trace(self, frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code.co_filename != redis_server.__file__:
+        if frame.f_code.co_filename not in CODE:
             return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            self.left -= 1
-            if self.left == 0:
-                self.thread = threading.Thread(target=self.store.find, args=([KEY],))
-                self.thread.start()
-                # It may have to wait until the other goes on.
-                self.thread.join(0.02)
+        frame.f_trace_opcodes = self.event == "opcode"
+        if event == self.event:
+            self.done += 1
+            if not self.step or self.done == self.step:
+                self.work()
         return self.trace
 
+    def run(self, call: Callable[[], object]) -> None:
+        sys.settrace(self.trace)
+        call()
+        sys.settrace(None)
 
-def run(url: str) -> None:
+
+def in_child(fork: Callable[[], int], work: Callable[[], int]) -> int:
+    """Do this in a forked process, which ends with the result; return that."""
+    child = fork()
+    if not child:
+        sys.settrace(None)
+        signal.alarm(PATIENCE)
+        status = 2
+        try:
+            status = work()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def inside(store: RedisBlocklist, fork: Callable[[], int]) -> int:
+    def ask_twice(step: int) -> int:
+        others: list[threading.Thread] = []
+
+        def intrude() -> None:
+            others.append(threading.Thread(target=store.find, args=([KEY],)))
+            others[0].start()
+            # It may have to wait until the other goes on.
+            others[0].join(0.02)
+
+        Steps(intrude, step).run(lambda: store.find([KEY]))
+        for other in others:
+            other.join(PATIENCE)
+        return 0 if others else 3
+
+    # Every third is near enough to what it does.
+    for step in itertools.count(1, 3):
+        status = in_child(fork, lambda: ask_twice(step))  # noqa: B023
+        if status == 3 or step > MANY:
+            return step
+        assert status == 0, f"the parent's connection was used after step {step}"
+        store.find([KEY])
+    raise AssertionError
+
+
+def between(store: RedisBlocklist, fork: Callable[[], int]) -> int:
+    statuses: list[int] = []
+
+    def ask() -> int:
+        store.find([KEY])
+        return 0
+
+    steps = Steps(lambda: statuses.append(in_child(fork, ask)))
+    # One that opens a connection, and one that finds it.
+    for _ in range(2):
+        steps.run(lambda: store.find([KEY]))
+    assert {*statuses} == {0}, statuses
+    store.find([KEY])
+    return len(statuses)
+
+
+def run(url: str, how: str, which: str) -> None:
     untyped: Any = redis
     pool = untyped.ConnectionPool.from_url(url, connection_class=Own, socket_timeout=10)
     store = RedisBlocklist(untyped.Redis(connection_pool=pool))
-    store.find([KEY])
-    steps = 0
-    for steps in itertools.count(1):
-        child = os.fork()
-        if not child:
-            intruder = Intruder(store, steps)
-            sys.settrace(intruder.trace)
-            store.find([KEY])
-            sys.settrace(None)
-            if intruder.thread is None:
-                os._exit(3)
-            intruder.thread.join(30)
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status == 3 or steps == MANY:
-            break
-        assert status == 0, f"the parent's connection was used after step {steps}"
+    if which == "inside":
         store.find([KEY])
-    print(steps)
+    print({"inside": inside, "between": between}[which](store, FORKS[how]))
 
 
 @pytest.mark.slow
-def test_no_thread_of_a_forked_process_uses_the_parent_s_connection() -> None:
+@pytest.mark.parametrize("how", FORKS)
+@pytest.mark.parametrize("which", ["inside", "between"])
+def test_no_thread_of_a_forked_process_uses_the_parent_s_connection(how: str, which: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", __name__, redis_url()],
+        [sys.executable, "-m", __name__, redis_url(), how, which],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -107,4 +167,4 @@ def test_no_thread_of_a_forked_process_uses_the_parent_s_connection() -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1])
+    run(*sys.argv[1:])
