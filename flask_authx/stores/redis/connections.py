@@ -45,6 +45,7 @@ class Held:
     """An open connection. One call at a time uses it.
 
     :param redis: the connection of redis-py.
+    :param opened_at: monotonic seconds, before it was asked where the server is.
     :param generation: older ones are closed when a server has gone away.
     :param replaced: whether its successor is open.
     """
@@ -291,8 +292,8 @@ class StoreConnections:
                     process.waiting.popleft().put(error)
 
     def _opened(self, process: _Process, attempt: _Attempt, connection: Any) -> None:
-        now = process.answered_at = time.monotonic()
-        held = Held(connection, now, attempt.generation)
+        process.answered_at = time.monotonic()
+        held = Held(connection, attempt.begun, attempt.generation)
         replaced = attempt.replaces
         with process.lock:
             process.attempts.remove(attempt)
