@@ -268,7 +268,9 @@ FAULTS = {
     "out of connections": Row(out_of_connections, reconnects=True),
     "table missing": Row(table_missing, on=SQL, keeps=False, logged="authx_blocklist"),
     "table locked": Row(table_locked, on=SQL, busy=True),
-    "read-only": Row(read_only, reads=True, reconnects=True),
+    "read-only": Row(read_only, on=SQL, reads=True, reconnects=True),
+    # Its reads would be late.
+    "replica": Row(read_only, on=("redis",), reconnects=True, logged="is a replica"),
     "the app's pool exhausted": Row(
         nothing,
         on=SQL,

@@ -51,11 +51,11 @@ class Own(redis.Connection):
         parent: Any = super()
         parent.connect()
 
-    def send_command(self, *args: Any, **kwargs: Any) -> None:
+    def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
         if self.made_in != os.getpid():
             os._exit(1)
         parent: Any = super()
-        parent.send_command(*args, **kwargs)
+        parent.send_packed_command(*args, **kwargs)
 
 
 class Steps:
