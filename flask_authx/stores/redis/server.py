@@ -21,7 +21,13 @@ from redis import ConnectionError as RedisConnectionError
 from redis import TimeoutError as RedisTimeoutError
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import MasterDownError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    TryAgainError,
+)
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
@@ -41,6 +47,8 @@ PREFIX = "authx:"
 MAX_SKEW = 30
 #: With these, a server goes away or takes no writes: its connections are all left.
 _LEAVING = (RedisConnectionError, ReadOnlyError, MasterDownError)
+#: With these, a node of a Cluster has executed nothing, since another has the key.
+_ELSEWHERE = (AskError, MovedError, TryAgainError, ClusterDownError, MasterDownError)
 
 
 class RedisServer:
@@ -55,7 +63,7 @@ class RedisServer:
         self._owner = owner
         self._retry = Retry(NoBackoff(), 1, (RedisConnectionError,))
         #: The lock of each process: one that is forked may have come from a locked one.
-        self._locks: dict[int, threading.Lock] = {}
+        self._locks: dict[int, threading.RLock] = {}
         #: The client, if it holds nothing that belongs to one process.
         self._client: Any = None
         #: The clients of Clusters that were created in each process.
@@ -94,12 +102,14 @@ class RedisServer:
         untyped.set_retry(self._retry)
         if isinstance(client, Redis):
             self.pool = _held_connections(untyped)
+        else:
+            self._adopt_nodes(untyped)
         return untyped
 
     @property
-    def _lock(self) -> threading.Lock:
+    def _lock(self) -> threading.RLock:
         pid = os.getpid()
-        return self._locks.get(pid) or self._locks.setdefault(pid, threading.Lock())
+        return self._locks.get(pid) or self._locks.setdefault(pid, threading.RLock())
 
     @property
     def client(self) -> Any:
@@ -172,8 +182,14 @@ class RedisServer:
             return self._on_nodes_directly(commands)
         except (RedisTimeoutError, StoreError):
             raise
-        except Exception:  # noqa: BLE001 - the client handles moved keys and failed nodes
-            return by_client()
+        except ResponseError as error:
+            if not isinstance(error, _ELSEWHERE):
+                raise
+        except Exception:  # noqa: BLE001, S110 - the client handles failed nodes
+            pass
+        responses = by_client()
+        self._adopt_nodes(self.client)
+        return responses
 
     def _on_nodes_directly(self, commands: list[tuple[str, ...]]) -> list[Any]:
         client = self.client
@@ -205,8 +221,13 @@ class RedisServer:
             raise
         return responses
 
+    def _adopt_nodes(self, client: Any) -> None:
+        """Hold the connections to all nodes of a Cluster that the client has found."""
+        for node in client.get_nodes():
+            self._of_node(client, node)
+
     def _of_node(self, client: Any, node: Any) -> StoreConnections:
-        """The connections to a node of a Cluster. The client creates nodes as it finds them."""
+        """The connections to a node of a Cluster."""
         of_node = client.get_redis_connection(node)
         if not isinstance(of_node.connection_pool, StoreConnections):
             with self._lock:

@@ -37,7 +37,7 @@ CODE = {server.__file__, connections.__file__}
 #: Seconds after which a child that waits for ever is ended by a signal.
 PATIENCE = 30
 
-FORKS = {"python": os.fork, "c": ctypes.CDLL(None).fork}
+FORKS: dict[str, Callable[[], int]] = {"python": os.fork, "c": ctypes.CDLL(None).fork}
 
 
 class Own(redis.Connection):
