@@ -43,17 +43,10 @@ FORKS: dict[str, Callable[[], int]] = {"python": os.fork, "c": ctypes.CDLL(None)
 class Own(redis.Connection):
     """A connection that ends any process but that which has made it, if it sends on it."""
 
-    made_in: int = 0
-
-    def connect(self) -> None:
-        if not self.is_connected:
-            self.made_in = os.getpid()
-        parent: Any = super()
-        parent.connect()
-
     def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
-        if self.made_in != os.getpid():
+        if self.pid != os.getpid():
             os._exit(1)
+        # Half of it has no types.
         parent: Any = super()
         parent.send_packed_command(*args, **kwargs)
 

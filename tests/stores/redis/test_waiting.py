@@ -207,6 +207,13 @@ def test_a_full_server_costs_no_connection_and_calls_wait_for_those_that_are_ope
             assert connected(client) == opened
 
 
+def test_a_late_response_while_logging_in_is_no_failure() -> None:
+    with redis_server() as server, admin(server.url) as client:
+        store = RedisBlocklist(client_for(server.url, 0.25))
+        client.client_pause(400, all=True)
+        assert found(store, new_key()) == []
+
+
 def test_one_deadline_covers_resolving_connecting_and_logging_in(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
