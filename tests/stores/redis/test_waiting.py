@@ -271,6 +271,15 @@ def test_the_values_of_several_nodes_come_in_the_order_of_their_keys() -> None:
         assert server.get_from_nodes(names) == [name.encode() for name in names]
 
 
+def test_a_script_of_a_cluster_that_fails_is_not_run_again() -> None:
+    script = "redis.call('INCR', KEYS[1]) return redis.call('ZRANGE', KEYS[1], 0, 1)"
+    with redis_cluster() as (url, _), contextlib.closing(client_for(url, LONG)()) as client:
+        server = RedisServer(client, "the test")
+        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+            server.call("EVAL", script, "1", "key")
+        assert server.call("GET", "key") == b"1"
+
+
 #: A call whose response comes while the process does something else for longer than the timeout.
 OVERDUE = """
 import signal, sys, time, redis
