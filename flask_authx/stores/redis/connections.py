@@ -174,7 +174,10 @@ class StoreConnections:
         """Close a client's connection: after an error, redis-py may leave a response unread."""
         process = self._process
         held = process.lent.pop(connection, None)
-        if held is not None:
+        if held is None:
+            # It is of the pool that this one replaces.
+            connection.disconnect()
+        else:
             self._close(process, held)
 
     def disconnect(self, *_words: object, **_options: object) -> None:

@@ -234,7 +234,7 @@ class RedisServer:
                 if not isinstance(pool := of_node.connection_pool, StoreConnections):
                     # A replica of a Cluster redirects to its master.
                     of_node.connection_pool = StoreConnections(pool, asks_role=False)
-                    pool.disconnect()
+                    pool.disconnect(inuse_connections=False)
         connections: StoreConnections = of_node.connection_pool
         return connections
 

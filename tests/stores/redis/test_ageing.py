@@ -132,7 +132,8 @@ def test_a_call_that_waits_is_not_given_a_connection_that_is_too_old(
 
 def stands_in(thread: threading.Thread) -> str:
     """The file whose code a thread runs."""
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001
+    frames: Any = sys
+    frame = frames._current_frames().get(thread.ident or 0)  # noqa: SLF001
     return "" if frame is None else frame.f_code.co_filename
 
 
