@@ -43,12 +43,14 @@ class Held:
     """An open connection. One call at a time uses it.
 
     :param redis: the connection of redis-py.
+    :param process: what holds it.
     :param opened_at: monotonic seconds, before it was asked where the server is.
     :param generation: older ones are closed when a server has gone away.
     :param replaced: whether its successor is open.
     """
 
     redis: Any
+    process: _Process
     opened_at: float
     generation: int
     replaced: bool = False
@@ -126,29 +128,31 @@ class StoreConnections:
         """
         process = self._process
         oldest = time.monotonic() - MAX_AGE
-        with contextlib.suppress(IndexError):
-            while True:
+        while True:
+            try:
                 held = process.idle.pop()
-                if held.opened_at > oldest and held.generation == process.generation:
-                    return held
-                self._close(process, held)
-        return self._wait(process)
+            except IndexError:
+                return self._wait(process)
+            if held.opened_at > oldest and held.generation == process.generation:
+                return held
+            self._close(process, held)
 
     def give_back(self, held: Held) -> None:
         """Take back a connection whose responses have all been read."""
-        process = self._process
+        process = held.process
         now = process.answered_at = time.monotonic()
-        current = held.generation == process.generation
-        if (held.opened_at < now - RENEW_AGE or not current) and self._retire(process, held, now):
-            return
-        self._offer(process, held)
+        young = held.opened_at > now - RENEW_AGE and held.generation == process.generation
+        if young or not self._retire(process, held, now):
+            process.idle.append(held)
+            if process.waiting:
+                _serve(process)
 
     def drop(self, held: Held, *, others: bool) -> None:
         """Close a connection whose call has failed.
 
         :param others: whether the server goes away or takes no writes: it is left by all calls.
         """
-        process = self._process
+        process = held.process
         if others and held.generation == process.generation:
             self._leave_server(process)
         self._close(process, held)
@@ -294,7 +298,7 @@ class StoreConnections:
 
     def _opened(self, process: _Process, attempt: _Attempt, connection: Any) -> None:
         process.answered_at = time.monotonic()
-        held = Held(connection, attempt.begun, attempt.generation)
+        held = Held(connection, process, attempt.begun, attempt.generation)
         replaced = attempt.replaces
         with process.lock:
             process.attempts.remove(attempt)
