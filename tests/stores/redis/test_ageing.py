@@ -270,7 +270,7 @@ from flask_authx.stores.redis.urls import client_for
 
 stores = [RedisBlocklist(client_for(f"{sys.argv[1]}?client_name=app{n}", 10)) for n in range(10)]
 for store in stores:
-    assert store.find([bytes(16)]) == []
+    store.find([bytes(16)])
 print(json.dumps([one.name for one in threading.enumerate()]))
 """
 
