@@ -17,7 +17,7 @@ from .keys import KeyPair
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_CLAIMS = 9
+_CLAIMS = 10
 
 
 class Contender(Protocol):

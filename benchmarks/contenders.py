@@ -39,8 +39,8 @@ MINT = "ours create_access_token"
 
 #: With these beside its own eight, Flask-JWT-Extended's tokens have as many claims as ours, and are
 #: about as long. Ours have a ``csrf`` only where cookies are used, so there it takes one more.
-_MORE = {"sid": "x" * 22}
-_MORE_IN_COOKIE = {**_MORE, "auth_time": 1_700_000_000}
+_MORE = {"sid": "x" * 22, "auth_time": 1_700_000_000}
+_MORE_IN_COOKIE = {**_MORE, "auth_us": 999_999}
 _UID = "ann"
 
 

@@ -35,6 +35,7 @@ from .errors import (
 from .extension import AuthX
 from .sessions.readiness import Readiness
 from .signals import (
+    all_revoked,
     refresh_reuse_detected,
     revoked_token_used,
     session_refreshed,
@@ -48,8 +49,8 @@ from .signals import (
     token_unchecked,
 )
 from .stores.base import Pruned, Risk, StoreBusyError
-from .stores.blocklist import Blocklist, Cutoff, Entry, Kind
-from .stores.session_store import Session, SessionStore, Visit
+from .stores.blocklist import Blocklist, Cutoff, Dated, Entry, Kind
+from .stores.session_store import NewSession, Session, SessionStore, Visit
 from .tokens.token import RequestToken, Token, TokenPair
 
 if typing.TYPE_CHECKING:
@@ -69,6 +70,7 @@ __all__ = [
     "CSRFError",
     "CrossOriginError",
     "Cutoff",
+    "Dated",
     "Entry",
     "ErrorType",
     "FreshTokenRequiredError",
@@ -82,6 +84,7 @@ __all__ = [
     "MemorySessions",
     "MissingCSRFTokenError",
     "MissingTokenError",
+    "NewSession",
     "OnInvalid",
     "Pruned",
     "Readiness",
@@ -110,6 +113,7 @@ __all__ = [
     "TokenType",
     "TokenTypeError",
     "Visit",
+    "all_revoked",
     "current_token",
     "current_user",
     "refresh_reuse_detected",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
@@ -34,6 +33,7 @@ from .http.requirement import (
     requirement_from,
 )
 from .sessions.readiness import Readiness
+from .stores.base import system_clock
 from .stores.blocklist import Blocklist
 from .stores.session_store import Session, SessionStore
 from .tokens.new_token import Expiry, TokenOptions, Uid, new_id
@@ -92,7 +92,7 @@ class AuthX:
         name: str = "authx",
         blocklist: Blocklist | None = None,
         sessions: SessionStore | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = system_clock,
         ids: Callable[[], str] = new_id,
     ) -> None:
         if not name.isidentifier() or len(name) > 64:
@@ -555,8 +555,8 @@ class AuthX:
         """Revoke a token: when this returns, no process accepts it from then on.
 
         It commits in a transaction of its own, also if the app's is rolled back. A text is verified
-        first; if it has expired, nothing is written. Where sessions are stored, a refresh
-        token is revoked with its session, since others replace it.
+        first; if it expired more than an hour ago, nothing is written. Where sessions are stored, a
+        refresh token is revoked with its session, since others replace it.
 
         :param token: by default the current one.
         :param reason: why, for signals and the audit trail; at most 1000 characters.
@@ -592,6 +592,15 @@ class AuthX:
         :raises ValueError: if the uid or the sid can't be one.
         """
         actions.revoke.revoke_subject(self._state(), uid, keep, reason)
+
+    @_worded
+    def revoke_all(self, *, reason: str | None = None) -> None:
+        """Revoke all sessions of all users that have begun so far. Later sessions are valid.
+
+        Also those of other apps and services with the same scope: the same store, issuer and
+        ``JWT_STORE_SCOPE``. The guarantees, parameters and errors are :meth:`revoke_token`'s.
+        """
+        actions.revoke.revoke_all(self._state(), reason)
 
     @_worded
     def logout(self, *, reason: str | None = None) -> None:

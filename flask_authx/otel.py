@@ -109,6 +109,7 @@ class _Metrics:
             (signals.token_revoked, functools.partial(self._revoked, "token")),
             (signals.session_revoked, functools.partial(self._revoked, "session")),
             (signals.subject_revoked, functools.partial(self._revoked, "subject")),
+            (signals.all_revoked, functools.partial(self._revoked, "scope")),
             (signals.session_refreshed, self._refreshed),
         ):
             signal.connect(receiver, app, weak=False)

@@ -35,7 +35,7 @@ revoked_token_used: Signal = _signals.signal("revoked-token-used")
 token_unchecked: Signal = _signals.signal("token-unchecked")
 
 #: A token has been revoked, and the store has confirmed it. Carries ``jti``, ``sid`` and ``sub`` of
-#: the token. This signal and the next two also carry ``name``, ``reason`` and ``actor`` (the
+#: the token. This signal and the next three also carry ``name``, ``reason`` and ``actor`` (the
 #: subject of the token in the request that revoked, or ``None``).
 token_revoked: Signal = _signals.signal("token-revoked")
 #: A session has been revoked. Carries ``sid``.
@@ -43,6 +43,8 @@ session_revoked: Signal = _signals.signal("session-revoked")
 #: All sessions of a subject have been revoked. Carries ``sub``, and ``keep``, the sid of the one
 #: session that was excepted, or ``None``.
 subject_revoked: Signal = _signals.signal("subject-revoked")
+#: All sessions of all subjects have been revoked.
+all_revoked: Signal = _signals.signal("all-revoked")
 
 #: A refresh token has been replaced by the next tokens of its session. Carries ``name``, ``sid``,
 #: ``sub`` and the ``jti`` of the replaced token.
@@ -92,7 +94,7 @@ class Announcer:
     def revoked(
         self, signal: Signal, ids: dict[str, Any], *, actor: str | None, reason: str | None
     ) -> None:
-        """Send one of ``token_revoked``, ``session_revoked`` and ``subject_revoked``."""
+        """Send a signal that something has been revoked."""
         if signal.receivers:
             self._send(signal, actor=actor, reason=reason, **ids)
 

@@ -178,11 +178,11 @@ def collisions(state: AppState) -> list[str]:
                 f"{prefix}*: a key is also one of {other.name!r}: give each AuthX object its own, "
                 "or each accepts the tokens of the other."
             )
-        if _share_subjects(state, other):
+        if _share_scope(state, other):
             problems.append(
-                f"{prefix}ENCODE_ISSUER is that of {other.name!r}, and so is the store: a "
-                "revocation for a user of one applies to the user of the other with the same uid. "
-                "Give each object an issuer of its own, or none."
+                f"{prefix}STORE_SCOPE is also that of {other.name!r}: a revocation for a user of "
+                "one would apply to the user of the other with the same uid. Remove it, so that "
+                "each object has a scope of its own."
             )
         mine, others = _cookie_names(state), _cookie_names(other)
         problems += [
@@ -193,12 +193,14 @@ def collisions(state: AppState) -> list[str]:
     return problems
 
 
-def _share_subjects(state: AppState, other: AppState) -> bool:
-    """Whether two objects have the same lookup keys in the same store."""
-    mine, others = state.settings, other.settings
-    named = mine.blocklist is not None and not mine.blocklist.startswith("memory:")
-    same_store = named and mine.blocklist == others.blocklist
-    return same_store and mine.issuer is not None and mine.issuer == others.issuer
+def _share_scope(state: AppState, other: AppState) -> bool:
+    """Whether two objects have the same lookup keys: in whichever stores, for they may be one."""
+    if state.revocations is None or other.revocations is None:
+        return False
+    mine, others = (
+        (one.settings.issuer, one.settings.scope_name(one.name)) for one in (state, other)
+    )
+    return mine == others
 
 
 def _cookie_names(state: AppState) -> set[str]:

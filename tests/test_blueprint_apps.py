@@ -190,12 +190,54 @@ def test_blueprints_on_other_hosts_or_several_paths_are_fine() -> None:
     assert ask(app, base_url="http://www.example.org").status_code == 404
 
 
-def test_two_objects_that_share_a_store_need_issuers_of_their_own() -> None:
+@pytest.mark.parametrize(
+    "scopes",
+    [("users", "users"), (None, "authx"), ("admin", None)],
+    ids=["both", "the name of the other", "the name of the next"],
+)
+@pytest.mark.parametrize("issuer", [None, "https://example.org"])
+def test_two_objects_have_no_scope_in_common(
+    scopes: tuple[str | None, str | None], issuer: str | None
+) -> None:
+    """However their stores are spelled: they may be one all the same."""
+    stores = ("redis://127.0.0.1:6379/15", "redis://localhost/15")
+    with pytest.raises(BadConfigurationError, match="ADMIN_JWT_STORE_SCOPE"):
+        two_objects(stores, scopes, (issuer, issuer))
+
+
+@pytest.mark.parametrize(
+    ("scopes", "issuers"),
+    [
+        ((None, None), (None, None)),
+        ((None, None), ("https://a.example", "https://a.example")),
+        (("users", "admins"), (None, None)),
+        (("users", "users"), ("https://a.example", "https://b.example")),
+        (("users", "users"), (None, "https://b.example")),
+    ],
+)
+def test_two_objects_with_scopes_of_their_own_share_a_store(
+    scopes: tuple[str | None, str | None], issuers: tuple[str | None, str | None]
+) -> None:
+    url = "redis://127.0.0.1:6379/15"
+    app = two_objects((url, url), scopes, issuers)
+    assert len(app.extensions["authx"]) == 2
+
+
+def two_objects(
+    stores: tuple[str, str],
+    scopes: tuple[str | None, str | None],
+    issuers: tuple[str | None, str | None],
+) -> Flask:
+    """An app with two objects, and these settings of the one and the other."""
     app = Flask("tests")
-    for prefix, secret in (("JWT_", SECRET), ("ADMIN_JWT_", SECRET[::-1])):
+    prefixes, secrets = ("JWT_", "ADMIN_JWT_"), (SECRET, SECRET[::-1])
+    for prefix, secret, store, scope, issuer in zip(
+        prefixes, secrets, stores, scopes, issuers, strict=True
+    ):
         app.config[f"{prefix}SECRET_KEY"] = secret
-        app.config[f"{prefix}BLOCKLIST"] = "redis://127.0.0.1:6379/15"
-        app.config[f"{prefix}ENCODE_ISSUER"] = "https://example.org"
+        app.config[f"{prefix}BLOCKLIST"] = store
+        app.config[f"{prefix}STORE_SCOPE"] = scope
+        app.config[f"{prefix}ENCODE_ISSUER"] = issuer
     AuthX(app)
-    with pytest.raises(BadConfigurationError, match="ADMIN_JWT_ENCODE_ISSUER"):
-        AuthX(app, name="admin")
+    AuthX(app, name="admin")
+    return app

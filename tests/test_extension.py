@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import pytest
+import time_machine
 from flask import Flask
+from freezegun import freeze_time
 
 from flask_authx import (
     AuthX,
     AuthXException,
     BadConfigurationError,
     CSRFError,
+    Entry,
     InsufficientScopeError,
     JWTDecodeError,
+    Kind,
     Location,
+    MemoryBlocklist,
+    MemorySessions,
     MissingCSRFTokenError,
+    NewSession,
     RequestToken,
     RevokedTokenError,
     StoreUnavailableError,
     TokenExpiredError,
     TokenType,
     TokenTypeError,
+    Visit,
     token_accepted,
     token_refused,
 )
@@ -276,3 +288,44 @@ def test_the_clock_and_the_ids_can_be_given() -> None:
         token = authx.decode_token(authx.create_access_token("ann"))
     assert token.iat == 1_700_000_000
     assert {token.jti, token.sid} == {"id-0", "id-1"}
+
+
+def by_freezegun(seconds: float) -> AbstractContextManager[object]:
+    return freeze_time(datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def by_time_machine(seconds: float) -> AbstractContextManager[object]:
+    return time_machine.travel(time.time() + seconds, tick=False)
+
+
+def by_mock(seconds: float) -> AbstractContextManager[object]:
+    return mock.patch("time.time", return_value=time.time() + seconds)
+
+
+@pytest.mark.parametrize("moved", [by_freezegun, by_time_machine, by_mock])
+def test_a_clock_that_a_test_moves_expires_what_was_made_before(
+    moved: Callable[[float], AbstractContextManager[object]],
+) -> None:
+    app = Flask("tests")
+    app.config.from_mapping(JWT_SECRET_KEY=SECRET, JWT_SESSIONS=True, JWT_BLOCKLIST="memory://")
+    authx, entries, rows = AuthX(app), MemoryBlocklist(), MemorySessions()
+
+    def expired() -> list[int]:
+        return [batch.removed for store in (entries, rows) for batch in store.prune()]
+
+    with app.app_context():
+        pair = authx.login("ann")
+        entries.add(Entry(bytes(16), Kind.TOKEN, 600))
+        visit = Visit(generation=0, idle=600)
+        session = NewSession(sid="s1", sub="ann", began=0, lifetime=600, visit=visit)
+        rows.open(bytes(16), bytes(16), session)
+        with moved(590):
+            assert authx.verify_token(pair.access_token).sub == "ann"
+            assert expired() == [0, 0]
+        with moved(1200):
+            with pytest.raises(TokenExpiredError):
+                authx.verify_token(pair.access_token)
+            assert expired() == [1, 1]
+            assert len(authx.sessions("ann")) == 1
+        with moved(30 * 86400):
+            assert authx.sessions("ann") == []

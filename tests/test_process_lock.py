@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import threading
@@ -16,12 +15,9 @@ from flask_authx import Entry, Kind, MemoryBlocklist
 from flask_authx.process_lock import ProcessLock
 from flask_authx.stores.memory import MemorySessions
 from flask_authx.tokens.cache import TokenCache
-from tests.stores.contract import later, new_key, new_session
+from tests.stores.contract import new_key, new_session
 from tests.support import NOW
 from tests.support.codecs import claims_of, make_codec, token_of
-
-#: Python's own, and that of a server which is written in C.
-FORKS: dict[str, Callable[[], int]] = {"Python": os.fork, "C": ctypes.CDLL(None).fork}
 
 
 class Stop:
@@ -69,9 +65,9 @@ def a_thread_in(work: Callable[[], object], stop: Stop) -> Generator[None]:
         thread.join()
 
 
-def in_child(fork: Callable[[], int], work: Callable[[], object]) -> int:
+def in_child(work: Callable[[], object]) -> int:
     """The exit code of a child that does this work; negative if it had to be ended."""
-    pid = fork()
+    pid = os.fork()
     if pid == 0:
         signal.alarm(30)
         code = 1
@@ -105,11 +101,11 @@ def revocations(stop: Stop) -> tuple[Callable[[], object], Callable[[], object]]
     stuck.stop = stop
 
     def other() -> None:
-        store.add(Entry(key, Kind.TOKEN, later(100)))
+        store.add(Entry(key, Kind.TOKEN, 100))
         assert len(store.find([key])) == 1
         assert store.count([])[Kind.TOKEN] == [1]
 
-    return lambda: store.add(Entry(stuck, Kind.TOKEN, later(100))), other
+    return lambda: store.add(Entry(stuck, Kind.TOKEN, 100)), other
 
 
 def sessions(stop: Stop) -> tuple[Callable[[], object], Callable[[], object]]:
@@ -128,15 +124,14 @@ def sessions(stop: Stop) -> tuple[Callable[[], object], Callable[[], object]]:
 
 # From 3.12 on, Python warns that such a child may hang, which is what is tested.
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-@pytest.mark.parametrize("fork", FORKS)
 @pytest.mark.parametrize("make", [cache, revocations, sessions])
 def test_a_child_of_a_process_with_a_thread_at_work_does_not_wait_for_it(
-    make: Callable[[Stop], Any], fork: str
+    make: Callable[[Stop], Any],
 ) -> None:
     stop = Stop()
     work, other = make(stop)
     with a_thread_in(work, stop):
-        assert in_child(FORKS[fork], other) == 0
+        assert in_child(other) == 0
 
 
 def test_a_cache_counts_anew_in_a_child() -> None:
@@ -154,7 +149,7 @@ def test_a_cache_counts_anew_in_a_child() -> None:
         one.put(tokens[1], codec.keys, codec.decode(tokens[1], NOW))
         assert len(one) == 2
 
-    assert in_child(FORKS["C"], child) == 0
+    assert in_child(child) == 0
     assert len(one) == 2
 
 

@@ -235,7 +235,7 @@ class FullBlocklist(MemoryBlocklist):
     def add(self, entry: Entry, /) -> None:
         raise OSError("no space left")
 
-    def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
+    def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff | None]:
         if not self.readable:
             raise OSError("no answer")
         return super().find(keys)

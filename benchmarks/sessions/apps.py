@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from benchmarks.acceptance import Credentials, Endpoint, tampered
 from benchmarks.keys import KeyPair
 from benchmarks.stores.apps import TIMEOUT, Guarded, answer
 from flask_authx import AuthX, Blocklist, Session, SessionStore, TokenPair
+from flask_authx.app.state import states
 from flask_authx.stores.lookup_keys import LookupKeys
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class App:
         self.app.route("/")(self.authx.token_required(answer))
         self.app.register_blueprint(self.authx.blueprint())
         self.index = LookupKeys(None, "authx")
+
+    def trust_older(self) -> None:
+        """The store has been in use: the logins that are put in were opened through the app."""
+        revocations = states(self.app)["authx"].require_revocations()
+        revocations.mark(trust_older=True)
 
     def open(self, uids: Sequence[str]) -> list[TokenPair]:
         """A new login of each of some users."""
@@ -167,7 +173,7 @@ class Listing(_Verb):
     ) -> None:
         super().__init__(name, app, uids)
         self._turns = cycle(uids)
-        self._expected = {one.sid: one for one in expected}
+        self._expected = _as_stored(expected)
 
     def call(self) -> object:
         """The next user's list."""
@@ -176,9 +182,14 @@ class Listing(_Verb):
     def faults(self) -> Iterator[str]:
         """That it doesn't find what is there, as it is there."""
         with self.around():
-            found = {one.sid: one for one in self._app.authx.sessions(self._uids[0])}
+            found = _as_stored(self._app.authx.sessions(self._uids[0]))
         if found != self._expected:
             yield f"it lists {len(found)} logins, and not the {len(self._expected)} that there are"
+
+
+def _as_stored(sessions: Sequence[Session]) -> dict[str, Session]:
+    """Sessions by their sids, whenever they were read."""
+    return {one.sid: replace(one, now=0) for one in sessions}
 
 
 class RevokingAll(_Verb):

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-_READS = frozenset({"find", "get", "of"})
-_WRITES = frozenset({"add", "open", "move", "rename", "end", "sweep"})
+_READS = frozenset({"find", "find_dated", "get", "of"})
+_WRITES = frozenset({"add", "add_if_absent", "open", "move", "rename", "end", "sweep"})
 #: Calls that don't count.
 _BEFORE = 10
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -44,6 +43,7 @@ class Redis(Kind):
 
     def fill(self, app: App, place: int, logins: Logins) -> None:
         """Put the logins in, row by row, and then see to it that indexes expire."""
+        app.trust_older()
         ends: dict[bytes, int] = {}
         with socket.create_connection(("127.0.0.1", self._port)) as line:
             line.sendall(command(b"SELECT", b"%d" % place))
@@ -69,19 +69,21 @@ def _commands(row: Row, ends: dict[bytes, int]) -> Iterator[bytes]:
 
     :param ends: when the indexes end, so far.
     """
-    session, visit = row.session, row.session.visit
+    session = row.session
     name, index = (ROW + row.key.hex()).encode(), (INDEX + row.subject.hex()).encode()
-    about = {name: getattr(session, name) for name in ("sid", "sub", "created", "ends")}
+    about = {name: getattr(session, name) for name in ("sid", "sub", "began")}
+    client = {name: getattr(session, name) for name in ("user_agent", "address")}
+    numbers = ("rotated_at", "last_seen", "expires", "ends", "generation")
     fields = {
-        "login": json.dumps(about),
+        **{name: str(getattr(session, name)) for name in numbers},
         "subject": row.subject.hex(),
-        "generation": str(visit.generation),
-        "visit": json.dumps(asdict(visit)),
+        "client": json.dumps(client),
+        "login": json.dumps(about),
         "name": json.dumps(session.name),
     }
     words = [word.encode() for field in fields.items() for word in field]
     yield command(b"HSET", name, *words)
-    yield _expire(name, visit.expires + MARGIN)
+    yield _expire(name, session.expires + MARGIN)
     yield command(b"ZADD", index, b"%d" % session.ends, row.key.hex().encode())
     ends[index] = max(session.ends, ends.get(index, 0))
 

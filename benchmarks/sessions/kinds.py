@@ -123,6 +123,7 @@ class SQL(Kind):
             raise TypeError("an app without a database")
         with app.app.app_context():
             app.db.create_all()
+        app.trust_older()
         self.bench.stack.callback(app.close)
         engine = sa.create_engine(self._urls[place], poolclass=sa.NullPool)
         with engine.connect() as connection:
@@ -237,20 +238,21 @@ class MariaDB(Server):
 
 def _values(row: Row) -> dict[str, object]:
     """What our store writes."""
-    session, visit = row.session, row.session.visit
+    session = row.session
     return {
         "key": row.key,
         "subject": row.subject,
         "sid": session.sid,
         "sub": session.sub,
-        "created": session.created,
+        "began": session.began,
+        "epoch": session.epoch,
         "ends": session.ends,
-        "generation": visit.generation,
-        "rotated_at": visit.rotated_at,
-        "last_seen": visit.last_seen,
-        "expires_at": visit.expires,
-        "user_agent": visit.user_agent,
-        "address": visit.address,
+        "generation": session.generation,
+        "rotated_at": session.rotated_at,
+        "last_seen": session.last_seen,
+        "expires_at": session.expires,
+        "user_agent": session.user_agent,
+        "address": session.address,
         "name": session.name,
     }
 

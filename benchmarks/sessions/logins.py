@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from flask_authx import Session, Visit
+from flask_authx import Session
 from flask_authx.stores.lookup_keys import LookupKeys
 
 #: Logins of each user.
 EACH = 10
 _DAY = 86400
-_IDLE, _LIFETIME = 20 * _DAY, 90 * _DAY
+IDLE, LIFETIME = 20 * _DAY, 90 * _DAY
 _AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0"
 
 
@@ -38,7 +38,7 @@ class Logins:
         #: How many users they are of: ``user0`` and so on.
         self.users = size // EACH
         self._index = index
-        self._now = int(time.time())
+        self.now = int(time.time())
 
     def __iter__(self) -> Iterator[Row]:
         # The logins of a user are not beside each other, since they weren't opened in a row.
@@ -52,17 +52,19 @@ class Logins:
         chance = random.Random(number)
         sub = f"user{number % self.users}"
         sid = base64.urlsafe_b64encode(chance.randbytes(16)).rstrip(b"=").decode()
-        last_seen = self._now - chance.randrange(10 * _DAY)
+        last_seen = self.now - chance.randrange(10 * _DAY)
         created = last_seen - chance.randrange(50 * _DAY)
-        visit = Visit(
-            generation=chance.randrange(1000),
+        session = Session(
+            sid=sid,
+            sub=sub,
+            began=created * 10**6 + chance.randrange(10**6),
+            generation=1 + chance.randrange(1000),
             rotated_at=last_seen,
             last_seen=last_seen,
-            expires=min(last_seen + _IDLE, created + _LIFETIME),
+            expires=min(last_seen + IDLE, created + LIFETIME),
+            ends=created + LIFETIME,
+            now=self.now,
             user_agent=_AGENT.format(chance.randrange(100, 200)),
             address=f"192.0.2.{chance.randrange(256)}",
-        )
-        session = Session(
-            sid=sid, sub=sub, created=created, ends=created + _LIFETIME, visit=visit, name=None
         )
         return Row(self._index.session(sid), self._index.subject(sub), session)

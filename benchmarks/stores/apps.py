@@ -164,6 +164,8 @@ def ours_in_sql(
 
 def _ours(app: Flask, keys: KeyPair, store: Blocklist | None) -> Built:
     app.config["JWT_ACCESS_TOKEN_EXPIRES"] = _LIFE
+    # What has expired is there until it is pruned, which is timed.
+    app.config["JWT_PRUNE_ON_WRITE"] = 0
     authx = AuthX(app, blocklist=store)
     stored = store is not None or app.config["JWT_BLOCKLIST"] is not None
     app.route("/")(authx.token_required(answer))
@@ -257,7 +259,8 @@ def _theirs(
 
     def mint(user: str, life: timedelta = _LIFE) -> str:
         # As many claims as ours, and about as long.
-        more = {"sid": "x" * 22}
+        epoch = f"123456.{1_700_000_000 * 10**6}"
+        more = {"sid": "x" * 22, "auth_time": 1_700_000_000, "auth_epoch": epoch}
         made: str = fje.create_access_token(user, expires_delta=life, additional_claims=more)
         return made
 

@@ -85,9 +85,13 @@ class Kind(ABC):
         """Bytes an entry at the largest size, by whose."""
         return {}
 
+    def aged(self, store: Blocklist) -> Blocklist:
+        """The store object when half of the entries that were put in have expired."""
+        return store
+
 
 class Lookup:
-    """One look-up of three keys that nobody has revoked.
+    """One look-up of four keys, as many as a request asks about, that nobody has revoked.
 
     :param known: a key that somebody has.
     """
@@ -98,7 +102,7 @@ class Lookup:
         self.name = name
         self._look = look
         self._known = known
-        self._unknown = [tuple(random.randbytes(16) for _ in range(3)) for _ in range(64)]
+        self._unknown = [tuple(random.randbytes(16) for _ in range(4)) for _ in range(64)]
         self._turns = cycle(self._unknown)
 
     def around(self) -> AbstractContextManager[object]:
@@ -111,8 +115,8 @@ class Lookup:
 
     def faults(self) -> Iterator[str]:
         """That it sees no difference between what is revoked and what isn't."""
-        first, second, _ = self._unknown[0]
-        if self._look([first, second, self._known]) == self._look(self._unknown[0]):
+        *others, _ = self._unknown[0]
+        if self._look([*others, self._known]) == self._look(self._unknown[0]):
             yield "it doesn't find what is there"
 
 

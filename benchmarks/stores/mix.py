@@ -8,9 +8,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from flask_authx import Cutoff, Entry, Kind
+from flask_authx import Entry, Kind
 
-_HOUR, _MONTH = 3600, 30 * 86400
+_HOUR = 3600
+#: Half of the entries expired within the last half of a month, and half will within the next.
+MONTH = 30 * 86400
 #: Of a thousand entries, how many end one token and how many one login; the others end a subject.
 _TOKENS, _SESSIONS = 600, 300
 #: One subject's entry in so many keeps a login.
@@ -23,40 +25,48 @@ class Mix:
 
     :param entries: for our stores.
     :param jtis: for the peer's blocklists, which know only these.
-    :param half_time: a moment before which half of the entries expire; none has expired yet.
+    :param now: the moment, in seconds, from which the durations of the entries are reckoned.
     """
 
     entries: Sequence[Entry]
     jtis: Sequence[str]
-    half_time: int
+    now: int
+
+    def expires(self, entry: Entry) -> int:
+        """When an entry expires, in seconds."""
+        return self.now + (entry.lifetime or 0)
+
+    def until(self, entry: Entry) -> int | None:
+        """The cut-off of an entry, in microseconds."""
+        return None if entry.ahead is None else self.now * 10**6 + entry.ahead
 
 
 def mix(size: int) -> Mix:
     """So many revocations, the same ones each time but for the moments."""
     chance = random.Random(size)
-    start = int(time.time()) + _HOUR
     return Mix(
-        entries=[*_entries(chance, size, start)],
+        entries=[*_entries(chance, size, -MONTH // 2)],
         jtis=[str(uuid.UUID(int=chance.getrandbits(128), version=4)) for _ in range(size)],
-        half_time=start + _MONTH // 2,
+        now=int(time.time()),
     )
 
 
 def more(size: int) -> Iterator[Entry]:
-    """Others, that no mix holds."""
-    return _entries(random.Random(-1 - size), size, int(time.time()) + _HOUR)
+    """Others, that no mix holds, and that don't expire within a month."""
+    return _entries(random.Random(-1 - size), size, MONTH + _HOUR)
 
 
-def _entries(chance: random.Random, size: int, start: int) -> Iterator[Entry]:
+def _entries(chance: random.Random, size: int, shortest: int) -> Iterator[Entry]:
     subjects = 0
     for _ in range(size):
-        key, expires = chance.randbytes(16), start + chance.randrange(_MONTH)
+        key, lifetime = chance.randbytes(16), shortest + chance.randrange(MONTH)
         place = chance.randrange(1000)
         if place < _TOKENS:
-            yield Entry(key, Kind.TOKEN, expires)
+            yield Entry(key, Kind.TOKEN, lifetime)
         elif place < _TOKENS + _SESSIONS:
-            yield Entry(key, Kind.SESSION, expires)
+            yield Entry(key, Kind.SESSION, lifetime)
         else:
             subjects += 1
             keep = chance.randbytes(16) if subjects % _KEEPING == 0 else None
-            yield Entry(key, Kind.SUBJECT, expires, Cutoff(start - chance.randrange(_MONTH), keep))
+            ahead = -chance.randrange(MONTH) * 10**6
+            yield Entry(key, Kind.SUBJECT, lifetime, ahead, keep)

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import platform
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import redis
 from redis.crc import key_slot
 
 from benchmarks.acceptance import Contender
-from flask_authx import Blocklist, Entry, MemoryBlocklist, RedisBlocklist
+from flask_authx import Blocklist, MemoryBlocklist, RedisBlocklist
 from flask_authx import Kind as Revoked
 
 from .apps import TIMEOUT, ours, theirs_in_redis
 from .kinds import OURS, THEIRS, Bench, Kind, Look, lookups, named, untyped
-from .mix import Mix
+from .mix import MONTH, Mix
 from .servers import command, feed, redis_cluster, redis_server
 
 _WORDS = {Revoked.TOKEN: b"1", Revoked.SESSION: b"2"}
 
 
-def _ours(entry: Entry) -> tuple[int, bytes]:
-    """What our store holds after adding an entry, as one command."""
-    cutoff = entry.cutoff
-    keep = "-" if cutoff.keep is None else cutoff.keep.hex()
-    words = f"{cutoff.until} {keep} {cutoff.keep_after}".encode()
-    return _set(b"authx:" + entry.key.hex().encode(), _WORDS.get(entry.kind, words), entry.expires)
+def _ours(mix: Mix) -> Iterator[tuple[int, bytes]]:
+    """What our store holds after adding the entries, as commands.
+
+    Redis removes what has expired, so all expire a month later.
+    """
+    for entry in mix.entries:
+        keep = "-" if entry.keep is None else entry.keep.hex()
+        words = f"{mix.until(entry)} {keep} -1".encode()
+        name = b"authx:" + entry.key.hex().encode()
+        yield _set(name, _WORDS.get(entry.kind, words), mix.expires(entry) + MONTH)
 
 
 def _set(key: bytes, value: bytes, expires: int) -> tuple[int, bytes]:
@@ -69,7 +75,7 @@ class Redis(Kind):
             before = self._used()
             size = len(mix.entries)
             select = (0, command(b"SELECT", b"%d" % database))
-            feed([our_port], _after(select, map(_ours, mix.entries)))
+            feed([our_port], _after(select, _ours(mix)))
             feed([their_port], _after(select, _theirs(mix)))
             self._weights = {who: (used - before[who]) / size for who, used in self._used().items()}
             url = f"redis://127.0.0.1:{our_port}/{database}"
@@ -116,7 +122,7 @@ def _after(
 
 def _theirs(mix: Mix) -> Iterator[tuple[int, bytes]]:
     # Until when doesn't change what it takes.
-    return (_set(jti.encode(), b"", mix.half_time) for jti in mix.jtis)
+    return (_set(jti.encode(), b"", mix.now + MONTH) for jti in mix.jtis)
 
 
 class Cluster(Kind):
@@ -146,7 +152,7 @@ class Cluster(Kind):
     def contenders(self) -> Iterator[Contender]:
         """Ours and the peer's at each size."""
         for ports, mix in zip(self._ports, self.bench.mixes, strict=True):
-            feed(ports, map(_ours, mix.entries))
+            feed(ports, _ours(mix))
             feed(ports, _theirs(mix))
             hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
             size = len(mix.entries)
@@ -168,7 +174,8 @@ class Memory(Kind):
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench)
-        self._stores = [MemoryBlocklist() for _ in bench.mixes]
+        self._ahead = 0
+        self._stores = [MemoryBlocklist(lambda: time.time() + self._ahead) for _ in bench.mixes]
 
     def version(self) -> str:
         """Python's own."""
@@ -178,9 +185,15 @@ class Memory(Kind):
         """Ours at each size."""
         for store, mix in zip(self._stores, self.bench.mixes, strict=True):
             for entry in mix.entries:
-                store.add(entry)
+                # Each addition removes what has expired, so nothing has until it is pruned.
+                store.add(replace(entry, lifetime=(entry.lifetime or 0) + MONTH))
             yield ours(self.bench.keys, store=store).guard(named(OURS, self.name, len(mix.entries)))
 
     def store(self) -> Blocklist:
         """Our store object with the most."""
         return self._stores[-1]
+
+    def aged(self, store: Blocklist) -> Blocklist:
+        """The same, a month later."""
+        self._ahead = MONTH
+        return store

@@ -14,11 +14,12 @@ import pymysql
 import sqlalchemy as sa
 
 from benchmarks.acceptance import Contender
-from flask_authx import Blocklist, Entry, SQLAlchemyBlocklist
+from flask_authx import Blocklist, SQLAlchemyBlocklist
 from flask_authx import Kind as Revoked
 
 from .apps import TIMEOUT, BuiltInSQL, ours_in_sql, theirs_in_sql
 from .kinds import OURS, THEIRS, Bench, Kind, Look, lookups, named, untyped
+from .mix import Mix
 from .servers import databases
 
 Row: TypeAlias = tuple[object, ...]
@@ -29,13 +30,11 @@ _KINDS = [*Revoked]
 _FIND = "SELECT cutoff, keep, keep_after FROM authx_blocklist WHERE {} IN ({})"
 
 
-def _row(entry: Entry) -> Row:
+def _rows(mix: Mix) -> Iterator[Row]:
     """What our store writes."""
-    cutoff = entry.cutoff
-    kind = _KINDS.index(entry.kind)
-    until = cutoff.until if entry.kind is Revoked.SUBJECT else None
-    keep_after = None if cutoff.keep is None else cutoff.keep_after
-    return (entry.key, entry.expires, kind, until, cutoff.keep, keep_after)
+    for entry in mix.entries:
+        kind, keep_after = _KINDS.index(entry.kind), None if entry.keep is None else -1
+        yield (entry.key, mix.expires(entry), kind, mix.until(entry), entry.keep, keep_after)
 
 
 class _SQL(Kind):
@@ -59,7 +58,7 @@ class _SQL(Kind):
         for mix, (our_place, their_place) in zip(self.bench.mixes, self._places, strict=True):
             size, now = len(mix.entries), datetime.now()  # noqa: DTZ005 - as its model has it
             ours, theirs = ours_in_sql(keys, our_place), theirs_in_sql(keys, their_place)
-            self._fill(ours, our_place, _OURS, map(_row, mix.entries))
+            self._fill(ours, our_place, _OURS, _rows(mix))
             self._fill(theirs, their_place, _THEIRS, ((jti, now) for jti in mix.jtis))
             yield ours.guard(named(OURS, self.name, size))
             yield theirs.guard(named(THEIRS, self.name, size))
@@ -168,7 +167,7 @@ class SQLite(_SQL):
     def _floor(self, place: sa.URL) -> Look:
         connection = sqlite3.connect(str(place.database), isolation_level=None)
         self.bench.stack.callback(connection.close)
-        statement = _FIND.format("key", "?, ?, ?")
+        statement = _FIND.format("key", "?, ?, ?, ?")
         return lambda keys: connection.execute(statement, keys).fetchall()
 
 
@@ -219,7 +218,7 @@ class PostgreSQL(_Server):
         )
         self.bench.stack.callback(connection.close)
         cursor = connection.cursor(binary=True)
-        statement = untyped(_FIND.format("key", "%s, %s, %s"))
+        statement = untyped(_FIND.format("key", "%s, %s, %s, %s"))
         return lambda keys: cursor.execute(statement, keys, prepare=True).fetchall()
 
 
@@ -261,7 +260,7 @@ class MariaDB(_Server):
         )
         self.bench.stack.callback(connection.close)
         cursor = connection.cursor()
-        statement = _FIND.format("`key`", "%s, %s, %s")
+        statement = _FIND.format("`key`", "%s, %s, %s, %s")
 
         def look(keys: Sequence[bytes]) -> object:
             cursor.execute(statement, tuple(keys))

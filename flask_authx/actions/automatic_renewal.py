@@ -22,7 +22,7 @@ from flask_authx.stores.base import StoreError
 from flask_authx.tokens.new_token import TokenOptions
 from flask_authx.tokens.token import Token
 
-from .create_tokens import create_token, inherited_claims, session_end
+from .create_tokens import create_token, inherited_claims
 from .login import client_of_request
 from .revoke import is_revoked
 from .set_cookies import set_token_cookies
@@ -40,8 +40,9 @@ def register_renewal(state: AppState) -> None:
         if token is None or not _is_due(state, current, token, response):
             return response
         try:
-            if _is_active(state, current, token):
-                _renew(state, token, response)
+            until = _active_until(state, current, token)
+            if until is not None and until > token.exp:
+                _renew(state, token, response, until)
         except (AuthXException, StoreError):
             # The response is valid without it. The next request tries again, or is refused.
             _log.info("a token was not renewed: sid=%s", token.sid)
@@ -54,16 +55,15 @@ def register_renewal(state: AppState) -> None:
 
 def _is_due(state: AppState, current: Request, token: Token, response: Response) -> bool:
     """Whether the request's token is to be replaced now."""
-    settings, now = state.settings, int(state.clock())
+    settings = state.settings
     profile = settings.profiles[TokenType.ACCESS]
-    left = token.exp - now
+    left = token.exp - int(state.clock())
     return (
         token.type is TokenType.ACCESS
         and left <= _renewal_time(settings, token)
         and response.status_code < 400
         # Not after a log-out, or if the view has set a token.
         and not has_set_cookie(response, profile.cookie_name)
-        and _expiry(state, token, now) > token.exp
         and _is_wanted(settings, current)
         and _came_in_cookie(state, current)
     )
@@ -75,11 +75,6 @@ def _renewal_time(settings: Settings, token: Token) -> int:
     part = min(life, usual) * (settings.implicit_refresh_deltatime or 0) // usual
     # A fresh token is renewed late, since the new one is not fresh.
     return min(part, life // 3) if token.fresh else part
-
-
-def _expiry(state: AppState, token: Token, now: int) -> int:
-    """When the next token expires: its lifetime is this one's, at most until the session's end."""
-    return min(now + token.exp - token.iat, session_end(state, token))
 
 
 def _is_wanted(settings: Settings, current: Request) -> bool:
@@ -105,29 +100,38 @@ def _came_in_cookie(state: AppState, current: Request) -> bool:
     return found is not None and found.token == context_of(current, state).raw
 
 
-def _is_active(state: AppState, current: Request, token: Token) -> bool:
-    """Whether the session is still active. Checked anew, since the view may have revoked it.
+def _active_until(state: AppState, current: Request, token: Token) -> int | None:
+    """The latest expiry of the next token; ``None`` if the session has ended.
+
+    In seconds since 1970-01-01 UTC, by the clock of this machine. Revocation is checked anew, since
+    the view may have revoked the session.
 
     :raises AuthXException: if that could not be checked, or if the app has no such user.
     :raises StoreError: if the session store fails.
     """
     context = context_of(current, state)
     if state.revocable and is_revoked(state, context.raw or token):
-        return False
+        return None
     if state.callbacks.load_user is not None:
         load_user(state, context)
     if state.sessions is None:
-        return True
+        lifetime = state.settings.session_lifetime
+        if state.revocations is None:
+            return token.auth_time + lifetime
+        return int(state.clock()) + state.revocations.left(token, lifetime)
     session = state.sessions.find(token.sid)
-    return session is not None and state.sessions.touch(session, client_of_request(state))
+    if session is None or not state.sessions.touch(session, client_of_request(state)):
+        return None
+    return int(state.clock()) + session.left_until_end
 
 
-def _renew(state: AppState, token: Token, response: Response) -> None:
+def _renew(state: AppState, token: Token, response: Response, until: int) -> None:
     options = TokenOptions(
         scopes=sorted(token.scopes) or None,
         audience=token.aud or None,
         data=inherited_claims(state, token),
-        until=_expiry(state, token, int(state.clock())),
+        # Its lifetime is this one's.
+        until=min(int(state.clock()) + token.exp - token.iat, until),
     )
     session = state.creator.session(token.sub, token)
     created = create_token(state, TokenType.ACCESS, session, options)

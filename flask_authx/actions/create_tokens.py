@@ -10,10 +10,11 @@ from flask import after_this_request, has_request_context
 
 from flask_authx.app.state import AppState, remember_created
 from flask_authx.enums import OnError, TokenType
-from flask_authx.errors import StoreUnavailableError
+from flask_authx.errors import RevokedTokenError, StoreUnavailableError
 from flask_authx.http.caching import no_store
+from flask_authx.sessions.cutoffs import Cutoffs
 from flask_authx.settings.options import RESERVED_CLAIMS
-from flask_authx.stores.base import StoreError
+from flask_authx.stores.base import StoreBusyError, StoreError
 from flask_authx.tokens.new_token import SessionClaims, TokenOptions, Uid, subject
 from flask_authx.tokens.token import CreatedToken, Token, TokenPair
 
@@ -76,19 +77,33 @@ def create_token_pair(
 
 
 def session_claims(state: AppState, uid: Uid, token: Token | None) -> SessionClaims:
-    """The claims of a verified token's session, or of a new one that starts after all revocations.
+    """The claims of a verified token's session, or of a new one that begins after all revocations.
 
     :raises StoreUnavailableError: if the store fails, so that revocations can't be checked.
     """
-    earliest = 0
-    if token is None and state.revocations is not None:
-        try:
-            earliest = state.revocations.earliest_auth_time(subject(uid))
-        except StoreError:
-            if state.settings.blocklist_on_error is OnError.REFUSE:
-                raise StoreUnavailableError from None
-            _log.warning("a session was opened although revocations could not be checked")
-    return state.creator.session(uid, token, earliest)
+    if token is not None:
+        return state.creator.session(uid, token)
+    return new_session(state, uid)[0]
+
+
+def new_session(state: AppState, uid: Uid) -> tuple[SessionClaims, Cutoffs]:
+    """The claims of a session that begins after all revocations, and the subject's cut-offs.
+
+    :raises StoreUnavailableError: if the store fails, so that revocations can't be checked.
+    """
+    if state.revocations is None:
+        return state.creator.session(uid), Cutoffs((), None)
+    try:
+        beginning = state.revocations.begin(subject(uid))
+    except StoreBusyError:
+        raise StoreUnavailableError from None
+    except StoreError:
+        if state.settings.blocklist_on_error is OnError.REFUSE:
+            raise StoreUnavailableError from None
+        _log.warning("a session was opened although revocations could not be checked")
+        return state.creator.session(uid), Cutoffs((), None)
+    claims = state.creator.session(uid, began=beginning.at, epoch=beginning.epoch)
+    return claims, beginning.cutoffs
 
 
 def inherited_claims(state: AppState, token: Token) -> dict[str, Any] | None:
@@ -107,22 +122,24 @@ def pair_of(access: CreatedToken, refresh: CreatedToken) -> TokenPair:
     return TokenPair(access.token, refresh.token, access.lifetime, refresh.lifetime)
 
 
-def session_end(state: AppState, token: Token) -> int:
-    """When a token's session expires, however often it is refreshed."""
-    return token.auth_time + state.settings.session_lifetime
-
-
 def latest_expiry(state: AppState, token: Token | None) -> int | None:
-    """The latest expiry of a further token of a stored session; ``None`` for other sessions."""
+    """The latest expiry of a further token of a stored session; ``None`` for other sessions.
+
+    In seconds since 1970-01-01 UTC, by the clock of this machine.
+
+    :raises RevokedTokenError: if the session has ended.
+    :raises StoreUnavailableError: if the store fails.
+    """
     if token is None or state.sessions is None:
         return None
-    return stored_session_end(state, token.auth_time)
-
-
-def stored_session_end(state: AppState, auth_time: int) -> int:
-    """When a stored session expires if it is not used after this moment."""
-    idle_end = int(state.clock()) + state.settings.refresh_token_expires
-    return min(auth_time + state.settings.session_lifetime, idle_end)
+    try:
+        row = state.sessions.find(token.sid)
+    except StoreError:
+        raise StoreUnavailableError from None
+    if row is None:
+        raise RevokedTokenError("its session has ended")
+    idle = state.settings.refresh_token_expires
+    return int(state.clock()) + min(row.left_until_end, idle)
 
 
 def refuse_bypass(state: AppState, token: Token | None) -> None:

@@ -23,10 +23,9 @@ from .create_tokens import (
     create_token,
     inherited_claims,
     latest_expiry,
+    new_session,
     pair_of,
     refuse_bypass,
-    session_claims,
-    stored_session_end,
 )
 from .set_cookies import check_pair_size
 
@@ -51,7 +50,8 @@ def open_session(  # noqa: PLR0913 - the user, the tokens, the name, and two con
     """
     sessions = state.require_sessions()
     check_name(name)
-    claims = replace(session_claims(state, uid, None), generation=0)
+    claims, cutoffs = new_session(state, uid)
+    claims = replace(claims, generation=0)
     # Before anything is written, since a claim can be invalid.
     pair = _first_pair(state, claims, options)
     if in_cookies:
@@ -62,11 +62,10 @@ def open_session(  # noqa: PLR0913 - the user, the tokens, the name, and two con
     # Read before the new row is written: no session that is opened later gives way to this one.
     with contextlib.suppress(StoreError):
         if state.settings.max_sessions:
-            cutoffs = state.require_revocations().cutoffs(sub)
             rows = state.settings.max_sessions + _MORE_ROWS
             active, ended = sessions.active_and_ended(sub, cutoffs, rows)
     try:
-        sessions.open(sub, claims.sid, claims.auth_time, client_of_request(state), name)
+        sessions.open(claims, client_of_request(state), name)
     except StoreError:
         what = "The session could not be opened right now"
         raise StoreUnavailableError(description=what) from None
@@ -79,7 +78,9 @@ def open_session(  # noqa: PLR0913 - the user, the tokens, the name, and two con
 
 def _first_pair(state: AppState, claims: SessionClaims, options: TokenOptions) -> TokenPair:
     """The first tokens of a session. Neither outlives it."""
-    access_options = replace(options, until=stored_session_end(state, claims.auth_time))
+    settings = state.settings
+    left = min(settings.session_lifetime, settings.refresh_token_expires)
+    access_options = replace(options, until=int(state.clock()) + left)
     refresh_options = replace(access_options, fresh=False)
     access = create_token(state, TokenType.ACCESS, claims, access_options)
     return pair_of(access, create_token(state, TokenType.REFRESH, claims, refresh_options))

@@ -21,7 +21,7 @@ from flask_authx.http.csrf import check_csrf, needs_csrf
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.token import RequestToken, Token
 
-from .revoke import revoke_session, revoke_token
+from .revoke import has_expired, revoke_session, revoke_token
 
 _COOKIES = frozenset({Location.COOKIES})
 #: Locations that a page of another site can fill only if the app allows it (CORS).
@@ -79,11 +79,10 @@ def revoke_session_of(state: AppState, token: Token, reason: str | None) -> None
 
     :raises StoreUnavailableError: if it could not be written.
     """
-    revocations = state.require_revocations()
     if token.sid != token.jti:
         if not _is_session_revoked(state, token):
             _write(state, lambda: revoke_session(state, token.sid, reason, actor=token.sub))
-    elif revocations.now() < token.exp + state.settings.decode_leeway:
+    elif not has_expired(state, token):
         # Another library's token, which has no session.
         _write(state, lambda: revoke_token(state, token, reason, actor=token.sub))
 

@@ -34,8 +34,7 @@ from flask_authx.http.verifier import REUSE_REASON
 from flask_authx.sessions.rotation import RefreshStatus, Sessions
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import StoreError
-from flask_authx.stores.session_store import Session, Visit
-from flask_authx.tokens.new_token import SessionClaims, TokenOptions
+from flask_authx.tokens.new_token import TokenOptions
 from flask_authx.tokens.scopes import grants, scope_list
 from flask_authx.tokens.token import RequestToken, Token, TokenPair
 
@@ -167,8 +166,12 @@ def _rotate(state: AppState, sessions: Sessions, exchange: _Exchange) -> TokenPa
         # The predecessor gets the tokens of the current generation: its response was lost, or
         # another tab was faster. The row is not changed.
         is_retry = status is RefreshStatus.PREDECESSOR
-        visit = row.visit if is_retry else sessions.next_visit(row, client_of_request(state))
-        pair = _next_pair(state, exchange, row, visit)
+        visit = sessions.next_visit(row, client_of_request(state))
+        if is_retry:
+            pair = _next_pair(state, exchange, row.generation, row.left)
+        else:
+            left = min(visit.idle, row.left_until_end)
+            pair = _next_pair(state, exchange, visit.generation, left)
         if exchange.in_cookies:
             check_pair_size(state, pair)
         if is_retry or sessions.move(row, visit):
@@ -192,13 +195,15 @@ def _check_user(state: AppState, exchange: _Exchange) -> None:
         raise
 
 
-def _next_pair(state: AppState, exchange: _Exchange, row: Session, visit: Visit) -> TokenPair:
-    """The tokens of a generation. The refresh token keeps its scopes."""
+def _next_pair(state: AppState, exchange: _Exchange, generation: int, left: int) -> TokenPair:
+    """The tokens of a generation. The refresh token keeps its scopes.
+
+    :param left: the seconds after which the session expires unless it is refreshed.
+    """
     token = exchange.token
-    claims = SessionClaims(
-        uid=row.sub, sid=row.sid, auth_time=token.auth_time, generation=visit.generation
-    )
-    options = replace(exchange.options, until=visit.expires)
+    claims = state.creator.session(token.sub, token)
+    claims.generation = generation
+    options = replace(exchange.options, until=int(state.clock()) + left)
     access = create_token(state, TokenType.ACCESS, claims, options)
     refresh_options = replace(options, scopes=sorted(token.scopes) or None)
     return pair_of(access, create_token(state, TokenType.REFRESH, claims, refresh_options))

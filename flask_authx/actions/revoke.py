@@ -8,6 +8,7 @@ from flask_authx.app.identity import accepted_token, actor_of_request
 from flask_authx.app.state import AppState, context_of, this_request
 from flask_authx.errors import StoreUnavailableError
 from flask_authx.http.context import RequestContext
+from flask_authx.sessions.revocations import MARGIN
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.new_token import Uid, subject
 from flask_authx.tokens.token import RequestToken, Token
@@ -20,7 +21,7 @@ def revoke_token(
     *,
     actor: str | None = None,
 ) -> None:
-    """Revoke one token; by default the request's own. An expired text is not revoked.
+    """Revoke one token; by default the request's own. A text that expired long ago is not revoked.
 
     Where sessions are stored, a refresh token is revoked with its session.
 
@@ -38,7 +39,7 @@ def revoke_token(
         # Its successor and its predecessor are as valid as itself (RFC 7009 section 2.1), and may
         # live longer.
         revoke_session(state, verified.sid, reason, actor=actor)
-    elif isinstance(token, Token) or not _has_expired(state, verified):
+    elif isinstance(token, Token) or not has_expired(state, verified):
         revocations.revoke_token(verified, actor=actor_of_request(state, actor), reason=reason)
 
 
@@ -63,6 +64,15 @@ def revoke_subject(
     revocations = state.require_revocations()
     actor = actor_of_request(state, actor)
     revocations.revoke_subject(subject(uid), keep, actor=actor, reason=reason)
+
+
+def revoke_all(state: AppState, reason: str | None, *, actor: str | None = None) -> None:
+    """Revoke all sessions of all subjects.
+
+    :raises StoreUnavailableError: if it could not be written.
+    """
+    revocations = state.require_revocations()
+    revocations.revoke_all(actor=actor_of_request(state, actor), reason=reason)
 
 
 def is_revoked(state: AppState, token: str | RequestToken | Token) -> bool:
@@ -108,5 +118,7 @@ def _text_of(state: AppState, token: str | RequestToken | Token) -> str:
     raise ValueError("the revocation callback takes the token as text: pass that")
 
 
-def _has_expired(state: AppState, token: Token) -> bool:
-    return state.clock() >= token.exp + state.settings.decode_leeway
+def has_expired(state: AppState, token: Token) -> bool:
+    """Whether a token has expired on every machine."""
+    # On another machine, whose clock may be behind, it may still be valid.
+    return state.clock() >= token.exp + state.settings.decode_leeway + MARGIN

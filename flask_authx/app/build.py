@@ -88,7 +88,7 @@ def _revocations(
         stores.blocklist,
         settings,
         name,
-        lookup_keys=LookupKeys(settings.issuer, name),
+        lookup_keys=LookupKeys(settings.issuer, settings.scope_name(name)),
         clock=clock,
         sessions=stores.sessions,
         trail=stores.trail,
@@ -126,7 +126,7 @@ def _configure(
     if len(problems) == before:
         # One setting names both stores: its problem is not reported twice.
         stores.sessions = collect(lambda: open_sessions(app, callbacks, settings, clock, announcer))
-    stores.trail = collect(lambda: open_trail(app, callbacks, settings, announcer))
+    stores.trail = collect(lambda: open_trail(app, callbacks, settings, clock, announcer))
     if problems or keys is None:
         raise BadConfigurationError(problems)
     return settings, keys, stores

@@ -104,8 +104,8 @@ def open_sessions(
         )
     else:
         store = _open_session_store(app, settings.blocklist, settings, clock)
-    lookup_keys = LookupKeys(settings.issuer, callbacks.name)
-    return Sessions(store, settings, lookup_keys, clock, observer=observer)
+    lookup_keys = LookupKeys(settings.issuer, settings.scope_name(callbacks.name))
+    return Sessions(store, settings, lookup_keys, observer=observer)
 
 
 def _open_session_store(app: Flask, url: str, settings: Settings, clock: Clock) -> SessionStore:
@@ -126,12 +126,14 @@ def _open_session_store(app: Flask, url: str, settings: Settings, clock: Clock) 
         database.engine,
         metadata=database.metadata,
         timeout=settings.store_timeout,
+        connections=settings.store_connections,
         own_writes=database.own_writes,
+        clock=clock,
     )
 
 
 def open_trail(
-    app: Flask, callbacks: Callbacks, settings: Settings, observer: Observer
+    app: Flask, callbacks: Callbacks, settings: Settings, clock: Clock, observer: Observer
 ) -> AuditTrail | None:
     """The app's audit trail; ``None`` if there is none.
 
@@ -157,7 +159,9 @@ def open_trail(
         database.engine,
         audit_table(database.metadata),
         timeout=settings.store_timeout,
+        connections=settings.store_connections,
         own_writes=database.own_writes,
+        clock=clock,
         observer=observer,
     )
 
@@ -172,7 +176,7 @@ def _open_blocklist(app: Flask, url: str, settings: Settings, clock: Clock) -> B
 
         return MemoryBlocklist(clock)
     if scheme == "sqlalchemy":
-        return _open_sqlalchemy(app, rest, settings)
+        return _open_sqlalchemy(app, rest, settings, clock)
     if scheme in REDIS_SCHEMES:
         return _open_redis(app, url, settings)
     if scheme.partition("+")[0] in ("sqlite", "postgresql", "postgres", "mysql", "mariadb"):
@@ -187,7 +191,17 @@ def _open_blocklist(app: Flask, url: str, settings: Settings, clock: Clock) -> B
 
 
 #: The attributes that a store must have.
-_BLOCKLIST_MEMBERS = ("per_process", "find", "add", "sweep", "prune", "count", "risks")
+_BLOCKLIST_MEMBERS = (
+    "per_process",
+    "find",
+    "find_dated",
+    "add",
+    "add_if_absent",
+    "sweep",
+    "prune",
+    "count",
+    "risks",
+)
 _SESSION_STORE_MEMBERS = (
     "per_process",
     "open",
@@ -248,7 +262,7 @@ def _redis_client(app: Flask, url: str, settings: Settings) -> Callable[[], Clie
     return lambda: server.client
 
 
-def _open_sqlalchemy(app: Flask, rest: str, settings: Settings) -> Blocklist:
+def _open_sqlalchemy(app: Flask, rest: str, settings: Settings, clock: Clock) -> Blocklist:
     database = _database(app, rest, f"{settings.prefix}BLOCKLIST")
     from flask_authx.stores.sql.revocations import SQLAlchemyBlocklist
 
@@ -256,7 +270,9 @@ def _open_sqlalchemy(app: Flask, rest: str, settings: Settings) -> Blocklist:
         database.engine,
         metadata=database.metadata,
         timeout=settings.store_timeout,
+        connections=settings.store_connections,
         own_writes=database.own_writes,
+        clock=clock,
     )
 
 

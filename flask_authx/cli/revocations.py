@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from flask_authx.actions.revoke import revoke_session, revoke_subject, revoke_token
+from flask_authx.actions.revoke import revoke_all, revoke_session, revoke_subject, revoke_token
 from flask_authx.app.state import AppState
 from flask_authx.errors import TokenExpiredError
 from flask_authx.sessions.revocations import Revocations
@@ -40,18 +40,20 @@ _COLUMNS = (*_LIMITS, "later")
 @click.option("--session", metavar="SID", help="A session: all its tokens.")
 @click.option("--subject", metavar="UID", help="A user: all sessions that have begun so far.")
 @click.option("--keep", metavar="SID", help="With --subject: a session that is not revoked.")
+@click.option("--all", "everything", is_flag=True, help="All sessions of all users.")
 @click.option("--reason", metavar="TEXT", help="The reason, for signals and the audit trail.")
 @name_option
 def revoke(*, name: str | None, reason: str | None, **target: Any) -> None:
-    """Revoke a token, a session or all sessions of a user.
+    """Revoke a token, a session, all sessions of a user, or all sessions.
 
     If the exit code is 0, every process refuses the tokens from now on. A token is read from the
     standard input, since all users of a machine can see the arguments of its processes. The exit
     code is 1 if the request or the configuration is at fault, and 3 if the store fails.
     """
     session, subject, keep = target["session"], target["subject"], target["keep"]
-    if [target["token_stdin"], session is not None, subject is not None].count(True) != 1:
-        raise click.UsageError("Give one of --token-stdin, --session and --subject.")
+    given = [target["token_stdin"], target["everything"], session is not None, subject is not None]
+    if given.count(True) != 1:
+        raise click.UsageError("Give one of --token-stdin, --session, --subject and --all.")
     if keep is not None and subject is None:
         raise click.UsageError("--keep requires --subject.")
     state = selected_state(name)
@@ -64,6 +66,9 @@ def revoke(*, name: str | None, reason: str | None, **target: Any) -> None:
         elif subject is not None:
             revoke_subject(state, subject, keep, reason, actor=actor)
             click.echo(subject_revoked_message(subject, keep))
+        elif target["everything"]:
+            revoke_all(state, reason, actor=actor)
+            click.echo("Revoked all sessions of all users that have begun so far.")
         else:
             _revoke_token(state, sys.stdin.read().strip(), reason, actor)
 
@@ -97,12 +102,10 @@ def blocklist(*, as_json: bool, name: str | None) -> None:
     require_shared_store(state)
     with reported_errors():
         revocations = state.require_revocations()
-        now = revocations.now()
-        limits = [now + seconds for seconds in _LIMITS.values()]
-        counts = revocations.inspect_store(revocations.store.count, limits)
+        counts = revocations.inspect_store(revocations.store.count, [*_LIMITS.values()])
     if as_json:
         by_kind = {kind.value: dict(zip(_COLUMNS, counts[kind], strict=True)) for kind in Kind}
-        echo_json({"at": now, "counts": by_kind})
+        echo_json({"at": int(state.clock()), "counts": by_kind})
         return
     for line in table(counts):
         click.echo(line)
@@ -139,8 +142,7 @@ def prune(*, name: str | None) -> None:
         if state.sessions is not None:
             _prune("sessions", state.sessions)
         if state.trail is not None and state.settings.audit is not None:
-            before = revocations.now() - state.settings.audit
-            records = state.trail.prune(state.name, before)
+            records = state.trail.prune(state.name, state.settings.audit)
             click.echo(f"Removed {records:,} old audit records.")
 
 

@@ -6,6 +6,7 @@ No finding contains the value of a key or a secret.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import importlib.metadata
 import importlib.util
@@ -129,6 +130,23 @@ def _blocklist(inspected: Inspected) -> Iterator[Finding]:
     yield from _risks(inspected, "BLOCKLIST", risks)
 
 
+def _clocks(inspected: Inspected) -> Iterator[Finding]:
+    """Whether the clock of this machine and that of the store differ."""
+    revocations = inspected.state.revocations
+    if revocations is None:
+        return
+    # A store that can't be read has been reported.
+    with contextlib.suppress(StoreError):
+        difference = revocations.clocks_differ()
+        if difference is not None:
+            yield Finding(
+                Level.WARNING,
+                inspected.setting("DECODE_LEEWAY"),
+                f"{difference}: on other machines, tokens of this one may be too old or too new.",
+                "synchronise both by NTP.",
+            )
+
+
 def _risks(inspected: Inspected, setting: str, risks: Iterable[Risk]) -> Iterator[Finding]:
     """A finding for each risk of a store. In debug and testing mode data need not last."""
     for risk in risks:
@@ -139,7 +157,7 @@ def _risks(inspected: Inspected, setting: str, risks: Iterable[Risk]) -> Iterato
 def _unreadable_store(inspected: Inspected, revocations: Revocations) -> Finding:
     """A blocklist whose configuration can't be read; look-ups may work all the same."""
     try:
-        revocations.earliest_auth_time("doctor")
+        revocations.has_mark()
     except StoreError:
         return Finding(
             Level.ERROR,
@@ -375,6 +393,7 @@ CHECKS: dict[str, Check] = {
     "startup": _startup,
     "revocation": _revocation,
     "blocklist": _blocklist,
+    "clocks": _clocks,
     "blocklist on error": _blocklist_on_error,
     "signature malleability": _signature_malleability,
     "secret reuse": _secret_reuse,

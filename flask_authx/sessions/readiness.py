@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from flask_authx.process_lock import ProcessLock
 from flask_authx.stores.base import StoreBusyError, StoreError
 
 #: Seconds for which an answer is shared.
@@ -56,13 +55,12 @@ class ReadinessCheck:
     ) -> None:
         self._stores = stores
         self._clock = clock
-        #: Of each process, since a fork copies a lock in its state.
-        self._locks: dict[int, threading.Lock] = {}
+        self._lock = ProcessLock()
         self._last: tuple[float, Readiness] | None = None
 
     def __call__(self) -> Readiness:
         """Which stores answer."""
-        with self._locks.setdefault(os.getpid(), threading.Lock()):
+        with self._lock:
             last = self._last
             if last is not None and self._clock() - last[0] < _SHARED:
                 return last[1]

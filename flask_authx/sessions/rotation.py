@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 
 from flask_authx.settings.options import Settings
 from flask_authx.stores.base import Pruned, StoreError
-from flask_authx.stores.blocklist import Cutoff
 from flask_authx.stores.circuit_breaker import CallRecord, Observer, ProtectedStore
 from flask_authx.stores.lookup_keys import LookupKeys
-from flask_authx.stores.session_store import Session, SessionStore, Visit
+from flask_authx.stores.session_store import NewSession, Session, SessionStore, Visit
+from flask_authx.tokens.new_token import SessionClaims, subject
 from flask_authx.tokens.token import TokenClaims
 
 from .client_details import Client
+from .cutoffs import Cutoffs
 
 T = TypeVar("T")
 
@@ -44,7 +45,6 @@ class Sessions:
     """The sessions of one ``AuthX`` object on one app, in a store.
 
     :param lookup_keys: makes the keys of rows.
-    :param clock: seconds since 1970-01-01 UTC.
     :param observer: is told when the store fails, and when it works again.
     """
 
@@ -53,33 +53,36 @@ class Sessions:
         store: SessionStore,
         settings: Settings,
         lookup_keys: LookupKeys,
-        clock: Callable[[], float],
         *,
         observer: Observer | None = None,
     ) -> None:
         self.store: SessionStore = store
         self._settings = settings
         self._lookup_keys = lookup_keys
-        self._clock = clock
         self._protected = ProtectedStore("sessions", observer)
 
-    def open(self, sub: str, sid: str, auth_time: int, client: Client, name: str | None) -> Session:
+    def open(self, claims: SessionClaims, client: Client, name: str | None) -> None:
         """Add the row of a new session.
 
         :raises StoreError: if it could not be written.
         """
-        now = int(self._clock())
-        ends = auth_time + self._settings.session_lifetime
-        visit = self._visit(0, now, now, ends, client)
-        session = Session(sid=sid, sub=sub, created=auth_time, ends=ends, visit=visit, name=name)
-        key, subject = self._lookup_keys.session(sid), self._lookup_keys.subject(sub)
-        self._protected.write(self.store.open, key, subject, session)
+        sub = subject(claims.uid)
+        session = NewSession(
+            sid=claims.sid,
+            sub=sub,
+            began=claims.began,
+            epoch=None if claims.epoch is None else claims.epoch.until,
+            lifetime=self._settings.session_lifetime,
+            visit=self._visit(0, client),
+            name=name,
+        )
+        key, index = self._lookup_keys.session(claims.sid), self._lookup_keys.subject(sub)
+        self._protected.write(self.store.open, key, index, session)
         limit = self._settings.prune_on_write
         if limit:
             # A failure has been logged. The row has been written.
             with contextlib.suppress(StoreError):
-                self._protected.prune(self.store.sweep, now, limit)
-        return session
+                self._protected.prune(self.store.sweep, limit)
 
     def find(self, sid: str) -> Session | None:
         """A session's row, if it has not expired.
@@ -87,7 +90,7 @@ class Sessions:
         :raises StoreError: if the store fails.
         """
         session = self._protected.read(self._get, self._lookup_keys.session(sid))
-        return session if session is not None and int(self._clock()) < session.expires else None
+        return session if session is not None and session.left else None
 
     def status_of(self, parsed: TokenClaims) -> tuple[RefreshStatus, Session | None]:
         """The status of a refresh token, and its session's row.
@@ -97,12 +100,11 @@ class Sessions:
         session = self._protected.read(self._get, self._lookup_keys.session(parsed.sid))
         if session is None or session.sub != parsed.sub:
             return RefreshStatus.NOT_FOUND, None
-        now = int(self._clock())
-        if now >= session.expires:
+        if not session.left:
             return RefreshStatus.EXPIRED, session
         if parsed.gen == session.generation:
             return RefreshStatus.CURRENT, session
-        in_grace = now - session.visit.rotated_at < self._settings.refresh_grace
+        in_grace = session.now - session.rotated_at < self._settings.refresh_grace
         if parsed.gen == session.generation - 1 and in_grace:
             return RefreshStatus.PREDECESSOR, session
         return RefreshStatus.REUSED, session
@@ -115,9 +117,8 @@ class Sessions:
         raise TypeError(f"get() returned {type(found).__name__}: it must return a Session or None")
 
     def next_visit(self, session: Session, client: Client) -> Visit:
-        """The visit that a refresh at this moment writes into a row."""
-        now = int(self._clock())
-        return self._visit(session.generation + 1, now, now, session.ends, client)
+        """The visit that a refresh writes into a row."""
+        return self._visit(session.generation + 1, client)
 
     def move(self, session: Session, visit: Visit) -> bool:
         """Write a visit if the row's generation has not changed, and return whether it was written.
@@ -132,8 +133,7 @@ class Sessions:
 
         :raises StoreError: if that is unknown.
         """
-        now, before = int(self._clock()), session.visit
-        visit = self._visit(before.generation, before.rotated_at, now, session.ends, client)
+        visit = self._visit(session.generation, client)
         return self.move(session, visit) or self.find(session.sid) is not None
 
     def rename(self, sid: str, name: str | None) -> bool:
@@ -154,7 +154,7 @@ class Sessions:
         return self._protected.write(self.store.end, self._lookup_keys.session(sid))
 
     def active_and_ended(
-        self, sub: str, cutoffs: Sequence[Cutoff], limit: int | None = None
+        self, sub: str, cutoffs: Cutoffs, limit: int | None = None
     ) -> tuple[list[Session], list[Session]]:
         """A subject's active sessions, the latest first, and those that are revoked or expired.
 
@@ -163,14 +163,13 @@ class Sessions:
         :raises StoreError: if the store fails.
         """
         rows = self._protected.read(self.store.of, self._lookup_keys.subject(sub), limit)
-        now = int(self._clock())
         active: list[Session] = []
         ended: list[Session] = []
         for row in rows:
             key = self._lookup_keys.session(row.sid)
-            revoked = any(cutoff.covers(row.created, key) for cutoff in cutoffs)
-            (ended if revoked or now >= row.expires else active).append(row)
-        active.sort(key=lambda row: (row.last_seen, row.created, row.sid), reverse=True)
+            revoked = cutoffs.cover(key, row.began, row.epoch)
+            (ended if revoked or not row.left else active).append(row)
+        active.sort(key=lambda row: (row.last_seen, row.began, row.sid), reverse=True)
         return active, ended
 
     def measure(self, record: CallRecord) -> None:
@@ -190,7 +189,7 @@ class Sessions:
 
         :raises StoreError: if the store fails.
         """
-        batches = self.store.prune(int(self._clock()))
+        batches = self.store.prune()
         while (batch := self._protected.prune(lambda: next(batches, None))) is not None:
             yield batch
 
@@ -209,15 +208,10 @@ class Sessions:
         limit = self._settings.max_sessions
         return active[limit - 1 :][::-1] if limit else ()
 
-    def _visit(
-        self, generation: int, rotated_at: int, last_seen: int, ends: int, client: Client
-    ) -> Visit:
-        idle = self._settings.refresh_token_expires
+    def _visit(self, generation: int, client: Client) -> Visit:
         return Visit(
             generation=generation,
-            rotated_at=rotated_at,
-            last_seen=last_seen,
-            expires=min(last_seen + idle, ends),
+            idle=self._settings.refresh_token_expires,
             user_agent=client.user_agent,
             address=client.address,
         )

@@ -26,7 +26,8 @@ UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 RESERVED_CLAIMS = frozenset(
     {
         *("iss", "sub", "aud", "exp", "nbf", "iat", "jti"),
-        *("sid", "auth_time", "gen", "type", "fresh", "scope", "scopes", "csrf", "cnf"),
+        *("sid", "auth_time", "auth_us", "auth_epoch", "gen", "type", "fresh", "csrf", "cnf"),
+        *("scope", "scopes"),
     }
 )
 
@@ -79,8 +80,8 @@ class Settings:
     #: The longest lifetime of a token, whether created or accepted. It limits how long a revocation
     #: is stored. Services that accept the same tokens and share a store need the same value.
     max_token_lifetime: int = _setting(30 * 86400, parsers.lifetime)
-    #: The tolerance for clock differences between machines when ``exp``, ``nbf`` and ``iat`` are
-    #: checked.
+    #: The tolerance for clock differences between machines when ``exp``, ``nbf``, ``iat`` and the
+    #: ``max_age`` of a guard are checked.
     decode_leeway: int = _setting(10, parsers.seconds)
     #: Whether new tokens carry ``nbf``, set to the time they are issued.
     encode_nbf: bool = _setting(True, parsers.boolean)
@@ -204,9 +205,17 @@ class Settings:
     #: The timeout of a store that ``JWT_BLOCKLIST`` names, in seconds with fractions. Opening a
     #: connection may take up to 1.5 s.
     store_timeout: float = _setting(0.25, parsers.timeout)
-    #: The tolerance for clock differences between machines when all sessions of a user are revoked:
-    #: sessions that are dated up to that far ahead are revoked as well.
-    clock_skew: int = _setting(1, parsers.seconds)
+    #: The maximum number of connections of a process to the store, for revocations, sessions
+    #: and the audit trail together. A request that finds all of them in use waits up to 1.5 s.
+    store_connections: int = _setting(10, parsers.positive_count)
+    #: The name of the scope, which is a part of each key in the store; by default that of the
+    #: ``AuthX`` object. Services that accept each other's tokens and share a store set the same
+    #: name.
+    store_scope: str | None = _setting(None, parsers.text)
+    #: The tolerance for differences between the clocks by which sessions and revocations are dated:
+    #: when all sessions of a user are revoked, those that are dated up to that far ahead are
+    #: revoked as well. By default the same as ``JWT_DECODE_LEEWAY``.
+    clock_skew: int | None = _setting(None, parsers.seconds)
     #: The number of stored entries that each revocation examines, and of session rows that each
     #: log-in examines, to delete the expired ones. With 0 only ``flask authx prune`` deletes them.
     #: Redis deletes them by itself.
@@ -269,6 +278,15 @@ class Settings:
     def issuer(self) -> str | None:
         """The issuer that a token must have."""
         return self.decode_issuer if self.decode_issuer is not None else self.encode_issuer
+
+    @property
+    def skew(self) -> int:
+        """The tolerance for clock differences when sessions are revoked, in seconds."""
+        return self.decode_leeway if self.clock_skew is None else self.clock_skew
+
+    def scope_name(self, name: str) -> str:
+        """The name of the scope of an ``AuthX`` object of that name."""
+        return name if self.store_scope is None else self.store_scope
 
     @property
     def audiences(self) -> frozenset[str]:

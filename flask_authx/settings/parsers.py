@@ -49,6 +49,14 @@ def count(value: object) -> int:
     raise ValueError("set it to a whole number, 0 or more")
 
 
+def positive_count(value: object) -> int:
+    """A whole number, 1 or more."""
+    with contextlib.suppress(ValueError):
+        if (result := count(value)) >= 1:
+            return result
+    raise ValueError("set it to a whole number, 1 or more")
+
+
 def seconds(value: object) -> int:
     """A duration in whole seconds: a ``timedelta``, a number, or text such as ``1h30m``."""
     if isinstance(value, str):

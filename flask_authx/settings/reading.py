@@ -110,8 +110,15 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
         )
     if settings.error_message_key == "error_type":
         problems.append(f"{prefix}ERROR_MESSAGE_KEY is already a key of the body: choose another.")
-    if settings.clock_skew > 3600:
-        problems.append(f"{prefix}CLOCK_SKEW is above an hour: set the machines' clocks by NTP.")
+    if settings.skew > 3600:
+        name = "DECODE_LEEWAY" if settings.clock_skew is None else "CLOCK_SKEW"
+        problems.append(f"{prefix}{name} is above an hour: set the machines' clocks by NTP.")
+    scope = settings.store_scope or ""
+    if len(scope) > 255 or "\0" in scope or scope.encode(errors="replace").decode() != scope:
+        problems.append(
+            f"{prefix}STORE_SCOPE is no text that every store can record: use at most 255 "
+            "characters, no NUL and no lone surrogate."
+        )
     if settings.refresh_grace > 600:
         problems.append(
             f"{prefix}REFRESH_GRACE is above ten minutes, during which a stolen refresh token is "

@@ -13,11 +13,25 @@ T = TypeVar("T")
 
 #: Seconds within which a connection to a server must be open, unless a store's timeout is longer.
 CONNECT_TIMEOUT = 1.5
+#: Seconds that a call waits for one of the store's connections, unless its timeout is longer.
+WAIT_LIMIT = 1.5
 #: Seconds after which a connection is replaced: after a fail-over the server's name may lead to
 #: another server, while the old one still accepts commands.
 MAX_AGE = 60.0
-#: Connections that a store holds open.
-MAX_CONNECTIONS = 5
+#: Connections that a process holds to a store, at most, unless told otherwise.
+MAX_CONNECTIONS = 10
+
+
+#: Microseconds in a second.
+MICROSECONDS = 10**6
+
+
+def system_clock() -> float:
+    """Seconds since 1970-01-01 UTC, by the function that :mod:`time` has at this moment.
+
+    A test that replaces that function also moves the clocks that were created before.
+    """
+    return time.time()
 
 
 #: By its owner: what is told how long a call has waited for a connection. They are of the process,

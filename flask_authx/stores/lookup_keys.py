@@ -7,24 +7,30 @@ import hashlib
 from .blocklist import Kind
 
 #: Changes with every change to how keys are made, so that old and new keys never collide.
-_VERSION = b"1"
+_VERSION = b"2"
 
 
 class LookupKeys:
-    """Makes keys of 16 bytes: hashes of a jti, sid or sub together with its kind and its issuer.
+    """Makes keys of 16 bytes: hashes of a jti, sid or sub together with its kind and its scope.
 
-    The same jti of another issuer has another key. A key is an index and not a secret.
+    The same jti in another scope has another key. A key is an index and not a secret; the hash,
+    SHA-256, is one that FIPS 180-4 approves.
 
-    :param issuer: the issuer of the tokens, if they name one.
-    :param name: the name of the ``AuthX`` object, which takes the issuer's place without one.
+    :param issuer: the issuer of the tokens, if they name one. It is a part of the scope.
+    :param scope: the name of the scope, such as that of the ``AuthX`` object.
     """
 
-    def __init__(self, issuer: str | None, name: str) -> None:
-        scope = [b"name", name.encode()] if issuer is None else [b"issuer", issuer.encode()]
+    def __init__(self, issuer: str | None, scope: str) -> None:
+        of_issuer = [] if issuer is None else [issuer.encode()]
+        parts = [scope.encode(), *of_issuer]
         #: The start of the hash input for each kind.
-        self._token, self._session, self._subject = (
-            _length_prefixed(_VERSION, kind.encode(), *scope) for kind in Kind
+        self._token, self._session, self._subject, in_scope = (
+            _length_prefixed(_VERSION, kind.encode(), *parts) for kind in Kind
         )
+        #: The key of the scope itself.
+        self.scope: bytes = _key(in_scope, "")
+        #: The beginning of that, by which a token names the scope of its session.
+        self.scope_name: str = self.scope.hex()[:6]
 
     def token(self, jti: str) -> bytes:
         """The key of a token."""
@@ -46,6 +52,5 @@ def _length_prefixed(*parts: bytes) -> bytes:
 
 def _key(prefix: bytes, value: str) -> bytes:
     encoded = value.encode()
-    return hashlib.blake2b(
-        prefix + len(encoded).to_bytes(4, "big") + encoded, digest_size=16
-    ).digest()
+    hashed = hashlib.sha256(prefix + len(encoded).to_bytes(4, "big") + encoded)
+    return hashed.digest()[:16]

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import time
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from flask_authx.process_lock import ProcessLock
 
-from .base import Pruned, Risk
-from .blocklist import Cutoff, Entry, Kind
-from .session_store import Session, Visit
+from .base import MICROSECONDS, Pruned, Risk, system_clock
+from .blocklist import Cutoff, Dated, Entry, Kind
+from .session_store import NewSession, Session, Visit
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An entry as it is kept. It expires at a moment in seconds, or never: infinity."""
+
+    kind: Kind
+    expires: float
+    cutoff: Cutoff
+
 
 Row = TypeVar("Row")
 
@@ -71,39 +81,63 @@ class MemoryBlocklist:
 
     per_process: bool = True
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = system_clock) -> None:
         self._clock = clock
-        self._entries: dict[bytes, Entry] = {}
+        self._entries: dict[bytes, _Stored] = {}
         self._schedule = _Schedule(self._entries, lambda entry: entry.expires)
         self._lock = ProcessLock()
 
-    def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
-        """The cutoffs of the entries under these keys."""
+    def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff | None]:
+        """The cut-offs of the entries under these keys."""
         entries = self._entries
         # Each key is read once: another thread may remove the entry between two reads.
         found = [entries.get(key) for key in keys]
-        return [entry.cutoff for entry in found if entry is not None]
+        return [None if entry is None else entry.cutoff for entry in found]
+
+    def find_dated(self, keys: Sequence[bytes], /) -> Dated:
+        """The cut-offs of the entries under these keys, and the time."""
+        now = self._now()
+        return Dated(now, self.find(keys))
 
     def add(self, entry: Entry, /) -> None:
         """Add an entry. All threads see it at once."""
         with self._lock:
+            now = self._now()
+            new = _stored(entry, now)
             old = self._entries.get(entry.key)
-            self._entries[entry.key] = entry if old is None else old.then(entry)
-            if old is None:
-                # Another one under the same key expires no earlier.
-                self._schedule.add(entry.key)
-            self._remove_expired(int(self._clock()), 2)
+            if old is not None:
+                expires = max(old.expires, new.expires)
+                new = _Stored(new.kind, expires, old.cutoff.then(new.cutoff))
+            self._keep(entry.key, new)
+            self._remove_expired(now // MICROSECONDS, 2)
 
-    def sweep(self, before: int, limit: int, /) -> int:
-        """Remove some of the entries that expired before a moment."""
+    def add_if_absent(self, entry: Entry, /) -> Cutoff:
+        """Add an entry unless there is one under its key, and return the cut-off that counts."""
         with self._lock:
-            return self._remove_expired(before, limit)
+            if entry.key not in self._entries:
+                self._keep(entry.key, _stored(entry, self._now()))
+            return self._entries[entry.key].cutoff
 
-    def prune(self, before: int, /) -> Iterator[Pruned]:
-        """Remove all entries that expired before a moment."""
+    def sweep(self, limit: int, /) -> int:
+        """Remove some of the entries that have expired."""
         with self._lock:
-            removed = self._remove_expired(before, len(self._schedule))
+            return self._remove_expired(int(self._clock()), limit)
+
+    def prune(self) -> Iterator[Pruned]:
+        """Remove all entries that have expired."""
+        with self._lock:
+            removed = self._remove_expired(int(self._clock()), len(self._schedule))
         yield Pruned(removed, 1.0)
+
+    def _now(self) -> int:
+        return int(self._clock() * MICROSECONDS)
+
+    def _keep(self, key: bytes, stored: _Stored) -> None:
+        is_new = key not in self._entries
+        self._entries[key] = stored
+        if is_new:
+            # Another one under the same key expires no earlier.
+            self._schedule.add(key)
 
     def _remove_expired(self, before: int, limit: int) -> int:
         removed = 0
@@ -115,9 +149,10 @@ class MemoryBlocklist:
     def count(self, bounds: Sequence[int], /) -> Mapping[Kind, Sequence[int]]:
         """The number of entries of each kind that expire before each bound."""
         counts = {kind: [0] * (len(bounds) + 1) for kind in Kind}
+        now = int(self._clock())
         with self._lock:
             for entry in self._entries.values():
-                counts[entry.kind][bisect_right(bounds, entry.expires)] += 1
+                counts[entry.kind][bisect_right(bounds, entry.expires - now)] += 1
         return counts
 
     def risks(self) -> Iterator[Risk]:
@@ -127,6 +162,11 @@ class MemoryBlocklist:
             "worker sees only its own.",
             "use a persistent store, such as sqlalchemy:// or redis://host/0.",
         )
+
+
+def _stored(entry: Entry, now: int) -> _Stored:
+    expires = math.inf if entry.lifetime is None else now // MICROSECONDS + entry.lifetime
+    return _Stored(entry.kind, expires, entry.cutoff_at(now))
 
 
 class MemorySessions:
@@ -139,37 +179,65 @@ class MemorySessions:
 
     per_process: bool = True
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = system_clock) -> None:
         self._clock = clock
+        #: The time in a row is that of its last change.
         self._rows: dict[bytes, tuple[bytes, Session]] = {}
         self._keys_of: dict[bytes, set[bytes]] = {}
         self._schedule = _Schedule(self._rows, lambda row: row[1].expires)
         self._lock = ProcessLock()
 
-    def open(self, key: bytes, subject: bytes, session: Session, /) -> None:
+    def open(self, key: bytes, subject: bytes, session: NewSession, /) -> None:
         """Add a row. An existing row stays as it is."""
+        now = int(self._clock())
+        ends, visit = now + session.lifetime, session.visit
+        row = Session(
+            sid=session.sid,
+            sub=session.sub,
+            began=session.began,
+            epoch=session.epoch,
+            name=session.name,
+            generation=visit.generation,
+            rotated_at=now,
+            last_seen=now,
+            expires=min(now + visit.idle, ends),
+            ends=ends,
+            user_agent=visit.user_agent,
+            address=visit.address,
+            now=now,
+        )
         with self._lock:
             if key in self._rows:
                 return
             # In this order, so that every row is in the index even if a fork comes between.
             self._keys_of.setdefault(subject, set()).add(key)
-            self._rows[key] = (subject, session)
+            self._rows[key] = (subject, row)
             self._schedule.add(key)
-            self._remove_expired(int(self._clock()), 2)
+            self._remove_expired(now, 2)
 
     def get(self, key: bytes, /) -> Session | None:
         """The row under a key."""
         row = self._rows.get(key)
-        return None if row is None else row[1]
+        return None if row is None else replace(row[1], now=int(self._clock()))
 
     def move(self, key: bytes, generation: int, visit: Visit, /) -> bool:
         """Change a row if it still has this generation."""
+        now = int(self._clock())
         with self._lock:
-            row = self._rows.get(key)
-            if row is None or row[1].generation != generation:
+            subject, row = self._rows.get(key, (b"", None))
+            if row is None or row.generation != generation:
                 return False
-            self._rows[key] = (row[0], row[1].after(visit))
-            if visit.expires < row[1].expires:
+            moved = replace(
+                row,
+                generation=visit.generation,
+                rotated_at=row.rotated_at if visit.generation == generation else now,
+                last_seen=now,
+                expires=min(now + visit.idle, row.ends),
+                user_agent=visit.user_agent,
+                address=visit.address,
+            )
+            self._rows[key] = (subject, moved)
+            if moved.expires < row.expires:
                 self._schedule.add(key)
             return True
 
@@ -189,20 +257,21 @@ class MemorySessions:
 
     def of(self, subject: bytes, limit: int | None = None, /) -> Sequence[Session]:
         """The rows of a subject."""
+        now = int(self._clock())
         with self._lock:
             keys = itertools.islice(self._keys_of.get(subject, ()), limit)
             rows = [self._rows.get(key) for key in keys]
-        return [row[1] for row in rows if row is not None]
+        return [replace(row[1], now=now) for row in rows if row is not None]
 
-    def sweep(self, before: int, limit: int, /) -> int:
-        """Remove some of the rows that expired before a moment."""
+    def sweep(self, limit: int, /) -> int:
+        """Remove some of the rows that have expired."""
         with self._lock:
-            return self._remove_expired(before, limit)
+            return self._remove_expired(int(self._clock()), limit)
 
-    def prune(self, before: int, /) -> Iterator[Pruned]:
-        """Remove all rows that expired before a moment."""
+    def prune(self) -> Iterator[Pruned]:
+        """Remove all rows that have expired."""
         with self._lock:
-            removed = self._remove_expired(before, len(self._schedule))
+            removed = self._remove_expired(int(self._clock()), len(self._schedule))
         yield Pruned(removed, 1.0)
 
     def risks(self) -> Iterator[Risk]:

@@ -14,9 +14,10 @@ from typing import Any, NoReturn, TypeGuard
 from flask_authx.enums import TokenType
 from flask_authx.errors import JWTDecodeError
 from flask_authx.settings.options import Settings
+from flask_authx.stores.base import MICROSECONDS
 
 from .scopes import SCOPE
-from .token import TokenClaims
+from .token import Epoch, TokenClaims
 
 #: 9999-12-31T23:59:59Z, the last second that ``datetime`` supports.
 _LAST_SECOND = 253402300799
@@ -25,6 +26,8 @@ _MAX_DEPTH = 32
 _LAST_GENERATION = 2**53
 #: The syntax of a ``jti`` and a ``sid``, which every store can hold.
 ID = re.compile(r"[A-Za-z0-9._~:-]{1,255}")
+#: The scope of an epoch, and its cut-off, which may lie before 1970.
+_EPOCH = re.compile(r"[0-9a-f]{6}\.-?[0-9]{1,16}")
 #: The longest subject, in characters (OpenID Connect Core section 2).
 MAX_SUBJECT_LENGTH = 255
 
@@ -113,16 +116,20 @@ def read_claims(
         raise JWTDecodeError("the token is bound to a key")
     jti = _string(claims, "jti", ID)
     own = typ is not None
+    # A token of another library is a session by itself, which began when it was issued.
+    auth_time = _time(claims, "auth_time") if own or "auth_time" in claims else iat
     return TokenClaims(
         sub=subject(claims.get(settings.identity_claim)),
         jti=jti,
-        # A token of another library is a session by itself, which began when it was issued.
         sid=_string(claims, "sid", ID) if own or "sid" in claims else jti,
         iat=iat,
         exp=exp,
         nbf=nbf,
         not_before=iat if nbf is None else max(iat, nbf),
-        auth_time=_time(claims, "auth_time") if own or "auth_time" in claims else iat,
+        auth_time=auth_time,
+        # Another library may let its users choose such claims.
+        epoch=_epoch(claims["auth_epoch"]) if own and "auth_epoch" in claims else None,
+        began=auth_time * MICROSECONDS + (_fraction(claims.get("auth_us", 0)) if own else 0),
         type=_type(claims.get("type"), typ),
         fresh=_boolean(claims.get("fresh", False)),
         scopes=_scopes(claims),
@@ -157,6 +164,20 @@ def _time(claims: dict[str, Any], name: str) -> int:
     ):
         return int(value)
     raise JWTDecodeError(f"the claim {name} is missing or not a time")
+
+
+def _epoch(value: object) -> Epoch:
+    if isinstance(value, str) and _EPOCH.fullmatch(value):
+        scope, _, until = value.partition(".")
+        return Epoch(scope, int(until))
+    raise JWTDecodeError("the claim auth_epoch is not well-formed")
+
+
+def _fraction(value: object) -> int:
+    """The microseconds of a second."""
+    if type(value) is int and 0 <= value < MICROSECONDS:
+        return value
+    raise JWTDecodeError("the claim auth_us is not a number of microseconds below a second")
 
 
 def _string(claims: dict[str, Any], name: str, form: re.Pattern[str]) -> str:

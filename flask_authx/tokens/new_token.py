@@ -16,11 +16,12 @@ from flask_authx.errors import JWTDecodeError
 from flask_authx.keys.asymmetric import base64url
 from flask_authx.settings.options import RESERVED_CLAIMS, Settings
 from flask_authx.settings.profiles import TokenProfile
+from flask_authx.stores.base import MICROSECONDS
 
 from . import claims
 from .codec import Codec
 from .scopes import scope_list
-from .token import CreatedToken, Token
+from .token import CreatedToken, Epoch, Token
 
 #: The id of a user. In a token it is a string (RFC 7519 section 4.1.2).
 Uid: TypeAlias = str | int | UUID
@@ -46,7 +47,10 @@ class SessionClaims:
 
     uid: Uid
     sid: str
-    auth_time: int
+    #: When the session began, in microseconds since 1970-01-01 UTC.
+    began: int
+    #: What it notes of the store in which it is opened, if there is one.
+    epoch: Epoch | None = None
     #: The ``gen`` of a refresh token, if the session is stored.
     generation: int | None = None
 
@@ -80,19 +84,28 @@ class TokenCreator:
         self._clock = clock
         self._ids = ids
 
-    def session(self, uid: Uid, continued: Token | None = None, earliest: int = 0) -> SessionClaims:
+    def session(
+        self,
+        uid: Uid,
+        continued: Token | None = None,
+        began: int | None = None,
+        epoch: Epoch | None = None,
+    ) -> SessionClaims:
         """A new session, or that of a verified token.
 
         :param continued: the verified token.
-        :param earliest: the earliest start of a new session, even if it lies in the future.
+        :param began: when a new session began, in microseconds since 1970-01-01 UTC, by the clock
+            of the store of revocations; by default at this moment, by the machine's clock.
+        :param epoch: what it notes of that store.
         :raises ValueError: if the token belongs to another user.
         """
         if continued is None:
-            auth_time = max(int(self._clock()), earliest)
-            return SessionClaims(uid=uid, sid=self._new_id(), auth_time=auth_time)
+            began = int(self._clock() * MICROSECONDS) if began is None else began
+            return SessionClaims(uid=uid, sid=self._new_id(), began=began, epoch=epoch)
         if continued.sub != subject(uid):
             raise ValueError("the session belongs to another user")
-        return SessionClaims(uid=uid, sid=continued.sid, auth_time=continued.auth_time)
+        parsed = continued.parsed
+        return SessionClaims(uid=uid, sid=parsed.sid, began=parsed.began, epoch=parsed.epoch)
 
     def create(
         self,
@@ -143,8 +156,11 @@ class TokenCreator:
             "iat": now,
             "jti": self._new_id(),
             "sid": session.sid,
-            "auth_time": session.auth_time,
+            "auth_time": session.began // MICROSECONDS,
+            "auth_us": session.began % MICROSECONDS,
         }
+        if session.epoch is not None:
+            payload["auth_epoch"] = f"{session.epoch.scope}.{session.epoch.until}"
         if settings.encode_nbf:
             payload["nbf"] = now
         if settings.encode_issuer is not None:

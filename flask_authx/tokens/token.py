@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask_authx.enums import Location, LocationName, TokenType, TokenTypeName
 
@@ -46,6 +46,17 @@ class RequestToken:
         return self.token
 
 
+class Epoch(NamedTuple):
+    """What a session has noted of the store in which it was opened: the claim ``auth_epoch``.
+
+    :param scope: the name of the scope, hashed: six hexadecimal digits.
+    :param until: the scope's cut-off, in microseconds since 1970-01-01 UTC.
+    """
+
+    scope: str
+    until: int
+
+
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
     """The claims of a token with a valid signature. Immutable, so that requests can share them."""
@@ -59,6 +70,9 @@ class TokenClaims:
     #: The later of ``iat`` and ``nbf``.
     not_before: int
     auth_time: int
+    #: When the user logged in, in microseconds since 1970-01-01 UTC: ``auth_time`` and ``auth_us``.
+    began: int
+    epoch: Epoch | None
     type: TokenType
     fresh: bool
     scopes: frozenset[str]

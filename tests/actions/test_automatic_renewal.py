@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask, Response, redirect
 
-from flask_authx import AuthX, BadConfigurationError
+from flask_authx import AuthX, BadConfigurationError, MemoryBlocklist
 from tests.support import NOW, SECRET, Clock, bearer
 from tests.support.answers import ACCESS_COOKIE, OK, Outcome, ask, cookie, outcome
 from tests.support.browsers import ACCESS_CSRF, browser, browser_app, cookies_in, csrf, sign_in
@@ -201,6 +201,26 @@ def test_a_session_without_a_row_has_an_end_as_well() -> None:
     assert claims_of(new)["exp"] == NOW + 1000
     clock.advance(200)
     assert renewed(ask(app, headers=cookie((ACCESS_COOKIE, str(new))))) is None
+
+
+@pytest.mark.parametrize("ahead", [3600, -3600])
+def test_it_ends_in_time_if_the_store_has_another_clock(ahead: int) -> None:
+    """The store has dated the session; its tokens expire by the machine's clock."""
+    clock = Clock()
+    app = Flask("tests")
+    app.config.from_mapping(
+        JWT_SECRET_KEY=SECRET,
+        JWT_TOKEN_LOCATION="cookies",
+        JWT_IMPLICIT_REFRESH_DELTATIME=DELTA,
+        JWT_SESSION_LIFETIME=1000,
+    )
+    authx = AuthX(app, blocklist=MemoryBlocklist(lambda: clock() + ahead), clock=clock)
+    add(app, "/guarded", authx.token_required(lambda: ""))
+    with app.app_context():
+        token = authx.create_access_token("ann")
+    clock.advance(DUE)
+    new = renewed(ask(app, headers=cookie((ACCESS_COOKIE, token))))
+    assert claims_of(new)["exp"] == NOW + 1000
 
 
 # Where and how

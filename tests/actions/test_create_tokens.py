@@ -27,7 +27,7 @@ from tests.support import (
 )
 from tests.support.corpus import by_repr, check_all
 
-COMMON = {"sub", "iat", "nbf", "exp", "jti", "sid", "auth_time", "type", "fresh"}
+COMMON = {"sub", "iat", "nbf", "exp", "jti", "sid", "auth_time", "auth_us", "type", "fresh"}
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -51,6 +51,7 @@ def test_a_token_has_these_claims_and_no_others(
     assert claims["type"] == type_
     assert claims["fresh"] is False
     assert claims["iat"] == claims["nbf"] == claims["auth_time"] == int(NOW)
+    assert claims["auth_us"] == 0
     assert claims["exp"] == int(NOW) + life
     assert type(claims["exp"]) is int
 
@@ -60,7 +61,9 @@ def test_times_are_whole_seconds_whatever_the_clock_says() -> None:
     app, authx = make_app(clock=clock)
     claims = claims_of(access_token(app, authx))
     assert [type(claims[name]) for name in ("iat", "nbf", "exp", "auth_time")] == [int] * 4
-    assert claims["iat"] == int(NOW)
+    assert claims["iat"] == claims["auth_time"] == int(NOW)
+    # The fraction of a second by which sessions are ordered is a claim of its own.
+    assert (type(claims["auth_us"]), claims["auth_us"]) == (int, 750_000)
 
 
 def test_a_kid_is_given_or_derived_and_does_not_show_the_secret() -> None:

@@ -136,7 +136,11 @@ def test_a_session_right_after_a_revocation_of_all_is_valid() -> None:
     after = here.log_in()
     assert not here.accepts(before)
     assert here.accepts(after)
-    assert here.row(after).created == here.token(after.access_token).auth_time == AT + 2
+    began = (AT + 10) * 10**6 + 1
+    assert here.row(after).began == here.token(after.access_token).parsed.began == began
+    assert here.token(after.refresh_token).parsed.began == began
+    # Its ends are reckoned from this moment.
+    assert (here.row(after).expires, here.row(after).ends) == (AT + 20 * DAY, AT + 90 * DAY)
     assert here.listed() == [here.sid(after)]
     assert here.generation(here.renew(after.refresh_token)) == 1
 
@@ -144,7 +148,7 @@ def test_a_session_right_after_a_revocation_of_all_is_valid() -> None:
 def test_it_costs_one_look_up_and_one_write() -> None:
     here = site(MAX_SESSIONS=0, PRUNE_ON_WRITE=0)
     here.log_in()
-    assert (here.revocations.calls, here.logins.calls) == (["find"], ["open"])
+    assert (here.revocations.calls, here.logins.calls) == (["find_dated"], ["open"])
 
 
 def test_each_new_session_removes_some_that_have_expired() -> None:

@@ -16,7 +16,7 @@ from flask_authx import (
     session_revoked,
     token_refused,
 )
-from tests.support import NOW, refresh_token
+from tests.support import NOW, parts, refresh_token
 from tests.support.answers import INVALID, OK, REVOKED, Outcome, outcome
 from tests.support.corpus import by_repr, check_all
 from tests.support.session_sites import Site, heard, pair_in, site
@@ -43,10 +43,37 @@ def test_the_session_goes_on_with_the_next_generation() -> None:
         assert access.iat == after.iat == AT + generation * 1000
         row = here.row(pair)
         assert row.generation == here.generation(pair) == generation
-        assert row.last_seen == row.visit.rotated_at == after.iat
+        assert row.last_seen == row.rotated_at == after.iat
         assert row.expires == after.exp == after.iat + 20 * DAY
         assert (row.created, row.ends, row.name) == (AT, AT + 90 * DAY, "phone")
         assert here.accepts(pair)
+
+
+def test_all_tokens_of_a_session_note_the_cut_off_of_the_scope_at_its_log_in() -> None:
+    here = site()
+    with here.app.app_context():
+        here.authx.revoke_all()
+    pair = here.log_in()
+    renewed = here.renew(pair.refresh_token)
+    with here.app.app_context():
+        further = here.authx.create_access_token("ann", login=here.token(pair.access_token))
+    both = [(one.access_token, one.refresh_token) for one in (pair, renewed)]
+    tokens = [*both[0], *both[1], further]
+    [mark] = here.revocations.marks.values()
+    assert here.row(pair).epoch == mark.cutoff.until
+    for raw in tokens:
+        assert parts(raw)[1]["auth_epoch"].split(".")[1] == str(mark.cutoff.until)
+        assert not is_revoked(here, raw)
+    with here.app.app_context():
+        here.authx.revoke_all()
+    for raw in tokens:
+        assert is_revoked(here, raw)
+    assert here.listed() == []
+
+
+def is_revoked(here: Site, raw: str) -> bool:
+    with here.app.app_context():
+        return here.authx.is_revoked(raw)
 
 
 def test_the_access_token_is_not_fresh() -> None:

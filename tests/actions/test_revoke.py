@@ -302,6 +302,7 @@ def test_a_reason_that_no_store_could_hold_is_refused(reason: str) -> None:
             lambda: authx.revoke_token(token, reason=reason),
             lambda: authx.revoke_session("s", reason=reason),
             lambda: authx.revoke_subject("ann", reason=reason),
+            lambda: authx.revoke_all(reason=reason),
         ]
         for revoke in attempts:
             with pytest.raises(ValueError, match=r"reason|surrogate"):

@@ -45,8 +45,26 @@ def test_a_tokens_entry_lives_for_what_is_left_of_it(
     with app.app_context():
         authx.revoke_token(token)
     [entry] = store.added
-    assert entry.kind is Kind.TOKEN
-    assert entry.expires == int(NOW) + seconds + leeway + MARGIN
+    assert (entry.kind, entry.ahead) == (Kind.TOKEN, None)
+    assert entry.lifetime == seconds - 600 + leeway + MARGIN
+    [stored] = store.entries.values()
+    assert stored.expires == int(NOW) + seconds + leeway + MARGIN
+
+
+def test_a_token_that_has_expired_on_this_machine_may_be_valid_on_another() -> None:
+    """Up to the largest difference between two clocks; then the text is revoked no more."""
+    clock, store = Clock(), SpyStore()
+    app, authx = store_app(store, clock)
+    token, said = new_token(app, authx)
+    with app.app_context():
+        clock.now = said.exp + 10 + MARGIN - 1
+        authx.revoke_token(token)
+        [stored] = store.entries.values()
+        assert stored.expires == int(clock.now) + 10 + MARGIN
+        store.entries.clear()
+        clock.advance(1)
+        authx.revoke_token(token)
+    assert store.entries == {}
 
 
 def test_a_clock_that_is_set_back_after_a_prune_by_the_margin_revives_no_token() -> None:
@@ -63,7 +81,7 @@ def test_a_clock_that_is_set_back_after_a_prune_by_the_margin_revives_no_token()
         with app.app_context():
             authx.revoke_token(token)
         clock.now = said.exp + 10 + pruned
-        assert [one.removed for one in store.prune(int(clock.now))] == [int(pruned > MARGIN)]
+        assert [one.removed for one in store.prune()] == [int(pruned > MARGIN)]
         clock.advance(-MARGIN)
         assert outcome(ask(app, headers=bearer(token))) == expected
 
@@ -73,7 +91,8 @@ def test_a_clock_that_is_set_back_after_a_prune_by_the_margin_revives_no_token()
 @pytest.mark.parametrize(
     ("config", "life", "leeway", "skew"),
     [
-        ({}, 30 * 86400, 10, 1),
+        ({}, 30 * 86400, 10, 10),
+        ({"DECODE_LEEWAY": 7}, 30 * 86400, 7, 7),
         (
             {"MAX_TOKEN_LIFETIME": "60d", "DECODE_LEEWAY": 0, "CLOCK_SKEW": 5},
             60 * 86400,
@@ -92,9 +111,9 @@ def test_the_entries_of_sessions_and_users_outlive_every_token(
         authx.revoke_subject("ann", keep="s")
     session, subject = store.added
     assert (session.kind, subject.kind) == (Kind.SESSION, Kind.SUBJECT)
-    assert session.expires == subject.expires == int(NOW) + skew + life + leeway + MARGIN
-    assert subject.cutoff.until == int(NOW) + skew
-    assert subject.cutoff.keep == session.key
+    assert session.lifetime == subject.lifetime == life + leeway + MARGIN
+    assert (session.ahead, subject.ahead) == (None, skew * 10**6)
+    assert subject.keep == session.key
 
 
 def test_nothing_that_is_kept_says_whose_it_is_or_could_be_used() -> None:
@@ -122,7 +141,8 @@ def test_keys_differ_by_kind() -> None:
     app, authx = store_app(store, ids=lambda: next(ids))
     token = access_token(app, authx, "same")
     works(app, token)
-    assert len({*store.asked[-1]}) == 3
+    # And the scope is a fourth.
+    assert len({*store.asked[-1]}) == 4
     with app.app_context():
         authx.revoke_token(token)
     assert len(store.entries) == 1
@@ -131,43 +151,47 @@ def test_keys_differ_by_kind() -> None:
     assert works(app, elsewhere)
 
 
-def keys_of(iss: str, jti: str, sid: str, sub: str) -> tuple[bytes, ...]:
+def keys_of(iss: str, scope: str, jti: str, sid: str, sub: str) -> tuple[bytes, ...]:
     """What the store is asked for about a token of these claims."""
     store = SpyStore()
-    app, _ = store_app(store, DECODE_ISSUER=iss)
+    app, _ = store_app(store, DECODE_ISSUER=iss, STORE_SCOPE=scope)
     token = reforge(access_token(*make_app()), iss=iss, jti=jti, sid=sid, sub=sub)
     assert works(app, token)
     return store.asked[-1]
 
 
-def test_no_two_issuers_and_ids_have_the_same_key() -> None:
+def test_no_two_issuers_scopes_and_ids_have_the_same_key() -> None:
     """SECURITY A.12 205: whatever a separator could be."""
     separators = [":", ".", "-", "~", "_"]
     pairs = [("a", "b{}c"), ("a{}b", "c"), ("a{}", "bc"), ("a", "{}bc"), ("ab", "{}c"), ("ab", "c")]
     seen: set[bytes] = set()
-    wanted: set[tuple[str, str]] = set()
+    wanted: set[tuple[str, str, str]] = set()
+    scopes: set[tuple[str, str]] = set()
     for separator in separators:
-        for iss, value in pairs:
-            one = iss.format(separator), value.format(separator)
-            wanted.add(one)
-            seen.update(keys_of(one[0], one[1], one[1], one[1]))
-    assert len(seen) == 3 * len(wanted)
+        for first, second in pairs:
+            one, other = first.format(separator), second.format(separator)
+            for claims in ((one, "x", other), (one, other, "x"), ("x", one, other)):
+                wanted.add(claims)
+                scopes.add(claims[:2])
+                iss, scope, value = claims
+                seen.update(keys_of(iss, scope, value, value, value))
+    assert len(seen) == 3 * len(wanted) + len(scopes)
 
 
 def key(*parts: str) -> bytes:
     """The key as DESIGN describes it."""
     packed = b"".join(len(part).to_bytes(4, "big") + part.encode() for part in parts)
-    return hashlib.blake2b(packed, digest_size=16).digest()
+    return hashlib.sha256(packed).digest()[:16]
 
 
 def test_the_keys_are_the_same_in_all_processes_and_versions() -> None:
     """What an earlier release has revoked must stay so: a change of the keys revives it."""
-    found = keys_of("https://id.example", "j", "s", "ann")
-    assert set(found) == {
-        key("1", kind, "issuer", "https://id.example", value)
-        for kind, value in (("token", "j"), ("session", "s"), ("subject", "ann"))
-    }
-    assert found[0].hex() == "bf94783b15362dcdb6edff9a590be7b5"
+    found = keys_of("https://id.example", "shop", "j", "s", "ann")
+    kinds = (("token", "j"), ("session", "s"), ("subject", "ann"), ("scope", ""))
+    assert found == tuple(
+        key("2", kind, "shop", "https://id.example", value) for kind, value in kinds
+    )
+    assert found[0].hex() == "4be391b6aa3e0644d49f68bb4c8556c0"
 
 
 def test_a_token_of_another_issuer_with_the_same_ids_is_untouched() -> None:
@@ -194,6 +218,22 @@ def revoke(app: Flask, authx: AuthX, verb: str, token: str) -> None:
             authx.revoke_session(said.sid)
         else:
             authx.revoke_subject(said.sub)
+
+
+@pytest.mark.parametrize("verb", ["token", "session", "subject"])
+def test_what_is_revoked_stays_so_when_the_issuer_is_not_set_any_more(verb: str) -> None:
+    """An app without an issuer accepts any: it asks in its own scope and in that of the token."""
+    store = SpyStore()
+    before = store_app(store, ENCODE_ISSUER="us")
+    revoked, other = access_token(*before, "ann"), access_token(*before, "bob")
+    revoke(*before, verb, revoked)
+    app, authx = store_app(store)
+    assert not works(app, revoked)
+    store.asked.clear()
+    assert works(app, other)
+    assert [len(keys) for keys in store.asked] == [8]
+    revoke(app, authx, verb, other)
+    assert not works(app, other)
 
 
 @pytest.mark.parametrize("verb", ["token", "session", "subject"])
@@ -244,7 +284,7 @@ def test_a_request_is_one_round_trip_however_many_guards_there_are() -> None:
     for path in ("/nested", "/hooked", "/guarded", "/optional"):
         store.asked.clear()
         assert outcome(ask(app, path=path, headers=bearer(token))) == OK
-        assert [len(keys) for keys in store.asked] == [3]
+        assert [len(keys) for keys in store.asked] == [4]
     with app.app_context():
         authx.revoke_token(token)
     for path in ("/nested", "/hooked", "/guarded", "/optional"):

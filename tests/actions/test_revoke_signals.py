@@ -13,6 +13,7 @@ from flask_authx import (
     BadConfigurationError,
     JWTDecodeError,
     StoreUnavailableError,
+    all_revoked,
     current_token,
     revoked_token_used,
     session_revoked,
@@ -23,13 +24,18 @@ from tests.support import access_token, bearer, reforge
 from tests.support.answers import OK, REVOKED, ask, outcome
 from tests.support.spy_store import SpyStore, login, new_token, spied, store_app
 
-SIGNALS = {"token": token_revoked, "session": session_revoked, "subject": subject_revoked}
+SIGNALS = {
+    "token": token_revoked,
+    "session": session_revoked,
+    "subject": subject_revoked,
+    "all": all_revoked,
+}
 Heard = list[tuple[str, dict[str, Any]]]
 
 
 @contextmanager
 def listening(sender: Any) -> Generator[Heard]:
-    """What the three signals say meanwhile, of one app."""
+    """What the four signals say meanwhile, of one app."""
     heard: Heard = []
 
     def receiver(name: str) -> Any:
@@ -56,6 +62,7 @@ def test_each_revocation_is_announced_with_its_ids_and_why() -> None:
         authx.revoke_session(said.sid, reason="left")
         authx.revoke_subject("ann", keep="other", reason="new password")
         authx.revoke_subject("bob")
+        authx.revoke_all(reason="a leak")
     common: dict[str, Any] = {"name": "authx", "actor": None}
     assert heard == [
         (
@@ -65,6 +72,7 @@ def test_each_revocation_is_announced_with_its_ids_and_why() -> None:
         ("session", {"sid": said.sid, "reason": "left", **common}),
         ("subject", {"sub": "ann", "keep": "other", "reason": "new password", **common}),
         ("subject", {"sub": "bob", "keep": None, "reason": None, **common}),
+        ("all", {"reason": "a leak", **common}),
     ]
 
 
@@ -77,13 +85,14 @@ def test_who_is_signed_in_is_the_actor() -> None:
         authx.revoke_token(victim)
         authx.revoke_session("s")
         authx.revoke_subject("bob")
+        authx.revoke_all()
         return ""
 
     victim = access_token(app, authx, "bob")
     with listening(app) as heard:
         ask(app, "POST", "/end", headers=bearer(access_token(app, authx, "admin")))
         ask(app, "POST", "/end")
-    assert [said["actor"] for _, said in heard] == ["admin"] * 3 + [None] * 3
+    assert [said["actor"] for _, said in heard] == ["admin"] * 4 + [None] * 4
 
 
 def test_a_token_that_was_not_accepted_is_no_actor() -> None:
@@ -117,8 +126,10 @@ def test_it_is_in_force_when_it_is_announced(kind: str) -> None:
             authx.revoke_token(token)
         elif kind == "session":
             authx.revoke_session(sid)
-        else:
+        elif kind == "subject":
             authx.revoke_subject("ann")
+        else:
+            authx.revoke_all()
     assert revoked == [True]
 
 
@@ -151,6 +162,7 @@ def test_what_was_not_done_is_not_announced() -> None:
             lambda: authx.revoke_token(token),
             lambda: authx.revoke_session(said.sid),
             lambda: authx.revoke_subject("ann"),
+            authx.revoke_all,
         ]
         for revoke in attempts:
             with pytest.raises(StoreUnavailableError):

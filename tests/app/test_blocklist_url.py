@@ -294,7 +294,7 @@ def memory_apps() -> list[tuple[Flask, AuthX]]:
     database.add_url_rule("/guarded", "guarded", authx.token_required(lambda: ""))
     return [
         make_app(BLOCKLIST="memory://"),
-        store_app(MemoryBlocklist()),
+        store_app(MemoryBlocklist(Clock())),
         store_app(SpyStore(per_process=True)),
         (database, authx),
     ]

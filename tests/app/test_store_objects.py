@@ -22,12 +22,15 @@ from flask_authx import (
     current_token,
     token_unchecked,
 )
-from tests.support import SECRET, access_token, bearer, make_app
+from tests.support import SECRET, Clock, access_token, bearer, make_app
 from tests.support.answers import FAULT, OK, ask, outcome
 from tests.support.spy_store import SpyStore, bring_down, said, spied, store_app, works
 from tests.support.sql_apps import SQLApps
 
-MEMBERS = ("per_process", "find", "add", "sweep", "prune", "count", "risks")
+MEMBERS = (
+    *("per_process", "find", "find_dated", "add", "add_if_absent"),
+    *("sweep", "prune", "count", "risks"),
+)
 
 
 def app_given(blocklist: Any, **config: Any) -> Flask:
@@ -106,7 +109,7 @@ def test_the_log_has_common_words_for_whatever_of_a_store_fails(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Whoever watches the log for them misses no store that takes no writes."""
-    for failing in ("find", "add", "sweep"):
+    for failing in ("find_dated", "add", "sweep"):
         caplog.clear()
         store = SpyStore(error=OSError("down"), failing=frozenset({failing}))
         app, authx = store_app(store, PRUNE_ON_WRITE=5)
@@ -124,21 +127,24 @@ class Looked(bytes):
     """A key that is removed between two looks at it."""
 
     store: MemoryBlocklist
+    clock: Clock
     looks = 0
 
     def __hash__(self) -> int:
         self.looks += 1
         if self.looks == 2:
-            assert [batch.removed for batch in self.store.prune(2**40)] == [1]
+            self.clock.now = 2.0**40
+            assert [batch.removed for batch in self.store.prune()] == [1]
         return super().__hash__()
 
 
 def test_an_entry_that_expires_while_it_is_looked_up_is_no_failure() -> None:
-    store = MemoryBlocklist(lambda: 0.0)
+    clock = Clock(0.0)
+    store = MemoryBlocklist(clock)
     plain = b"0123456789abcdef"
     store.add(Entry(plain, Kind.TOKEN, 5))
     key = Looked(plain)
-    key.store = store
+    key.store, key.clock = store, clock
     assert len(store.find([key])) <= 1
 
 

@@ -137,9 +137,9 @@ class TestAcceptance:
             payload = {f"claim-{number}": number for number in range(claims)}
             return Minting("fake", keys, lambda: jwt.encode(payload, signer.signing, "HS256"))
 
-        assert list(issue(keys, 9).faults()) == []
-        assert list(issue(keys, 8).faults()) == ["its token has 8 claims instead of 9"]
-        assert "not accepted" in "".join(issue(other, 9).faults())
+        assert list(issue(keys, 10).faults()) == []
+        assert list(issue(keys, 9).faults()) == ["its token has 9 claims instead of 10"]
+        assert "not accepted" in "".join(issue(other, 10).faults())
 
     def test_tampering_flips_one_byte_of_the_signature_and_nothing_else(
         self, credentials: Credentials

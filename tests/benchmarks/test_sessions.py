@@ -19,9 +19,10 @@ from benchmarks.sessions.__main__ import main
 from benchmarks.sessions.apps import App, Listing, Refreshing, RevokingAll, Stores
 from benchmarks.sessions.counting import Cost, Counted, Tap, cost
 from benchmarks.sessions.kinds import PostgreSQL
-from benchmarks.sessions.logins import EACH, Logins
+from benchmarks.sessions.logins import EACH, IDLE, LIFETIME, Logins, Row
 from benchmarks.sessions.run import GUARDED, KINDS, REFRESH, Plan, Results, named
-from flask_authx import MemoryBlocklist, MemorySessions, Session, Visit
+from flask_authx import MemoryBlocklist, MemorySessions, NewSession, Session, Visit
+from tests.support import Clock
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +62,38 @@ class TestWhatIsStored:
         assert stored.of(3) == [row.session for row in rows if row.session.sub == "user3"]
 
     def test_the_app_finds_them(self, keys: KeyPair) -> None:
-        store = MemorySessions()
+        clock = Clock()
+        store = MemorySessions(clock)
         app = an_app(keys, store)
         stored = Logins(50, app.index)
         for row in stored:
-            store.open(row.key, row.subject, row.session)
+            put(store, clock, row)
+        clock.now = stored.now
         assert [*Listing("list", app, ["user1"], stored.of(1)).faults()] == []
         [fault] = Listing("list", app, ["user1"], stored.of(2)).faults()
         assert fault == "it lists 10 logins, and not the 10 that there are"
+
+
+def put(store: MemorySessions, clock: Clock, row: Row) -> None:
+    """Open a login when it was opened, and refresh it when it was last refreshed."""
+    session = row.session
+    clock.now = session.created
+    new = NewSession(
+        sid=session.sid,
+        sub=session.sub,
+        began=session.began,
+        lifetime=LIFETIME,
+        visit=Visit(generation=0, idle=LIFETIME),
+    )
+    store.open(row.key, row.subject, new)
+    clock.now = session.last_seen
+    last = Visit(
+        generation=session.generation,
+        idle=IDLE,
+        user_agent=session.user_agent,
+        address=session.address,
+    )
+    assert store.move(row.key, 0, last)
 
 
 class TestAcceptance:

@@ -29,10 +29,10 @@ def key(number: int) -> bytes:
 
 
 def filled(*entries: tuple[Kind, int]) -> SpyStore:
-    """A store with entries that expire so many seconds from now."""
+    """A store with entries that expire so many seconds from now, and that of the scope."""
     store = SpyStore()
     for number, (kind, seconds) in enumerate(entries):
-        store.add(Entry(key(number), kind, T + seconds))
+        store.add(Entry(key(number), kind, seconds))
     return store
 
 
@@ -46,7 +46,13 @@ MIXED = [
     (Kind.SUBJECT, 604800),
     (Kind.SUBJECT, 2592000),
 ]
-COUNTS = {"token": [1, 2, 1, 0, 0], "session": [0, 0, 0, 2, 0], "subject": [0, 0, 0, 0, 2]}
+COUNTS = {
+    "token": [1, 2, 1, 0, 0],
+    "session": [0, 0, 0, 2, 0],
+    "subject": [0, 0, 0, 0, 2],
+    # It never expires.
+    "scope": [0, 0, 0, 0, 1],
+}
 
 
 # blocklist
@@ -60,7 +66,7 @@ def test_a_table_counts_by_kind_and_by_expiry() -> None:
     assert [one.strip() for one in head.split("  ") if one] == [*SPANS, "all"]
     assert [row.split() for row in rows] == [
         *([kind, *map(str, counts), str(sum(counts))] for kind, counts in COUNTS.items()),
-        ["all", "1", "2", "1", "2", "2", "8"],
+        ["all", "1", "2", "1", "2", "3", "9"],
     ]
     assert len({len(row) for row in (head, *rows)}) == 1
     assert len(head) <= 80
@@ -77,8 +83,12 @@ def test_json_says_the_same_and_when() -> None:
 
 
 def test_an_empty_store_has_its_rows_too() -> None:
-    app, _ = store_app(SpyStore())
-    assert [row.split()[-1] for row in run(app, "blocklist").stdout.splitlines()[1:]] == ["0"] * 4
+    store = SpyStore()
+    app, _ = store_app(store)
+    store.marks.clear()
+    assert [row.split()[-1] for row in run(app, "blocklist").stdout.splitlines()[1:]] == ["0"] * 5
+    # Counting writes nothing.
+    assert store.calls == ["count"]
 
 
 def test_thousands_are_readable_and_stay_in_their_column() -> None:
@@ -115,8 +125,7 @@ def test_prune_keeps_all_that_has_not_expired() -> None:
 
 def test_prune_sums_up_batches_and_is_quiet_where_nobody_looks() -> None:
     class Batches(SpyStore):
-        def prune(self, before: int, /) -> Iterator[Pruned]:
-            assert before == T
+        def prune(self) -> Iterator[Pruned]:
             for number in range(1, 5):
                 yield Pruned(10, number / 4)
 
@@ -128,7 +137,7 @@ def test_prune_sums_up_batches_and_is_quiet_where_nobody_looks() -> None:
 
 def test_a_prune_that_breaks_off_ends_with_3() -> None:
     class Breaking(SpyStore):
-        def prune(self, before: int, /) -> Iterator[Pruned]:
+        def prune(self) -> Iterator[Pruned]:
             yield Pruned(10, 0.5)
             raise ConnectionError("gone")
 
@@ -174,7 +183,7 @@ def test_doctor_is_content_with_a_store_that_has_no_risks() -> None:
     store = SpyStore()
     app, _ = store_app(store)
     assert found(app) == {PROXY, ROTATION}
-    assert store.calls == ["risks"]
+    assert store.calls == ["risks", "find_dated"]
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_defaults_are_shown_readably_and_keys_have_none(reference: Any) -> None:
     assert reference.default_of("json_methods") == "`PATCH`, `POST`, `PUT`"
     assert reference.default_of("protect_all") == "`False`"
     assert reference.default_of("store_timeout") == "0.25 seconds"
-    assert reference.default_of("clock_skew") == "1 second"
+    assert reference.default_of("clock_skew") == "none"
     assert reference.default_of("prune_on_write") == "`100`"
     assert reference.default_of("blocklist_on_error") == "`refuse`"
     assert reference.default_of("blocklist") == reference.default_of("audit") == "none"

@@ -232,7 +232,8 @@ def test_a_factory_whose_tables_are_the_apps_own(stores: SimpleNamespace) -> Non
         authx.revoke_token(token)
         assert authx.is_revoked(token)
         with stores.db.engine.connect() as connection:
-            assert connection.exec_driver_sql("SELECT count(*) FROM authx_blocklist").scalar() == 1
+            # That of the token and that of the scope.
+            assert connection.exec_driver_sql("SELECT count(*) FROM authx_blocklist").scalar() == 2
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 

@@ -89,11 +89,15 @@ def test_an_sqlite_file_that_is_not_in_wal_mode_is_named(sql_app: SQLApps, tmp_p
 
 
 def test_a_store_that_works_and_does_not_say_how_it_is_set_up_is_a_hint() -> None:
-    app, _ = store_app(SpyStore(error=OSError("INFO is forbidden"), failing=frozenset({"risks"})))
+    store = SpyStore(error=OSError("INFO is forbidden"), failing=frozenset({"risks"}))
+    app, _ = store_app(store)
+    store.marks.clear()
     assert ("hint", "JWT_BLOCKLIST") in found(app)
     assert ("error", "JWT_BLOCKLIST") not in found(app)
     [problem] = problems(app)
     assert "its configuration could not be checked" in problem
+    # A look at the store writes nothing.
+    assert store.marks == {}
 
 
 @pytest.mark.slow
@@ -120,11 +124,15 @@ def test_a_database_that_takes_no_writes_is_a_risk(sql_app: SQLApps, kind: str) 
 
 
 @pytest.mark.slow
-def test_a_mariadb_that_takes_no_writes_is_a_risk(tmp_path: Path) -> None:
+def test_a_mariadb_that_takes_no_writes_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with private_server("mariadb") as server, closing(SQLApps(tmp_path)) as apps:
         made = apps(server.url)
-        assert not any("read-only" in problem for problem in problems(made.app))
+        assert not any("can't be reached" in problem for problem in problems(made.app))
         engine = sa.create_engine(server.url, poolclass=sa.NullPool)
         with engine.connect() as connection:
             connection.exec_driver_sql("SET GLOBAL read_only = 1")
-        assert any("read-only" in problem for problem in problems(made.app))
+        other = apps(server.url, tables=False)
+        assert any("the blocklist can't be reached" in problem for problem in problems(other.app))
+        assert "the database server is read-only" in caplog.text

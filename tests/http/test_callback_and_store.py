@@ -159,7 +159,7 @@ def test_two_guards_for_two_tokens_ask_about_each(make: type[Spy]) -> None:
 def test_sessions_ask_the_store_alone() -> None:
     app, authx, store, spy = both()
     login(app, authx)
-    assert store.calls == ["find"]
+    assert store.calls == ["find_dated"]
     assert spy.asked == []
 
 

@@ -12,6 +12,7 @@ from flask import Flask
 
 from flask_authx import (
     AuthX,
+    Dated,
     StoreBusyError,
     StoreUnavailableError,
     TokenPair,
@@ -77,7 +78,14 @@ def test_a_refresh_token_gets_the_same_response() -> None:
     assert outcome(ask(app, path="/refresh", headers=bearer(token))) == FAULT
 
 
-@pytest.mark.parametrize("answer", [None, 5, "no", [None], [True], [b"x"], {"a": 1}], ids=repr)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(None, 5, "no", [], [None], [None] * 3, [None] * 5, [True] * 4, [b"x"] * 4),
+        *({"a": 1}, dict.fromkeys(range(4)), [None, None, None, 5]),
+    ],
+    ids=repr,
+)
 def test_a_store_that_returns_nonsense_is_a_503(answer: Any) -> None:
     """SECURITY A.12 208, for stores that an app brings."""
 
@@ -90,6 +98,41 @@ def test_a_store_that_returns_nonsense_is_a_503(answer: Any) -> None:
     app, _ = store_app(Nonsense())
     app.config["PROPAGATE_EXCEPTIONS"] = False
     assert outcome(ask(app, headers=bearer(token))) == FAULT
+
+
+NO_CUTOFF: Any = True
+
+
+@pytest.mark.parametrize(
+    "answer", [None, 5, [None, None], Dated(5, []), Dated(5, [NO_CUTOFF, None])]
+)
+def test_a_store_that_dates_nonsense_opens_no_session(answer: Any) -> None:
+    class Nonsense(SpyStore):
+        def find_dated(self, keys: Any, /) -> Any:
+            super().find_dated(keys)
+            return answer
+
+    app, authx = store_app(Nonsense())
+    with app.app_context(), pytest.raises(StoreUnavailableError):
+        authx.create_access_token("ann")
+
+
+@pytest.mark.parametrize("answer", [None, True, 5, "no"])
+def test_a_store_that_does_not_say_which_mark_counts_is_a_503(answer: Any) -> None:
+    """It is taken neither for one that has lost nothing nor for one without marks."""
+
+    class Nonsense(SpyStore):
+        def add_if_absent(self, entry: Any, /) -> Any:
+            super().add_if_absent(entry)
+            self.marks.clear()
+            return answer
+
+    token, store = access_token(*make_app()), Nonsense()
+    app, authx = store_app(store)
+    store.marks.clear()
+    assert outcome(ask(app, headers=bearer(token))) == FAULT
+    with app.app_context(), pytest.raises(StoreUnavailableError):
+        authx.create_access_token("ann")
 
 
 def test_a_store_that_keeps_failing_is_not_called_for_a_while_and_then_again(

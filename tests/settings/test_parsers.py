@@ -27,6 +27,8 @@ VALID: list[tuple[Parser, object, object]] = [
     (parsers.count, 0, 0),
     (parsers.count, 8192, 8192),
     (parsers.count, " 10 ", 10),
+    (parsers.positive_count, 1, 1),
+    (parsers.positive_count, " 20 ", 20),
     (parsers.seconds, 0, 0),
     (parsers.seconds, 900, 900),
     (parsers.seconds, 15.0, 15),
@@ -81,6 +83,7 @@ VALID: list[tuple[Parser, object, object]] = [
 INVALID: list[tuple[Parser, Any]] = [
     *((parsers.boolean, value) for value in (None, 0, 1, 1.0, "", "maybe", "truee", [True])),
     *((parsers.count, value) for value in (None, -1, "-1", 1.0, True, "ten", "", "1.5", [1])),
+    *((parsers.positive_count, value) for value in (None, 0, "0", -1, True, 1.0, "ten", "")),
     *((parsers.seconds, value) for value in (None, True, False, -1, -0.5, 1.5, NAN, INF, -INF)),
     *((parsers.seconds, value) for value in (1e10, timedelta(seconds=-1), [900], b"900")),
     (parsers.seconds, timedelta(milliseconds=1500)),

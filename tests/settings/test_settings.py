@@ -88,6 +88,8 @@ ENVIRONMENT: dict[str, tuple[str, object]] = {
     "blocklist": ("redis://store/0", "redis://store/0"),
     "blocklist_on_error": ("accept", OnError.ACCEPT),
     "store_timeout": ("0.5", 0.5),
+    "store_scope": ("shop", "shop"),
+    "store_connections": ("4", 4),
     "clock_skew": ("2s", 2),
     "prune_on_write": ("0", 0),
     "audit": ("365d", 365 * 86400),
@@ -280,6 +282,10 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any]]] = [
     ("PRIVATE_KEY", {"PRIVATE_KEY": "-----BEGIN"}),
     ("ALGORITHM", {"ALGORITHM": "none"}),
     ("CLOCK_SKEW", {"CLOCK_SKEW": 3601}),
+    ("DECODE_LEEWAY", {"DECODE_LEEWAY": 3601}),
+    ("STORE_SCOPE", {"STORE_SCOPE": "s" * 256}),
+    ("STORE_SCOPE", {"STORE_SCOPE": "\0"}),
+    ("STORE_SCOPE", {"STORE_SCOPE": "\ud800"}),
     ("BLOCKLIST_ON_ERROR", {"BLOCKLIST_ON_ERROR": "accept"}),
 ]
 

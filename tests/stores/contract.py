@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Barrier
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -19,12 +19,14 @@ import pytest
 import sqlalchemy as sa
 
 from flask_authx import Blocklist, Cutoff, Entry, Kind, MemoryBlocklist, RedisBlocklist
+from flask_authx.stores.base import MICROSECONDS
 from flask_authx.stores.memory import MemorySessions
 from flask_authx.stores.redis.sessions import RedisSessions
 from flask_authx.stores.redis.urls import client_for
-from flask_authx.stores.session_store import Session, SessionStore, Visit
+from flask_authx.stores.session_store import NewSession, Session, SessionStore, Visit
 from flask_authx.stores.sql.revocations import SQLAlchemyBlocklist
 from flask_authx.stores.sql.sessions import SQLAlchemySessions
+from tests.support import Clock
 from tests.support.databases import STORES, database_url, redis_url
 from tests.support.servers.private import redis_cluster
 
@@ -41,8 +43,10 @@ EVERY = [
 ]
 #: The stores whose expired rows stay until they are swept or pruned.
 PRUNED = ("memory", *SQL)
-#: A moment for those: they go by what they are told.
-MOMENT = 1_000_000
+#: The stores whose clock a test sets. A server has its own.
+CLOCKED = ("memory", "sqlite", "sqlite-memory")
+HOUR = 3600
+DAY = 86400 * MICROSECONDS
 #: The sessions of a user of whom one may be kept: few enough that they meet again.
 SIDS = [bytes([number]) * 16 for number in range(3)]
 #: Keys that would be cut, padded, folded or read as a pattern if they were handled as texts.
@@ -63,31 +67,35 @@ def cluster_url() -> str:
 
 
 @contextlib.contextmanager
-def opened(kind: str, folder: Path, timeout: float = 10) -> Generator[Blocklist]:
+def opened(
+    kind: str, folder: Path, timeout: float = 10, clock: Callable[[], float] | None = None
+) -> Generator[Blocklist]:
     """An empty store of revocations.
 
-    The clock of the one in memory says 1970, so that it removes nothing by itself.
+    :param clock: of one that has no server: without, it stands still.
     """
     if kind == "memory":
-        yield MemoryBlocklist(lambda: 0.0)
+        yield MemoryBlocklist(clock or Clock())
     elif kind in ("redis", "cluster"):
         with _client(kind, timeout) as client:
             yield RedisBlocklist(client)
     else:
-        with sql_store(_engine(kind, folder), timeout) as store:
+        with sql_store(_engine(kind, folder), timeout, clock or Clock()) as store:
             yield store
 
 
 @contextlib.contextmanager
-def opened_sessions(kind: str, folder: Path, timeout: float = 10) -> Generator[SessionStore]:
+def opened_sessions(
+    kind: str, folder: Path, timeout: float = 10, clock: Callable[[], float] | None = None
+) -> Generator[SessionStore]:
     """An empty store of sessions, as ``opened`` makes one of revocations."""
     if kind == "memory":
-        yield MemorySessions(lambda: 0.0)
+        yield MemorySessions(clock or Clock())
     elif kind in ("redis", "cluster"):
         with _client(kind, timeout) as client:
             yield RedisSessions(client)
     else:
-        with sql_sessions(_engine(kind, folder), timeout) as store:
+        with sql_sessions(_engine(kind, folder), timeout, clock or Clock()) as store:
             yield store
 
 
@@ -106,16 +114,20 @@ def _engine(kind: str, folder: Path) -> sa.Engine:
 
 
 @contextlib.contextmanager
-def sql_store(engine: sa.Engine, timeout: float = 10) -> Generator[SQLAlchemyBlocklist]:
+def sql_store(
+    engine: sa.Engine, timeout: float = 10, clock: Callable[[], float] = time.time
+) -> Generator[SQLAlchemyBlocklist]:
     """An empty store of revocations in an SQL database."""
-    with _emptied(SQLAlchemyBlocklist(engine, timeout=timeout), engine) as store:
+    with _emptied(SQLAlchemyBlocklist(engine, timeout=timeout, clock=clock), engine) as store:
         yield store
 
 
 @contextlib.contextmanager
-def sql_sessions(engine: sa.Engine, timeout: float = 10) -> Generator[SQLAlchemySessions]:
+def sql_sessions(
+    engine: sa.Engine, timeout: float = 10, clock: Callable[[], float] = time.time
+) -> Generator[SQLAlchemySessions]:
     """An empty store of sessions in an SQL database."""
-    with _emptied(SQLAlchemySessions(engine, timeout=timeout), engine) as store:
+    with _emptied(SQLAlchemySessions(engine, timeout=timeout, clock=clock), engine) as store:
         yield store
 
 
@@ -130,9 +142,26 @@ def _emptied(store: S, engine: sa.Engine) -> Generator[S]:
     engine.dispose()
 
 
-def later(seconds: int = 3600) -> int:
-    """A moment in the future, by the clock of this machine and its servers."""
-    return int(time.time()) + seconds
+def server_time(kind: str, folder: Path) -> int | None:
+    """The time of a store's server in microseconds, asked without the store; ``None``: none.
+
+    It leaves no rows in Redis.
+    """
+    if kind in CLOCKED:
+        return None
+    if kind == "cluster":
+        # All of its nodes are on this machine.
+        return time.time_ns() // 1000
+    if kind == "redis":
+        with _client(kind, 10) as client:
+            seconds, microseconds = client.time()
+            return int(seconds) * MICROSECONDS + int(microseconds)
+    engine = _engine(kind, folder)
+    text = "SELECT UNIX_TIMESTAMP(NOW(6))"
+    if engine.dialect.name == "postgresql":
+        text = "SELECT extract(epoch FROM clock_timestamp())"
+    with engine.connect() as connection:
+        return int(connection.exec_driver_sql(text).scalar_one() * MICROSECONDS)
 
 
 def new_key() -> bytes:
@@ -145,34 +174,60 @@ def plain(cutoff: Cutoff) -> tuple[int, bytes | None, int | None]:
 
 
 def found(store: Blocklist, *keys: bytes) -> list[tuple[int, bytes | None, int | None]]:
-    """The values that a store finds, sorted."""
-    return sorted(map(plain, store.find(keys)), key=repr)
+    """The values of the entries that a store finds, in the order of the keys."""
+    return [plain(cutoff) for cutoff in store.find(keys) if cutoff is not None]
+
+
+def cutoff_of(store: Blocklist, key: bytes) -> Cutoff:
+    """The cut-off of an entry that must be there."""
+    (cutoff,) = store.find([key])
+    assert cutoff is not None
+    return cutoff
+
+
+def now_of(store: Blocklist) -> int:
+    """A store's time in microseconds."""
+    return store.find_dated([new_key()]).now
 
 
 def refused(cutoff: Cutoff) -> set[tuple[int, bytes]]:
-    """Every revoked session, as its start and its key, among all that could matter to a test."""
+    """Every revoked session, as its beginning and its key, among the first sixty microseconds."""
+    return {(began, sid) for began in range(60) for sid in SIDS if cutoff.covers(began, sid)}
+
+
+def last_refused(cutoff: Cutoff) -> dict[bytes, int]:
+    """For each session the latest beginning with which it is revoked; -1: none."""
+    moments = (cutoff.until, cutoff.keep_after)
     return {
-        (auth_time, sid) for auth_time in range(60) for sid in SIDS if cutoff.covers(auth_time, sid)
+        sid: max((moment for moment in moments if cutoff.covers(moment, sid)), default=-1)
+        for sid in SIDS
     }
 
 
-def visit(generation: int = 0, expires: int | None = None, **changes: Any) -> Visit:
-    """A refresh at this moment, after which the session lasts an hour."""
-    now = later(0)
-    made = Visit(
-        generation=generation,
-        rotated_at=now,
-        last_seen=now,
-        expires=now + 3600 if expires is None else expires,
-    )
+def visit(generation: int = 0, idle: int = HOUR, **changes: Any) -> Visit:
+    """A refresh, after which the session lasts an hour."""
+    return Visit(generation=generation, idle=idle, **changes)
+
+
+def new_session(sid: str = "s1", sub: str = "ann", **changes: Any) -> NewSession:
+    """A session that may last a day."""
+    made = NewSession(sid=sid, sub=sub, began=1_800_000_000_123_456, lifetime=86400, visit=visit())
     return replace(made, **changes)
 
 
-def new_session(sid: str = "s1", sub: str = "ann", **changes: Any) -> Session:
-    """A session that began a minute ago."""
-    now = later(0)
-    made = Session(sid=sid, sub=sub, created=now - 60, ends=now + 86400, visit=visit())
-    return replace(made, **changes)
+def undated(session: Session | NewSession | None) -> dict[str, Any] | None:
+    """What a row holds that its store doesn't date."""
+    if session is None:
+        return None
+    values = asdict(session)
+    values |= values.pop("visit", {})
+    dates = ("now", "rotated_at", "last_seen", "expires", "ends", "idle", "lifetime")
+    return {name: value for name, value in values.items() if name not in dates}
+
+
+def stored(row: Session | None) -> Session | None:
+    """A row, whenever it was read."""
+    return row and replace(row, now=0)
 
 
 def by_sid(rows: Iterable[Session]) -> list[Session]:
@@ -191,9 +246,9 @@ def race(work: Callable[[int], T], threads: int = 8) -> list[T]:
         return [*pool.map(run, range(threads))]
 
 
-def removed_by_prune(store: Blocklist | SessionStore, before: int) -> int:
+def removed_by_prune(store: Blocklist | SessionStore) -> int:
     """How many rows a prune removes; its shares rise to 1."""
-    batches = [*store.prune(before)]
+    batches = [*store.prune()]
     shares = [batch.share for batch in batches]
     assert shares == sorted(shares), f"the shares of a prune fall: {shares}"
     assert shares[0] >= 0, f"a share is below 0: {shares}"
@@ -202,16 +257,20 @@ def removed_by_prune(store: Blocklist | SessionStore, before: int) -> int:
 
 
 class BaseRows(ABC, Generic[Store]):
-    """A store of either kind, as what both are: rows that have a key and expire."""
+    """A store of either kind, as what both are: rows that have a key and expire.
 
-    #: Moments to which one row's expiry is set in turn, of which T + 50 is the one that counts.
+    :param clock: the store's; ``None`` if it is a server's.
+    """
+
+    #: Seconds in which one row is to expire, set in turn, of which 50 is what counts.
     histories: ClassVar[Sequence[Sequence[int]]]
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock | None = None) -> None:
         self.store = store
+        self.clock = clock
 
     @abstractmethod
-    def add(self, key: bytes, expires: int, number: int | None = None) -> None:
+    def add(self, key: bytes, lifetime: int, number: int | None = None) -> None:
         """Add a row, which holds a number if one is given."""
 
     @abstractmethod
@@ -219,53 +278,59 @@ class BaseRows(ABC, Generic[Store]):
         """The number that a row was added with; that all else is as it was added is asserted."""
 
     @abstractmethod
-    def prolong(self, key: bytes, expires: int) -> bool:
+    def prolong(self, key: bytes, lifetime: int) -> bool:
         """Set the expiry of a row that this object added; return whether the row has it now."""
 
     @abstractmethod
     def held(self, *keys: bytes) -> int:
         """How many of up to three rows there are."""
 
-    def fill(self, expiries: Iterable[int]) -> dict[bytes, int]:
-        """Add rows that expire at these moments; return the moments by key."""
-        made = {new_key(): expires for expires in expiries}
-        for key, expires in made.items():
-            self.add(key, expires)
+    def fill(self, lifetimes: Iterable[int]) -> dict[bytes, int]:
+        """Add rows that expire in so many seconds, or have expired if negative; return both.
+
+        Where a test sets the clock, they were added a day ago: the store in memory removes by
+        itself what has expired when a row is added.
+        """
+        made = {new_key(): lifetime for lifetime in lifetimes}
+        ago = 0 if self.clock is None else 86400
+        self._advance(-ago)
+        for key, lifetime in made.items():
+            self.add(key, lifetime + ago)
+        self._advance(ago)
         return made
 
+    def _advance(self, seconds: int) -> None:
+        if self.clock is not None:
+            self.clock.advance(seconds)
+
     def left(self, made: dict[bytes, int]) -> list[int]:
-        """The expiries of those rows that are still there, and that no other row is there."""
-        return sorted(expires for key, expires in made.items() if self.held(key))
+        """The lifetimes of those rows that are still there, and that no other row is there."""
+        return sorted(lifetime for key, lifetime in made.items() if self.held(key))
 
 
 class RevocationRows(BaseRows[Blocklist]):
     """Rows of revocations."""
 
     #: The latest expiry counts.
-    histories = (
-        [MOMENT, MOMENT + 50],
-        [MOMENT + 50, MOMENT],
-        [MOMENT, MOMENT + 50, MOMENT],
-        [MOMENT, MOMENT, MOMENT + 50],
-    )
+    histories = ([0, 50], [50, 0], [0, 50, 0], [0, 0, 50])
 
-    def add(self, key: bytes, expires: int, number: int | None = None) -> None:
+    def add(self, key: bytes, lifetime: int, number: int | None = None) -> None:
         if number is None:
-            self.store.add(Entry(key, Kind.TOKEN, expires))
+            self.store.add(Entry(key, Kind.TOKEN, lifetime))
         else:
-            self.store.add(Entry(key, Kind.SUBJECT, expires, Cutoff(number, key[::-1])))
+            self.store.add(Entry(key, Kind.SUBJECT, lifetime, number * DAY, key[::-1]))
 
     def number(self, key: bytes) -> int:
-        (one,) = found(self.store, key)
-        assert one == (one[0], key[::-1], -1), f"{key!r} holds {one}"
-        return one[0]
+        cutoff = cutoff_of(self.store, key)
+        assert (cutoff.keep, cutoff.keep_after) == (key[::-1], -1), f"{key!r} holds {cutoff}"
+        return round((cutoff.until - now_of(self.store)) / DAY)
 
-    def prolong(self, key: bytes, expires: int) -> bool:
-        self.add(key, expires)
+    def prolong(self, key: bytes, lifetime: int) -> bool:
+        self.add(key, lifetime)
         return True
 
     def held(self, *keys: bytes) -> int:
-        return len(self.store.find(keys))
+        return len(found(self.store, *keys))
 
     def total(self) -> int:
         """How many rows there are."""
@@ -282,29 +347,25 @@ class SessionRows(BaseRows[SessionStore]):
 
     #: The expiry of the last refresh counts, whether it is later or, after the settings have
     #: changed, earlier.
-    histories = (
-        [MOMENT, MOMENT + 50],
-        [MOMENT + 90, MOMENT + 50],
-        [MOMENT, MOMENT + 90, MOMENT + 20, MOMENT + 50],
-    )
+    histories = ([0, 50], [90, 50], [0, 90, 20, 50])
 
-    def __init__(self, store: SessionStore) -> None:
-        super().__init__(store)
+    def __init__(self, store: SessionStore, clock: Clock | None = None) -> None:
+        super().__init__(store, clock)
         self._generations: dict[bytes, int] = {}
 
-    def add(self, key: bytes, expires: int, number: int | None = None) -> None:
-        made = new_session(f"s{number}", ends=expires + 1_000_000, visit=visit(0, expires))
+    def add(self, key: bytes, lifetime: int, number: int | None = None) -> None:
+        made = new_session(f"s{number}", lifetime=lifetime + 1_000_000, visit=visit(0, lifetime))
         self.store.open(key, key, made)
 
     def number(self, key: bytes) -> int:
         row = self.store.get(key)
         assert row is not None, f"{key!r} has no row"
-        assert [*self.store.of(key)] == [row], f"of {key!r} is another than its row"
+        assert [*map(stored, self.store.of(key))] == [stored(row)], f"of {key!r}: not its row"
         return int(row.sid[1:])
 
-    def prolong(self, key: bytes, expires: int) -> bool:
+    def prolong(self, key: bytes, lifetime: int) -> bool:
         generation = self._generations.get(key, 0)
-        if not self.store.move(key, generation, visit(generation + 1, expires)):
+        if not self.store.move(key, generation, visit(generation + 1, lifetime)):
             return False
         self._generations[key] = generation + 1
         # A new name leaves the expiry as it is.
@@ -325,10 +386,11 @@ KINDS = ("revocations", "sessions")
 
 @contextlib.contextmanager
 def opened_rows(kind: str, backend: str, folder: Path) -> Generator[Rows]:
-    """An empty store of either kind."""
+    """An empty store of either kind. A clock that is not a server's stands still."""
+    clock = Clock() if backend in CLOCKED else None
     if kind == "revocations":
-        with opened(backend, folder) as revocations:
-            yield RevocationRows(revocations)
+        with opened(backend, folder, clock=clock) as revocations:
+            yield RevocationRows(revocations, clock)
     else:
-        with opened_sessions(backend, folder) as sessions:
-            yield SessionRows(sessions)
+        with opened_sessions(backend, folder, clock=clock) as sessions:
+            yield SessionRows(sessions, clock)

@@ -136,14 +136,18 @@ def test_revocations_outlive_a_killed_server(kind: str) -> None:
         }
 
 
-def test_a_redis_without_its_append_only_file_forgets() -> None:
-    """What makes the test above able to fail."""
+def test_a_redis_without_its_append_only_file_forgets_and_revives_nothing() -> None:
+    """Issue 13: a store that was emptied closes by itself. The test above could fail: on bob."""
     with private_server("redis", "--appendonly", "no") as forgetful:
         with site(forgetful.url) as made:
-            token = made.token()
+            token, valid = made.token(), made.token("bob")
+            assert made.outcome(valid) == OK
         start_revoking(forgetful.url, "token", token, forgetful.kill)
         forgetful.start()
-        assert in_a_new_process(forgetful.url, token) == [OK]
+        assert in_a_new_process(forgetful.url, token, valid) == [REVOKED, REVOKED]
+        with site(forgetful.url) as made:
+            again = made.token("bob")
+        assert in_a_new_process(forgetful.url, token, valid, again) == [REVOKED, REVOKED, OK]
 
 
 def test_revocations_in_sqlite_outlive_their_killed_process(tmp_path: Path) -> None:

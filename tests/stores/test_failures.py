@@ -16,7 +16,7 @@ import redis
 
 from flask_authx import AuthX
 from tests.support import parts
-from tests.support.answers import OK, REVOKED, outcome
+from tests.support.answers import FAULT, OK, REVOKED, outcome
 from tests.support.failing import (
     KINDS,
     ON_FIRST,
@@ -237,7 +237,7 @@ class Row:
     :param reads: whether requests, and all else that only reads, are as good as ever.
     :param writes: whether revocations are.
     :param busy: whether the first request after a revocation that failed is accepted at once.
-    :param keeps: whether revocations from before the fault are kept.
+    :param keeps: whether the store keeps its entries. If not, every session from before is over.
     :param reconnects: whether apps have to connect anew, which may take them longer.
     :param logged: what the log says.
     :param around: happens to each app meanwhile.
@@ -268,8 +268,9 @@ FAULTS = {
     "out of connections": Row(out_of_connections, reconnects=True),
     "table missing": Row(table_missing, on=SQL, keeps=False, logged="authx_blocklist"),
     "table locked": Row(table_locked, on=SQL, busy=True),
-    "read-only": Row(read_only, on=SQL, reads=True, reconnects=True),
-    # Its reads would be late.
+    "read-only": Row(read_only, on=("postgresql",), reads=True, reconnects=True),
+    # Their reads would be late.
+    "read-only server": Row(read_only, on=("mariadb",), reconnects=True, logged="read-only"),
     "replica": Row(read_only, on=("redis",), reconnects=True, logged="is a replica"),
     "the app's pool exhausted": Row(
         nothing,
@@ -386,8 +387,26 @@ def test_fault(fault: str, kind: str, caplog: pytest.LogCaptureFixture) -> None:
         for app in (*acting.values(), asked, started):
             if row.busy and app.name in WRITES:
                 assert app.site.outcome(app.other) == OK
-            recovers(app.site, app.other, app.revoked if row.keeps else None)
-            writes_again(app.site, app.other)
+            if row.keeps:
+                recovers(app.site, app.other, app.revoked)
+                writes_again(app.site, app.other)
+            else:
+                starts_anew(app)
+
+
+def starts_anew(app: Watched) -> None:
+    """Of the sessions from before the fault none is accepted any more; users log in again."""
+
+    def revoked() -> bool:
+        last = app.site.outcome(app.other)
+        assert last in (FAULT, REVOKED)
+        return last == REVOKED
+
+    until(revoked, timeout=RECOVERY, what="a 401 after the failure")
+    assert app.site.outcome(app.revoked) == REVOKED
+    new = app.site.token(f"{app.name} again")
+    recovers(app.site, new, app.other)
+    writes_again(app.site, new)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from flask_authx import Blocklist, Cutoff, Entry, Kind, Pruned, Risk
+from flask_authx import Blocklist, Cutoff, Dated, Entry, Kind, Pruned, Risk
+from flask_authx.stores.redis.urls import client_for
 from tests.stores.contract import EVERY, SQL, new_key, opened
 from tests.stores.sites import SHARED, joined, log_in, outcome_of, settings_of, site
 from tests.support.answers import OK, REVOKED
@@ -79,6 +80,37 @@ def test_another_app_sees_nothing_of_what_is_in_memory(kind: str, tmp_path: Path
     assert (outcome_of(here, token), outcome_of(there, token)) == (REVOKED, OK)
 
 
+@pytest.mark.parametrize("kind", [*SHARED, EVERY[-1]])
+def test_a_store_that_was_emptied_refuses_what_began_before(kind: str, tmp_path: Path) -> None:
+    """Issue 13: a lost store closes by itself, in every process; nothing is to run"""
+    settings = settings_of(kind, tmp_path)
+    app, authx = site(settings)
+    log_in(app, authx)
+    other, _ = joined(settings)
+    token, _ = log_in(app, authx)
+    assert [outcome_of(one, token) for one in (app, other)] == [OK, OK]
+    empty(settings)
+    assert [outcome_of(one, token) for one in (other, app)] == [REVOKED, REVOKED]
+    again, _ = log_in(app, authx)
+    for _ in range(2):
+        assert [outcome_of(one, again) for one in (other, app)] == [OK, OK]
+        assert [outcome_of(one, token) for one in (other, app)] == [REVOKED, REVOKED]
+
+
+def empty(settings: dict[str, Any]) -> None:
+    """Remove all entries, behind the back of the apps."""
+    url = settings.get("SQLALCHEMY_DATABASE_URI")
+    if url is not None:
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            connection.execute(sa.text("DELETE FROM authx_blocklist"))
+        return
+    client: Any = client_for(settings["JWT_BLOCKLIST"], 10)()
+    for name in [*client.scan_iter(match="authx:*")]:
+        client.delete(name)
+    client.close()
+
+
 class Counting:
     """Another store, whose look-ups are counted."""
 
@@ -90,18 +122,25 @@ class Counting:
     def per_process(self) -> bool:
         return self.store.per_process
 
-    def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
+    def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff | None]:
         self.asked.append(len(keys))
         return self.store.find(keys)
+
+    def find_dated(self, keys: Sequence[bytes], /) -> Dated:
+        self.asked.append(len(keys))
+        return self.store.find_dated(keys)
 
     def add(self, entry: Entry, /) -> None:
         self.store.add(entry)
 
-    def sweep(self, before: int, limit: int, /) -> int:
-        return self.store.sweep(before, limit)
+    def add_if_absent(self, entry: Entry, /) -> Cutoff:
+        return self.store.add_if_absent(entry)
 
-    def prune(self, before: int, /) -> Iterator[Pruned]:
-        return self.store.prune(before)
+    def sweep(self, limit: int, /) -> int:
+        return self.store.sweep(limit)
+
+    def prune(self) -> Iterator[Pruned]:
+        return self.store.prune()
 
     def count(self, bounds: Sequence[int], /) -> Mapping[Kind, Sequence[int]]:
         return self.store.count(bounds)
@@ -112,18 +151,20 @@ class Counting:
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_a_request_is_one_look_up(kind: str, tmp_path: Path) -> None:
-    """Issue 3: one round trip for token, session and subject together, once per request"""
+    """Issue 3: one round trip for token, session, subject and scope together, once per request"""
     with opened(kind, tmp_path) as store:
         counting = Counting(store)
         app, authx = site({}, blocklist=counting)
         token, _ = log_in(app, authx)
+        # The subject and the scope.
+        assert counting.asked == [2]
         counting.asked.clear()
         assert outcome_of(app, token, "/nested") == OK
-        assert counting.asked == [3]
+        assert counting.asked == [4]
         with app.app_context():
             authx.revoke_token(token)
         assert outcome_of(app, token, "/nested") == REVOKED
-        assert counting.asked == [3, 3]
+        assert counting.asked == [4, 4]
 
 
 @contextlib.contextmanager
@@ -161,8 +202,13 @@ def test_a_request_is_one_statement(kind: str, tmp_path: Path) -> None:
     """Issue 3: one round trip"""
     with statements() as told:
         app, authx = site(settings_of(kind, tmp_path))
+        log_in(app, authx)
         for path in ("/guarded", "/nested"):
+            told.clear()
             token, _ = log_in(app, authx)
+            # With the time of the database, and the mark of the scope, which is there.
+            assert len(told) == 1, told
+            assert told[0].startswith("SELECT")
             for expected in (OK, REVOKED):
                 assert outcome_of(app, token) == expected
                 told.clear()
@@ -215,6 +261,10 @@ def test_a_request_is_one_command_of_redis() -> None:
         assert outcome_of(app, token) == OK
         untyped: Any = redis.Redis
         client = untyped.from_url(server.url)
+        calls(client)
+        log_in(app, authx)
+        # One script, which asks for the time and the subject, and beside it the scope.
+        assert calls(client) == {"eval": 1, "time": 1, "get": 2}
         for expected in (OK, REVOKED):
             for path in ("/guarded", "/nested"):
                 calls(client)

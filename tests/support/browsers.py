@@ -13,9 +13,10 @@ from werkzeug.http import dump_cookie
 from werkzeug.test import TestResponse
 from werkzeug.wrappers import Response as BaseResponse
 
-from flask_authx import AuthX, MemorySessions, Session, TokenPair, Visit, current_token
+from flask_authx import AuthX, MemorySessions, NewSession, Session, TokenPair, Visit, current_token
 from tests.support import SECRET, Clock, parts
 from tests.support.answers import ACCESS_COOKIE, REFRESH_COOKIE
+from tests.support.spy_store import SpyStore
 
 ACCESS_CSRF = "csrf_access_token"
 REFRESH_CSRF = "csrf_refresh_token"
@@ -112,7 +113,7 @@ class FrailSessions(MemorySessions):
         super().__init__(clock)
         self.frail = Frail()
 
-    def open(self, key: bytes, subject: bytes, session: Session, /) -> None:
+    def open(self, key: bytes, subject: bytes, session: NewSession, /) -> None:
         self.frail.ask("open")
         super().open(key, subject, session)
 
@@ -145,7 +146,8 @@ def browser_app(
 
     ``POST /sign-in/<uid>`` opens a session, sets its cookies and shows its tokens, too.
 
-    :param stores: those to be used instead, for :class:`AuthX`.
+    :param stores: those to be used instead, for :class:`AuthX`. A ``SpyStore`` has been in use
+        before.
     """
     app = Flask("tests")
     app.testing = True
@@ -156,7 +158,12 @@ def browser_app(
     if stores is None:
         defaults |= {"BLOCKLIST": "memory://", "SESSIONS": True}
     app.config.from_mapping({f"JWT_{key}": value for key, value in (defaults | config).items()})
-    authx = AuthX(app, clock=clock or Clock(), **(stores or {}))
+    clock = clock or Clock()
+    authx = AuthX(app, clock=clock, **(stores or {}))
+    blocklist = (stores or {}).get("blocklist")
+    if isinstance(blocklist, SpyStore):
+        blocklist.clock = clock
+        blocklist.trust_older(app)
     app.register_blueprint(authx.blueprint(prefix, authenticate=authenticate))
 
     def sign_in(uid: str) -> Response:

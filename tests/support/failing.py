@@ -117,7 +117,16 @@ class Site:
     passed: list[str] = field(default_factory=list[str])
 
     def token(self, uid: str = "ann") -> str:
-        return access_token(self.app, self.authx, uid)
+        """An access token of a new session, soon: the first one writes the mark of the scope."""
+        made: list[str] = []
+
+        def begun() -> bool:
+            with contextlib.suppress(StoreUnavailableError):
+                made.append(access_token(self.app, self.authx, uid))
+            return bool(made)
+
+        until(begun, timeout=RECOVERY, what="a session")
+        return made[0]
 
     def refresh_token(self, uid: str = "ann") -> str:
         return refresh_token(self.app, self.authx, uid)

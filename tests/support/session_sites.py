@@ -11,7 +11,17 @@ from blinker import Signal
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from flask_authx import AuthX, MemorySessions, Pruned, Risk, Session, Token, TokenPair, Visit
+from flask_authx import (
+    AuthX,
+    MemorySessions,
+    NewSession,
+    Pruned,
+    Risk,
+    Session,
+    Token,
+    TokenPair,
+    Visit,
+)
 from flask_authx import current_token as token_of_request
 from tests.support import SECRET, Clock, bearer, parts
 from tests.support.answers import ask, outcome
@@ -71,7 +81,7 @@ class SpySessions:
             raise self.error
         return answer
 
-    def open(self, key: bytes, subject: bytes, session: Session, /) -> None:
+    def open(self, key: bytes, subject: bytes, session: NewSession, /) -> None:
         self.keys[session.sid] = key
         self._do("open", self._kept.open, key, subject, session)
 
@@ -91,11 +101,11 @@ class SpySessions:
         self.limits.append(limit)
         return self._do("of", self._kept.of, subject, limit)
 
-    def sweep(self, before: int, limit: int, /) -> int:
-        return self._do("sweep", self._kept.sweep, before, limit)
+    def sweep(self, limit: int, /) -> int:
+        return self._do("sweep", self._kept.sweep, limit)
 
-    def prune(self, before: int, /) -> Iterator[Pruned]:
-        return self._do("prune", self._kept.prune, before)
+    def prune(self) -> Iterator[Pruned]:
+        return self._do("prune", self._kept.prune)
 
     def risks(self) -> Iterator[Risk]:
         return self._do("risks", self._kept.risks)
@@ -186,11 +196,13 @@ def site(
 ) -> Site:
     """An app with ``/guarded``, ``/refresh`` and ``/logout``, each for any method.
 
+    Its stores have been in use before, so that they are not taken for emptied ones.
+
     :param like: another one: this one shares its stores and its clock, as a second worker would.
     :param config: settings without their prefix.
     """
     clock = clock or (Clock() if like is None else like.clock)
-    revocations = SpyStore() if like is None else like.revocations
+    revocations = SpyStore(clock=clock) if like is None else like.revocations
     logins = SpySessions(clock) if like is None else like.logins
     app = Flask("tests")
     prefix = "JWT_" if name == "authx" else f"{name.upper()}_JWT_"
@@ -199,6 +211,7 @@ def site(
         app.config[f"{prefix}SECRET_KEY"] = SECRET
     more: dict[str, Any] = {} if ids is None else {"ids": ids}
     authx = AuthX(app, name=name, clock=clock, blocklist=revocations, sessions=logins, **more)
+    revocations.trust_older(app, name)
     route(app, authx)
     return Site(app, authx, clock, revocations, logins)
 

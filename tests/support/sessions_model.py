@@ -56,7 +56,10 @@ class Model:
 
     sid: str
     sub: str
-    created: int
+    #: When the user logged in, in microseconds, as its tokens say: it may be dated ahead.
+    began: int
+    #: By the store's clock, in seconds.
+    opened: int
     last_seen: int
     scopes: Scopes
     generation: int = 0
@@ -66,7 +69,7 @@ class Model:
 
     @property
     def ends(self) -> int:
-        return self.created + LIFETIME
+        return self.opened + LIFETIME
 
     @property
     def expires(self) -> int:
@@ -79,7 +82,7 @@ class Model:
         self.generation += 1
         self.last_seen = now
 
-    def judge(self, token: Made, asked: Scopes | None, now: int) -> Met:
+    def judge(self, token: Made, asked: Scopes | None, now: int, grace: int = GRACE) -> Met:
         """What a refresh token is, in the order in which it is found out."""
         if token.is_expired(now):
             return Met.EXPIRED
@@ -91,6 +94,6 @@ class Model:
             return Met.ENDED
         if token.generation == self.generation:
             return Met.CURRENT
-        if token.generation == self.generation - 1 and now - self.last_seen < GRACE:
+        if token.generation == self.generation - 1 and now - self.last_seen < grace:
             return Met.PREDECESSOR
         return Met.REUSED

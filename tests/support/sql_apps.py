@@ -42,8 +42,8 @@ class Site:
         return [row[0] for row in self.outside("SELECT text FROM note ORDER BY text")]
 
     def entries(self) -> int:
-        """How many revocations others see."""
-        return int(self.outside("SELECT count(*) FROM authx_blocklist")[0][0])
+        """How many revocations others see, without the mark of the scope."""
+        return int(self.outside("SELECT count(*) FROM authx_blocklist WHERE kind <> 3")[0][0])
 
     def outside(self, statement: str) -> list[Any]:
         """What a statement finds on a new connection; none of the app's."""
@@ -60,6 +60,13 @@ def rows(url: str, statement: str) -> list[Any]:
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         return [*connection.exec_driver_sql(statement)]
+
+
+def server_time(site: Site) -> int:
+    """The time of a database server, in whole seconds."""
+    is_postgresql = site.url.startswith("postgresql")
+    now = "floor(extract(epoch FROM now()))" if is_postgresql else "UNIX_TIMESTAMP()"
+    return int(site.outside(f"SELECT {now}")[0][0])
 
 
 def records(site: Site) -> list[tuple[Any, ...]]:

@@ -12,8 +12,12 @@ from flask import Flask
 
 from flask_authx import (
     AuthXException,
+    all_revoked,
+    refresh_reuse_detected,
     revoked_token_used,
     session_revoked,
+    store_failed,
+    store_recovered,
     subject_revoked,
     token_accepted,
     token_refused,
@@ -23,7 +27,8 @@ from flask_authx import (
 
 SIGNALS = (
     *(token_accepted, token_refused, token_unchecked),
-    *(token_revoked, session_revoked, subject_revoked, revoked_token_used),
+    *(token_revoked, session_revoked, subject_revoked, all_revoked, revoked_token_used),
+    *(refresh_reuse_detected, store_failed, store_recovered),
 )
 
 

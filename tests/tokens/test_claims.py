@@ -13,7 +13,7 @@ from flask_authx import (
     TokenInvalidAudienceError,
 )
 from flask_authx.errors import TokenInvalidIssuerError
-from flask_authx.tokens.token import TokenClaims
+from flask_authx.tokens.token import Epoch, TokenClaims
 from tests.support import NOW, access_token, bearer, make_app, parts, reforge
 from tests.support.answers import OK, ask, outcome
 from tests.support.codecs import EXP, IAT, claims_of, make_codec, refused, token_of
@@ -51,6 +51,41 @@ NO_TIMES: list[Any] = [
 def test_an_invalid_time_is_refused() -> None:
     """SECURITY A.4 68, 69, 70, 71, 73, 75, 80, USERS 19, 31."""
     all_refused(*({name: time} for name in ("exp", "iat", "auth_time") for time in NO_TIMES))
+
+
+NO_COUNTS: list[Any] = [
+    None, True, False, "", "1", 0.5, 1.0, float(IAT), 1e308, 2**63, 10**3999, [], {}, [1],
+]  # fmt: skip
+
+
+def test_an_invalid_fraction_of_the_second_of_a_log_in_is_refused() -> None:
+    all_refused(*({"auth_us": value} for value in (*NO_COUNTS, -1, 10**6, IAT)))
+
+
+def test_an_invalid_epoch_is_refused() -> None:
+    texts = (
+        "1a2b3c",
+        "1a2b3c.",
+        ".5",
+        "1A2B3C.5",
+        "1a2b3.5",
+        "1a2b3c.+5",
+        "1a2b3c. 5",
+        "1a2b3c.5\n",
+    )
+    all_refused(
+        *({"auth_epoch": value} for value in (*NO_COUNTS, 0, 5, *texts, f"1a2b3c.{10**16}"))
+    )
+
+
+def test_a_log_in_is_dated_in_microseconds_and_without_them_at_the_start_of_its_second() -> None:
+    for fraction in (0, 1, 999_999):
+        found = decoded({"auth_us": fraction, "auth_time": IAT})
+        assert (found.began, found.auth_time) == (IAT * 10**6 + fraction, IAT)
+    found = decoded({"auth_us": ..., "auth_epoch": ...})
+    assert (found.began, found.epoch) == (IAT * 10**6, None)
+    for epoch in (0, -1, IAT * 10**6 + 7, -(10**15)):
+        assert decoded({"auth_epoch": f"1a2b3c.{epoch}"}).epoch == Epoch("1a2b3c", epoch)
 
 
 def test_an_invalid_nbf_is_refused() -> None:

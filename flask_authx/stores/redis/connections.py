@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 from redis import ResponseError
 from redis import TimeoutError as RedisTimeoutError
 
-from flask_authx.stores.base import MAX_AGE, WAIT_LIMIT, StoreBusyError, StoreError
+from flask_authx.stores.base import MAX_AGE, WAIT_LIMIT, StoreBusyError, StoreError, reports_wait
 
 #: Seconds after which the successor of a connection is opened: some time before it is closed.
 RENEW_AGE = 0.75 * MAX_AGE
@@ -77,7 +77,7 @@ class _Process:
 
     def __init__(self) -> None:
         #: For what changes when a call finds no idle connection.
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
         #: The last one is used first, so that those that are not needed grow old.
         self.idle: deque[Held] = deque()
         self.waiting: deque[_Waiting] = deque()
@@ -89,9 +89,9 @@ class _Process:
         self.generation = 0
         #: Of the master, as the Sentinels have last named it.
         self.address: tuple[str, int] | None = None
-        self.answered_at = -math.inf
+        self.answered_at: float = -math.inf
         #: When one more connection may be tried, while others are open.
-        self.grow_at = -math.inf
+        self.grow_at: float = -math.inf
 
 
 class StoreConnections:
@@ -192,6 +192,7 @@ class StoreConnections:
 
     # Waiting.
 
+    @reports_wait("redis")
     def _wait(self, process: _Process) -> Held:
         """A connection that is given back, or opened for this call or for another."""
         mine: _Waiting = SimpleQueue()

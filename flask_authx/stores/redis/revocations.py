@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
-from flask_authx.stores.base import Pruned, Risk
-from flask_authx.stores.blocklist import ALL, Cutoff, Entry, Kind
+from flask_authx.stores.base import MICROSECONDS, Pruned, Risk
+from flask_authx.stores.blocklist import ALL, Cutoff, Dated, Entry, Kind
 
 from .server import PREFIX, Client, RedisServer, as_text, encoded_command
 
@@ -17,33 +18,43 @@ _NAMES = PREFIX + "?" * 32
 BATCH = 1000
 
 #: The value of an entry without a moment: a small number, which Redis stores only once.
-_KINDS = {Kind.TOKEN: "1", Kind.SESSION: "2"}
+_KINDS = {kind: str(number) for number, kind in enumerate(Kind, 1)}
+#: What stands for the key of a kept session where there is none, in the entries of the other kinds.
+_KEEP = {Kind.SUBJECT: "-", Kind.SCOPE: "*"}
 
-#: :meth:`Entry.then` as one atomic step of the server. A cutoff is stored as three words: the
-#: moment, the key of the kept session in hex or "-", and the moment after which it must have begun.
+#: :meth:`Blocklist.add` and ``add_if_absent`` as one atomic step of the server, by its clock. A
+#: cut-off is stored as three words: the moment, the key of the kept session in hex or what stands
+#: for it, and the moment after which that session must have begun. What has no moment revokes
+#: everything, and stays so.
 _ADD = """
 local old, value = redis.call('GET', KEYS[1]), ARGV[1]
-local expires = tonumber(ARGV[2])
-if old then
-    local moved = 0
-    local until0, keep0, after0 = string.match(old, '^(%S+) (%S+) (%S+)$')
-    local until1, keep1 = string.match(value, '^(%S+) (%S+) %S+$')
-    if until0 and until1 then
-        local moment = tonumber(until1)
-        if tonumber(until0) + 1 > moment then
-            moment, moved = tonumber(until0) + 1, 1
-        end
-        local after = keep0 == keep1 and after0 or until0
-        value = string.format('%.0f', moment) .. ' ' .. keep1 .. ' ' .. after
-    end
-    local left, time = redis.call('PTTL', KEYS[1]), redis.call('TIME')
-    if left >= 0 then
-        local was = time[1] + (time[2] / 1000 + left) / 1000
-        expires = math.max(expires, math.floor(was + 0.5) + moved)
-    end
+local ahead, lifetime, if_absent = ARGV[2], ARGV[3], ARGV[4]
+if old and if_absent == '1' then
+    return old
 end
+local until0, keep0, after0 = string.match(old or '', '^(%S+) (%S+) (%S+)$')
+if old and not until0 then
+    value = old
+elseif ahead ~= '' then
+    local time = redis.call('TIME')
+    local moment, keep, after = time[1] * 1000000 + time[2] + tonumber(ahead), value, '-1'
+    if until0 then
+        moment = math.max(moment, tonumber(until0) + 1)
+        after = keep0 == keep and after0 or until0
+    end
+    value = string.format('%.0f', moment) .. ' ' .. keep .. ' ' .. after
+end
+local left = redis.call('PTTL', KEYS[1])
 redis.call('SET', KEYS[1], value)
-redis.call('EXPIREAT', KEYS[1], string.format('%.0f', expires))
+if lifetime ~= '' and left ~= -1 then
+    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.max(left, lifetime * 1000)))
+end
+return value
+"""
+
+#: The server's time, and a value.
+_DATED = """
+return {redis.call('TIME'), redis.call('GET', KEYS[1])}
 """
 
 
@@ -66,8 +77,8 @@ class RedisBlocklist:
     def __init__(self, client: Client | Callable[[], Client]) -> None:
         self._server = RedisServer(client, "RedisBlocklist")
 
-    def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff]:
-        """The cutoffs of the entries under these keys: one MGET, or a pipeline on a Cluster."""
+    def find(self, keys: Sequence[bytes], /) -> Sequence[Cutoff | None]:
+        """The cut-offs of the entries under these keys: one MGET, or a pipeline on a Cluster."""
         names = [PREFIX + key.hex() for key in keys]
         server = self._server
         client = server.client
@@ -77,34 +88,54 @@ class RedisBlocklist:
             values = server.get_from_nodes(names)
         else:
             values = client.mget(names)
-        return [_cutoff(as_text(value)) for value in values if value is not None]
+        return [_cutoff(value) for value in values]
+
+    def find_dated(self, keys: Sequence[bytes], /) -> Dated:
+        """The cut-offs of the entries under these keys, and the time of the first key's server."""
+        first, *others = (PREFIX + key.hex() for key in keys)
+        dated = ("EVAL", _DATED, "1", first)
+        commands: list[tuple[str, ...]] = [dated, *(("GET", name) for name in others)]
+        (time, value), *values = self._server.call_together(commands)
+        now = int(time[0]) * MICROSECONDS + int(time[1])
+        return Dated(now, [_cutoff(value), *map(_cutoff, values)])
 
     def add(self, entry: Entry, /) -> None:
         """Add an entry, in one atomic step of the server."""
-        value = _KINDS.get(entry.kind) or _value(entry.cutoff)
-        self._server.call("EVAL", _ADD, "1", PREFIX + entry.key.hex(), value, str(entry.expires))
+        self._add(entry, "")
 
-    def sweep(self, before: int, limit: int, /) -> int:
+    def add_if_absent(self, entry: Entry, /) -> Cutoff:
+        """Add an entry unless there is one under its key, in one atomic step of the server."""
+        return _cutoff(self._add(entry, "1")) or ALL
+
+    def _add(self, entry: Entry, if_absent: str) -> Any:
+        value = entry.keep.hex() if entry.keep else _KEEP.get(entry.kind, "-")
+        if entry.ahead is None:
+            value = _KINDS[entry.kind]
+        ahead = "" if entry.ahead is None else str(entry.ahead)
+        lifetime = "" if entry.lifetime is None else str(entry.lifetime)
+        name = PREFIX + entry.key.hex()
+        return self._server.call("EVAL", _ADD, "1", name, value, ahead, lifetime, if_absent)
+
+    def sweep(self, limit: int, /) -> int:
         """Nothing: Redis removes expired entries by itself."""
         return 0
 
-    def prune(self, before: int, /) -> Iterator[Pruned]:
+    def prune(self) -> Iterator[Pruned]:
         """Nothing: Redis removes expired entries by itself."""
         yield Pruned(0, 1.0)
 
     def count(self, bounds: Sequence[int], /) -> Mapping[Kind, Sequence[int]]:
         """The number of entries of each kind that expire before each bound. Scans all keys."""
         counts = {kind: [0] * (len(bounds) + 1) for kind in Kind}
-        kinds = {value: kind for kind, value in _KINDS.items()}
         names = self._server.client.scan_iter(match=_NAMES, count=BATCH)
         while batch := [*islice(names, BATCH)]:
-            now = self._server.now()
             commands = ((command, name) for name in batch for command in ("GET", "TTL"))
             responses = self._server.pipeline(commands)
             for value, ttl in zip(responses[::2], responses[1::2], strict=True):
                 if value is not None:
-                    kind = kinds.get(as_text(value), Kind.SUBJECT)
-                    counts[kind][bisect_right(bounds, now + ttl)] += 1
+                    # -1: it never expires.
+                    place = len(bounds) if ttl == -1 else bisect_right(bounds, ttl)
+                    counts[_kind(as_text(value))][place] += 1
         return counts
 
     def risks(self) -> Iterator[Risk]:
@@ -112,13 +143,19 @@ class RedisBlocklist:
         yield from self._server.risks("revocations")
 
 
-def _value(cutoff: Cutoff) -> str:
-    keep = "-" if cutoff.keep is None else cutoff.keep.hex()
-    return f"{cutoff.until} {keep} {cutoff.keep_after}"
-
-
-def _cutoff(value: str) -> Cutoff:
-    if value in _KINDS.values():
+def _cutoff(value: object) -> Cutoff | None:
+    if value is None:
+        return None
+    text = as_text(value)
+    if text in _KINDS.values():
         return ALL
-    until, keep, keep_after = value.split(" ")
-    return Cutoff(int(until), None if keep == "-" else bytes.fromhex(keep), int(keep_after))
+    until, keep, keep_after = text.split(" ")
+    kept = None if keep in _KEEP.values() else bytes.fromhex(keep)
+    return Cutoff(int(until), kept, int(keep_after))
+
+
+def _kind(value: str) -> Kind:
+    for kind, number in _KINDS.items():
+        if value == number:
+            return kind
+    return Kind.SCOPE if f" {_KEEP[Kind.SCOPE]} " in value else Kind.SUBJECT

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, TypeVar
@@ -43,8 +42,6 @@ Client: TypeAlias = Redis | RedisCluster
 
 #: The prefix of all keys. What follows it is ASCII, for clients with ``decode_responses``.
 PREFIX = "authx:"
-#: Seconds by which the clocks may differ: half the time that an entry outlives its tokens.
-MAX_SKEW = 30
 #: With these, a server goes away or takes no writes: its connections are all left.
 _LEAVING = (RedisConnectionError, ReadOnlyError, MasterDownError)
 #: With these, a node of a Cluster has executed nothing, since another has the key.
@@ -164,7 +161,9 @@ class RedisServer:
         return responses
 
     def get_from_nodes(self, names: list[str]) -> list[Any]:
-        """Send GETs to the nodes of a Cluster, to all before reading from any; return the values.
+        """Send GETs to the nodes of a Cluster, to all before reading from any.
+
+        The values are in the order of the names.
 
         If a node is unavailable or has moved its keys, the client's own pipeline finds them, which
         takes twice as long.
@@ -262,13 +261,6 @@ class RedisServer:
 
         :param what: what the server stores, as a plural.
         """
-        ahead = self.now() - time.time()
-        if abs(ahead) > MAX_SKEW:
-            yield Risk(
-                f"the clock of Redis is {ahead:.0f} seconds ahead of this machine's: {what} expire "
-                "by that much too early.",
-                "set both machines' clocks by NTP.",
-            )
         for info in self._infos():
             policy = info.get("maxmemory_policy", "noeviction")
             if info.get("maxmemory") and policy != "noeviction":
@@ -302,11 +294,6 @@ class RedisServer:
             if relevant not in infos:
                 infos.append(relevant)
         yield from infos
-
-    def now(self) -> int:
-        """The time of the server, or of a random node."""
-        node = self.client.get_random_node() if self.is_cluster else None
-        return int(self.client.time(**({"target_nodes": node} if node else {}))[0])
 
     def pipeline(self, commands: Iterable[tuple[str, ...]]) -> list[Any]:
         """Send commands through the client's pipeline and return their responses."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from flask_authx.stores.base import Pruned, Risk
-from flask_authx.stores.session_store import Session, Visit
+from flask_authx.stores.session_store import NewSession, Session, Visit
 
 from .server import PREFIX, Client, RedisServer, as_text
 
@@ -25,36 +24,52 @@ MARGIN = 60
 #: The number of rows that are read together.
 BATCH = 1000
 
-#: The fields of a row that make a :class:`Session`. ``login`` contains what never changes.
-_FIELDS = ("login", "visit", "name")
+#: The numbers of a row, as text. ``login`` contains what never changes, and ``client`` what a
+#: refresh replaces.
+_NUMBERS = ("generation", "rotated_at", "last_seen", "expires", "ends")
+_TEXTS = ("login", "client", "name")
 
-#: The index expires with the last of its rows.
+#: The index, by the clock of its own server, expires with the last of its rows.
 _ADD_TO_INDEX = """
-redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
-local now = redis.call('TIME')[1]
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[1]), ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. string.format('%.0f', now - ARGV[3]))
 local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
-if last then
-    redis.call('EXPIREAT', KEYS[1], string.format('%.0f', last + ARGV[3]))
-end
+redis.call('EXPIREAT', KEYS[1], string.format('%.0f', last + ARGV[3]))
 """
 
 #: An existing row is from a first attempt whose response was lost. It may have been refreshed.
 _OPEN = """
 if redis.call('EXISTS', KEYS[1]) == 0 then
-    redis.call('HSET', KEYS[1], 'login', ARGV[2], 'subject', ARGV[3])
-    redis.call('HSET', KEYS[1], 'generation', ARGV[4], 'visit', ARGV[5], 'name', ARGV[6])
-    redis.call('EXPIREAT', KEYS[1], ARGV[1])
+    local now = redis.call('TIME')[1]
+    local ends = string.format('%.0f', now + ARGV[1])
+    local expires = string.format('%.0f', math.min(now + ARGV[2], ends))
+    redis.call('HSET', KEYS[1], 'rotated_at', now, 'last_seen', now)
+    redis.call('HSET', KEYS[1], 'expires', expires, 'ends', ends, 'subject', ARGV[4])
+    redis.call('HSET', KEYS[1], 'generation', ARGV[5], 'client', ARGV[6])
+    redis.call('HSET', KEYS[1], 'login', ARGV[7], 'name', ARGV[8])
+    redis.call('EXPIREAT', KEYS[1], string.format('%.0f', expires + ARGV[3]))
 end
 """
 
 _MOVE = """
-if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[2] then
+if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then
     return 0
 end
-redis.call('HSET', KEYS[1], 'generation', ARGV[3], 'visit', ARGV[4])
-redis.call('EXPIREAT', KEYS[1], ARGV[1])
+local now, ends = redis.call('TIME')[1], redis.call('HGET', KEYS[1], 'ends')
+local expires = string.format('%.0f', math.min(now + ARGV[2], ends))
+if ARGV[4] ~= ARGV[1] then
+    redis.call('HSET', KEYS[1], 'rotated_at', now)
+end
+redis.call('HSET', KEYS[1], 'last_seen', now, 'expires', expires)
+redis.call('HSET', KEYS[1], 'generation', ARGV[4], 'client', ARGV[5])
+redis.call('EXPIREAT', KEYS[1], string.format('%.0f', expires + ARGV[3]))
 return 1
+"""
+
+#: The server's time, and the row. Both are of one moment and one server.
+_GET = f"""
+return {{redis.call('TIME')[1], redis.call('HMGET', KEYS[1], '{"', '".join(_NUMBERS + _TEXTS)}')}}
 """
 
 _RENAME = """
@@ -100,35 +115,41 @@ class RedisSessions:
     def __init__(self, client: Client | Callable[[], Client]) -> None:
         self._server = RedisServer(client, "RedisSessions")
 
-    def open(self, key: bytes, subject: bytes, session: Session, /) -> None:
+    def open(self, key: bytes, subject: bytes, session: NewSession, /) -> None:
         """Add a row, after adding its key to its subject's index."""
-        index = INDEX + subject.hex()
-        self._eval(_ADD_TO_INDEX, index, str(session.ends), key.hex(), str(MARGIN))
-        fixed = {
-            "sid": session.sid,
-            "sub": session.sub,
-            "created": session.created,
-            "ends": session.ends,
-        }
+        lifetime, visit = str(session.lifetime), session.visit
+        self._eval(_ADD_TO_INDEX, INDEX + subject.hex(), lifetime, key.hex(), str(MARGIN))
+        fixed = {"sid": session.sid, "sub": session.sub, "began": session.began}
+        fixed |= {} if session.epoch is None else {"epoch": session.epoch}
         self._eval(
             _OPEN,
             ROW + key.hex(),
-            str(session.expires + MARGIN),
-            json.dumps(fixed),
+            lifetime,
+            str(visit.idle),
+            str(MARGIN),
             subject.hex(),
-            *_visit_fields(session.visit),
+            str(visit.generation),
+            _client(visit),
+            json.dumps(fixed),
             json.dumps(session.name),
         )
 
     def get(self, key: bytes, /) -> Session | None:
-        """The row under a key: one HMGET."""
-        return _session(self._server.call("HMGET", ROW + key.hex(), *_FIELDS))
+        """The row under a key, and the time, by one script."""
+        return _session(self._server.call(*_get(ROW + key.hex())))
 
     def move(self, key: bytes, generation: int, visit: Visit, /) -> bool:
         """Change a row if it still has this generation, in one atomic step of the server."""
-        expires = str(visit.expires + MARGIN)
-        arguments = (expires, str(generation), *_visit_fields(visit))
-        return bool(self._eval(_MOVE, ROW + key.hex(), *arguments))
+        moved = self._eval(
+            _MOVE,
+            ROW + key.hex(),
+            str(generation),
+            str(visit.idle),
+            str(MARGIN),
+            str(visit.generation),
+            _client(visit),
+        )
+        return bool(moved)
 
     def rename(self, key: bytes, name: str | None, /) -> bool:
         """Set the name of a row."""
@@ -158,16 +179,15 @@ class RedisSessions:
         rows: list[Session] = []
         for start in range(0, len(names), BATCH):
             batch = names[start : start + BATCH]
-            commands: list[tuple[str, ...]] = [("HMGET", name, *_FIELDS) for name in batch]
-            found = map(_session, self._server.call_together(commands))
+            found = map(_session, self._server.call_together([*map(_get, batch)]))
             rows += [row for row in found if row is not None]
         return rows
 
-    def sweep(self, before: int, limit: int, /) -> int:
+    def sweep(self, limit: int, /) -> int:
         """Nothing: Redis removes expired rows by itself."""
         return 0
 
-    def prune(self, before: int, /) -> Iterator[Pruned]:
+    def prune(self) -> Iterator[Pruned]:
         """Nothing: Redis removes expired rows by itself."""
         yield Pruned(0, 1.0)
 
@@ -179,12 +199,19 @@ class RedisSessions:
         return self._server.call("EVAL", script, "1", name, *arguments)
 
 
-def _visit_fields(visit: Visit) -> tuple[str, str]:
-    return str(visit.generation), json.dumps(asdict(visit))
+def _get(name: str) -> tuple[str, ...]:
+    return ("EVAL", _GET, "1", name)
 
 
-def _session(values: Sequence[Any]) -> Session | None:
+def _client(visit: Visit) -> str:
+    return json.dumps({"user_agent": visit.user_agent, "address": visit.address})
+
+
+def _session(response: Sequence[Any]) -> Session | None:
+    now, values = response
     if None in values:
         return None
-    fixed, visit, name = (json.loads(as_text(value)) for value in values)
-    return Session(**fixed, visit=Visit(**visit), name=name)
+    numbers, texts = values[: len(_NUMBERS)], values[len(_NUMBERS) :]
+    fixed, client, name = (json.loads(as_text(text)) for text in texts)
+    dates: dict[str, Any] = dict(zip(_NUMBERS, map(int, numbers), strict=True))
+    return Session(**fixed, **dates, **client, name=name, now=int(now))

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from flask_authx.stores.base import Risk
 
-from .connections import descriptor_of
+from .connecting import descriptor_of, is_pooled
 
 
 def missing_table(connection: sa.Connection, table: sa.Table, outcome: str) -> Iterator[Risk]:
@@ -43,6 +43,12 @@ def durability_risks(connection: sa.Connection, what: str) -> Iterator[Risk]:
                 f'run "PRAGMA journal_mode=WAL" once on {connection.engine.url.database}.',
             )
     elif name == "postgresql":
+        if is_pooled(connection):
+            yield Risk(
+                "a pooler such as PgBouncer is between the app and PostgreSQL: each write takes "
+                "three messages in place of one, and the server ends no look-up that waits.",
+                "name PostgreSQL itself in a bind of SQLALCHEMY_BINDS.",
+            )
         if connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on":
             yield _read_only(what)
         if connection.exec_driver_sql("SHOW fsync").scalar() == "off":
@@ -55,7 +61,7 @@ def durability_risks(connection: sa.Connection, what: str) -> Iterator[Risk]:
 
 
 def _read_only(what: str) -> Risk:
-    """The risk of a replica, or of a server under maintenance."""
+    """The risk of a server that lets this user read only. One in recovery is refused before."""
     return Risk(
         f"the database is read-only, or a replica: it accepts no {what}, and may return those of "
         "the primary late.",
@@ -64,8 +70,6 @@ def _read_only(what: str) -> Risk:
 
 
 def _mysql_risks(connection: sa.Connection, what: str) -> Iterator[Risk]:
-    if str(connection.exec_driver_sql("SELECT @@global.read_only").scalar()) in ("1", "ON"):
-        yield _read_only(what)
     if connection.exec_driver_sql("SELECT @@innodb_flush_log_at_trx_commit").scalar() != 1:
         yield Risk(
             f"innodb_flush_log_at_trx_commit is not 1: a crash may lose the last second's {what}.",

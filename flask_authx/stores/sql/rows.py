@@ -8,17 +8,17 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
 
-from flask_authx.errors import BadConfigurationError
 from flask_authx.stores.base import Pruned, Risk
 
 from .connections import Connections, Run, StoreConnection
 from .risks import durability_risks, missing_table
 from .tables import TableWording
+from .time import Time
 from .uncommitted_writes import OwnWrites, Writer
 
 #: The number of rows that a batch of a prune examines.
@@ -26,39 +26,30 @@ BATCH = 5000
 #: Seconds between two batches, for other writes.
 BATCH_PAUSE = 0.01
 
-_DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
-
 
 class RowStore:
     """A table, the connections of its store, and its maintenance.
 
-    :param engine: how to connect; its own connections are not used.
     :param table: with columns ``key`` and ``expires_at``. In a database in memory it is created.
     :param wording: how errors describe the table.
-    :param timeout: the seconds after which a call fails.
     :param own_writes: the state of the caller's own transaction in the same SQLite file.
-    :raises BadConfigurationError: if the database is not supported.
+    :param clock: seconds since 1970-01-01 UTC, for SQLite.
     """
 
     def __init__(
         self,
-        engine: sa.Engine,
+        connections: Connections,
         table: sa.Table,
         wording: TableWording,
-        *,
-        timeout: float,
         own_writes: OwnWrites | None,
+        clock: Callable[[], float],
     ) -> None:
-        if engine.dialect.name not in _DIALECTS:
-            raise BadConfigurationError(
-                f"{wording.plural} are stored in SQLite, PostgreSQL, MariaDB or MySQL, and not in "
-                f"{engine.dialect.name}: use redis:// or a bind of another database."
-            )
         self.table: sa.Table = table
         #: The hash that the rows are ordered by.
         self._order: sa.Column[bytes] = next(iter(table.primary_key.columns))
         self._wording = wording
-        self._connections = Connections(engine, timeout)
+        self._time = Time(connections.engine.dialect.name, clock)
+        self._connections = connections
         self._writer = Writer(self._connections, own_writes, wording)
         if self._connections.in_memory:
             self._connections.run(
@@ -74,32 +65,33 @@ class RowStore:
         """Close the connections that are not in use. Later calls open new ones."""
         self._connections.close()
 
-    def sweep(self, before: int, limit: int, /) -> int:
+    def sweep(self, limit: int, /) -> int:
         """Remove the expired ones of some rows, which begin at a random key."""
         # By key, not by the order of the rows: a subject may have more rows than the limit.
-        key, expires_at = self.table.c.key, self.table.c.expires_at
-        sample = sa.select(key, expires_at).where(key >= os.urandom(16)).order_by(key)
-        rows = self._connections.run(
-            lambda connection: connection.sqlalchemy.execute(sample.limit(limit)).all()
+        key, expires_at, moment = self.table.c.key, self.table.c.expires_at, self._time.parameters()
+        rows = sa.select(key, expires_at).where(key >= os.urandom(16)).order_by(key).limit(limit)
+        sample = rows.subquery()
+        query = sa.select(sample.c.key).where(sample.c.expires_at < self._time.seconds)
+        expired = self._connections.run(
+            lambda connection: connection.sqlalchemy.execute(query, moment).scalars().all()
         )
-        expired = [row[0] for row in rows if row[1] < before]
         if not expired:
             return 0
         # The expiry of a row may have been extended since.
-        remove = sa.delete(self.table).where(key.in_(expired), expires_at < before)
-        return self._connections.run(functools.partial(delete_rows, remove))
+        remove = sa.delete(self.table).where(key.in_(expired), expires_at < self._time.seconds)
+        return self._connections.run(functools.partial(delete_rows, remove, moment))
 
-    def prune(self, before: int, /) -> Iterator[Pruned]:
-        """Remove all rows that expired before a moment, in the order of their hashes."""
-        order = self._order
+    def prune(self) -> Iterator[Pruned]:
+        """Remove all rows that have expired, in the order of their hashes."""
+        order, expired = self._order, self.table.c.expires_at < self._time.seconds
         with self._connections.maintenance() as run:
             last = b""
             while True:
                 batch = sa.select(order).where(order > last).order_by(order)
                 end = _scalar(run, batch.offset(BATCH - 1).limit(1))
                 bounds = [order > last] if end is None else [order > last, order <= end]
-                remove = sa.delete(self.table).where(*bounds, self.table.c.expires_at < before)
-                removed = run(functools.partial(delete_rows, remove))
+                remove = sa.delete(self.table).where(*bounds, expired)
+                removed = run(functools.partial(delete_rows, remove, self._time.parameters()))
                 if end is None:
                     yield Pruned(removed, 1.0)
                     return
@@ -145,6 +137,8 @@ class Query:
         )
         self.text: str = str(compiled)
         self._names = names
+        #: How many keys it takes.
+        self.number: int = len(names)
         self._positional = engine.dialect.positional
 
     def values(self, *keys: bytes) -> Any:
@@ -152,9 +146,11 @@ class Query:
         return keys if self._positional else dict(zip(self._names, keys, strict=True))
 
 
-def delete_rows(remove: sa.Delete, connection: StoreConnection) -> int:
+def delete_rows(
+    remove: sa.Delete, parameters: dict[str, object], connection: StoreConnection
+) -> int:
     """Execute a DELETE and return the number of rows that it has removed."""
-    return connection.sqlalchemy.execute(remove).rowcount
+    return connection.sqlalchemy.execute(remove, parameters).rowcount
 
 
 def _scalar(run: Run, query: sa.Select[Any]) -> Any:

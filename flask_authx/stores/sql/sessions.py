@@ -10,19 +10,22 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DataError
 
-from flask_authx.stores.base import StoreBusyError
-from flask_authx.stores.session_store import Session, Visit
+from flask_authx.stores.base import MAX_CONNECTIONS, MICROSECONDS, StoreBusyError, system_clock
+from flask_authx.stores.session_store import NewSession, Session, Visit
 
-from .connections import StoreConnection
+from .connections import Connections, StoreConnection
 from .rows import Query, RowStore, delete_rows
 from .tables import SESSION_WORDING, sessions_table
 from .uncommitted_writes import OwnWrites
 
 T = TypeVar("T")
 
-#: The columns of a :class:`Session`, in the order that :func:`_session` takes.
-_SESSION = ("sid", "sub", "created", "ends", "name")
-_VISIT = ("generation", "rotated_at", "last_seen", "expires_at", "user_agent", "address")
+#: The columns of a :class:`Session`, with the attributes of other names.
+_COLUMNS = (
+    *("sid", "sub", "began", "epoch", "name", "generation", "rotated_at"),
+    *("last_seen", "expires_at", "ends", "user_agent", "address"),
+)
+_ATTRIBUTES = tuple("expires" if name == "expires_at" else name for name in _COLUMNS)
 
 
 class SQLAlchemySessions(RowStore):
@@ -35,39 +38,62 @@ class SQLAlchemySessions(RowStore):
     :param metadata: where the table is defined, for migrations; by default a new one. The table
         must exist in the database: ``sessions.table.create(engine)`` creates it.
     :param timeout: the seconds after which a call fails.
+    :param connections: how many a process may hold; stores with the same engine, timeout and number
+        share them.
     :param own_writes: a function that returns the state of the caller's own transaction in the same
         SQLite file. If that has uncommitted writes, the methods that write raise
         :exc:`UncommittedWritesError`.
+    :param clock: seconds since 1970-01-01 UTC, for SQLite. A server has its own clock.
     :raises BadConfigurationError: if the database is not SQLite, PostgreSQL, MariaDB or MySQL.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         engine: sa.Engine,
         *,
         metadata: sa.MetaData | None = None,
         timeout: float = 0.25,
+        connections: int = MAX_CONNECTIONS,
         own_writes: OwnWrites | None = None,
+        clock: Callable[[], float] = system_clock,
     ) -> None:
         table = sessions_table(metadata or sa.MetaData())
-        super().__init__(engine, table, SESSION_WORDING, timeout=timeout, own_writes=own_writes)
+        shared = Connections.shared(engine, timeout, connections)
+        super().__init__(shared, table, SESSION_WORDING, own_writes, clock)
         self._get = self._query("key")
         self._of = self._query("subject")
-        self._open = _insert_if_new(engine.dialect.name, table)
+        self._open = _insert_if_new(engine.dialect.name, table, self._time.seconds)
 
     def _query(self, name: str) -> Query:
         key = self.table.c[name]
         wanted = sa.bindparam("wanted", type_=key.type)
-        query = sa.select(*(self.table.c[column] for column in _SESSION + _VISIT))
+        columns = [self.table.c[column] for column in _COLUMNS]
+        if not self._time.of_machine:
+            columns.append(self._time.seconds)
+        query = sa.select(*columns)
         return Query(self._connections.engine, query.where(key == wanted), ("wanted",))
 
-    def open(self, key: bytes, subject: bytes, session: Session, /) -> None:
+    def open(self, key: bytes, subject: bytes, session: NewSession, /) -> None:
         """Add a row in a transaction of its own. An existing row stays as it is.
 
         :raises StoreBusyError: if the database can't store one of the texts.
         """
-        values = {name: getattr(session, name) for name in _SESSION}
-        values |= {"key": key, "subject": subject, **_changes(session.visit)}
+        visit = session.visit
+        values: dict[str, object] = {
+            "key": key,
+            "subject": subject,
+            "sid": session.sid,
+            "sub": session.sub,
+            "began": session.began,
+            "epoch": session.epoch,
+            "name": session.name,
+            "generation": visit.generation,
+            "user_agent": visit.user_agent,
+            "address": visit.address,
+            "lifetime": session.lifetime,
+            "idle": min(visit.idle, session.lifetime),
+            **self._time.parameters(),
+        }
         self._write(lambda connection: connection.sqlalchemy.execute(self._open, values))
 
     def get(self, key: bytes, /) -> Session | None:
@@ -82,8 +108,18 @@ class SQLAlchemySessions(RowStore):
 
         :raises StoreBusyError: as :meth:`open` does.
         """
-        row = (self.table.c.key == key, self.table.c.generation == generation)
-        return self._update(row, _changes(visit))
+        columns, now = self.table.c, self._time.seconds
+        idle_end = now + visit.idle
+        changes: dict[str, object] = {
+            "generation": visit.generation,
+            "last_seen": now,
+            "expires_at": sa.case((idle_end < columns.ends, idle_end), else_=columns.ends),
+            "user_agent": visit.user_agent,
+            "address": visit.address,
+        }
+        if visit.generation != generation:
+            changes["rotated_at"] = now
+        return self._update((columns.key == key, columns.generation == generation), changes)
 
     def rename(self, key: bytes, name: str | None, /) -> bool:
         """Set the name of a row.
@@ -99,7 +135,7 @@ class SQLAlchemySessions(RowStore):
 
         def work(connection: StoreConnection) -> bool | None:
             again = next(attempts) > 0
-            if delete_rows(remove, connection):
+            if delete_rows(remove, {}, connection):
                 return True
             return None if again else False
 
@@ -112,24 +148,26 @@ class SQLAlchemySessions(RowStore):
     def _rows(self, query: Query, key: bytes, clause: str = "") -> list[Session]:
         text, values = query.text + clause, query.values(key)
         rows = self._connections.run(lambda connection: connection.fetch(text, values))
+        if self._time.of_machine:
+            now = self._time.now() // MICROSECONDS
+            rows = [(*row, now) for row in rows]
         return [_session(row) for row in rows]
 
     def _update(self, row: Sequence[sa.ColumnElement[bool]], changes: Mapping[str, object]) -> bool:
         """Change a row, and return whether it exists."""
-        columns = self.table.c
         update = sa.update(self.table).where(*row).values(changes)
-        as_wanted = (columns[name].is_not_distinct_from(value) for name, value in changes.items())
-        unchanged = sa.select(sa.literal(1)).where(*row, *as_wanted)
+        exists = sa.select(sa.literal(1)).select_from(self.table).where(*row)
+        moment = self._time.parameters()
 
         def work(connection: StoreConnection) -> bool:
             execute = connection.sqlalchemy.execute
-            if execute(update).rowcount:
+            if execute(update, moment).rowcount:
                 return True
             if connection.sqlalchemy.dialect.name not in ("mysql", "mariadb"):
                 return False
             # MySQL doesn't count a row that already has these values, unless the connection was
             # opened with CLIENT.FOUND_ROWS, which an app's own creator may leave out.
-            return execute(unchanged).first() is not None
+            return execute(exists).first() is not None
 
         return self._write(work)
 
@@ -142,35 +180,19 @@ class SQLAlchemySessions(RowStore):
             raise StoreBusyError("the database can't store a text of this session") from None
 
 
-def _changes(visit: Visit) -> dict[str, str | int | None]:
-    """The columns that a refresh changes."""
-    return {
-        "generation": visit.generation,
-        "rotated_at": visit.rotated_at,
-        "last_seen": visit.last_seen,
-        "expires_at": visit.expires,
-        "user_agent": visit.user_agent,
-        "address": visit.address,
-    }
-
-
 def _session(row: Sequence[Any]) -> Session:
-    sid, sub, created, ends, name, generation, rotated_at, last_seen, expires, *client = row
-    user_agent, address = client
-    visit = Visit(
-        generation=generation,
-        rotated_at=rotated_at,
-        last_seen=last_seen,
-        expires=expires,
-        user_agent=user_agent,
-        address=address,
-    )
-    return Session(sid=sid, sub=sub, created=created, ends=ends, visit=visit, name=name)
+    return Session(**dict(zip((*_ATTRIBUTES, "now"), row, strict=True)))
 
 
-def _insert_if_new(dialect: str, table: sa.Table) -> sa.Insert:
+def _insert_if_new(dialect: str, table: sa.Table, now: Any) -> sa.Insert:
     """An INSERT that leaves an existing row: it may run again after its response was lost."""
     insert: Any = {"sqlite": sqlite, "postgresql": postgresql}.get(dialect, mysql).insert(table)
+    insert = insert.values(
+        rotated_at=now,
+        last_seen=now,
+        expires_at=now + sa.bindparam("idle", type_=sa.BigInteger),
+        ends=now + sa.bindparam("lifetime", type_=sa.BigInteger),
+    )
     statement: sa.Insert
     if dialect in ("mysql", "mariadb"):
         # INSERT IGNORE would ignore other errors as well.

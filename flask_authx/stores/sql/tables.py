@@ -33,9 +33,9 @@ def blocklist_table(metadata: sa.MetaData) -> sa.Table:
         metadata,
         sa.Column("key", _KEY, primary_key=True),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
-        #: 0 for a token, 1 for a session, 2 for a subject.
+        #: 0 for a token, 1 for a session, 2 for a subject, 3 for the whole scope.
         sa.Column("kind", sa.SmallInteger, nullable=False),
-        #: NULL: the entry revokes everything under its key.
+        #: Microseconds. NULL: the entry revokes everything under its key.
         sa.Column("cutoff", sa.BigInteger),
         sa.Column("keep_after", sa.BigInteger),
         sa.Column("keep", _KEY),
@@ -64,7 +64,10 @@ def sessions_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("key", _KEY, primary_key=True, unique=True),
         sa.Column("sid", sa.String(255), nullable=False),
         sa.Column("sub", sa.String(255), nullable=False),
-        sa.Column("created", sa.BigInteger, nullable=False),
+        #: Microseconds, by the clock of the store of revocations.
+        sa.Column("began", sa.BigInteger, nullable=False),
+        #: The cut-off of the scope at that moment.
+        sa.Column("epoch", sa.BigInteger),
         sa.Column("ends", sa.BigInteger, nullable=False),
         #: The number of refreshes so far.
         sa.Column("generation", sa.BigInteger, nullable=False),
@@ -98,7 +101,8 @@ def audit_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("instance", sa.String(64), nullable=False),
         #: The subject of the token that the request carried; NULL if there was none.
         sa.Column("actor", sa.String(255)),
-        #: What was revoked: ``token``, ``session`` or ``subject``, and its jti, sid or sub.
+        #: What was revoked: ``token``, ``session``, ``subject`` or ``scope``, and its jti, sid, sub
+        #: or name.
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("value", sa.String(255), nullable=False),
         #: The sid of the session that a revocation of all others kept.
@@ -136,7 +140,7 @@ class TableWording:
 REVOCATION_WORDING = TableWording(
     plural="revocations",
     singular="a revocation",
-    commit_before="you revoke",
+    commit_before="you revoke, and before the first log-in",
     after_restart="loses them",
     without_table="every guarded request gets a 503 response",
 )

@@ -14,7 +14,8 @@ from sqlalchemy.orm import scoped_session
 
 from flask_authx.stores.base import StoreBusyError, UncommittedWritesError
 
-from .connections import Connections, StoreConnection, is_in_memory
+from .connecting import StoreConnection, is_in_memory
+from .connections import Connections
 from .tables import REVOCATION_WORDING, TableWording
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class Writer:
         """
         self.refuse_uncommitted_writes()
         try:
-            return self._connections.run(work)
+            return self._connections.run(lambda connection: connection.write(work))
         except StoreBusyError:
             # An open transaction can hold the lock although it has changed no rows.
             if self._own_writes() is Transaction.NONE:

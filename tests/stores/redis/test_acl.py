@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import pytest
 import redis
 
-from flask_authx import Cutoff, Entry, Kind, RedisBlocklist, StoreUnavailableError
+from flask_authx import Entry, Kind, RedisBlocklist, StoreUnavailableError
 from flask_authx.stores.redis.urls import client_for
-from tests.stores.contract import found, later, new_key
+from tests.stores.contract import HOUR, found, new_key
 from tests.support import ROOT, access_token
 from tests.support.databases import app_on, private_server
 from tests.support.servers.private import redis_cluster, redis_sentinel
@@ -24,6 +23,7 @@ OTHER_DATABASE, CLUSTER = "A database other than 0", "A Cluster"
 BLOCKLIST, DOCTOR = "The command `flask authx blocklist`", "The command `flask authx doctor`"
 
 untyped: Any = redis.Redis
+SCOPE = b"the scope itself"
 
 
 def documented() -> dict[str, list[str]]:
@@ -77,15 +77,18 @@ def store_on(url: str) -> Generator[RedisBlocklist]:
 def look_up_and_revoke(store: RedisBlocklist) -> None:
     # Only the second under a key is joined with one that is there.
     key, other = new_key(), new_key()
-    for moment in (5, 7):
-        store.add(Entry(key, Kind.SUBJECT, later(), Cutoff(moment, new_key())))
-        store.add(Entry(other, Kind.SESSION, later()))
-    assert len(found(store, key, other, new_key())) == 2
+    for _ in range(2):
+        store.add(Entry(key, Kind.SUBJECT, HOUR, 0, new_key()))
+        store.add(Entry(other, Kind.SESSION, HOUR))
+        store.add_if_absent(Entry(SCOPE, Kind.SCOPE, None, 0))
+    keys = (key, other, SCOPE, new_key())
+    assert len(found(store, *keys)) == 3
+    assert [*store.find_dated(keys).cutoffs] == [*store.find(keys)]
 
 
 def count(store: RedisBlocklist) -> None:
-    store.add(Entry(new_key(), Kind.TOKEN, later()))
-    assert sum(store.count([int(time.time())])[Kind.TOKEN]) >= 1
+    store.add(Entry(new_key(), Kind.TOKEN, HOUR))
+    assert sum(store.count([HOUR])[Kind.TOKEN]) >= 1
 
 
 def do_everything(store: RedisBlocklist) -> None:

@@ -1,7 +1,7 @@
 """A forked process whose threads ask Redis at the same moment: none uses the parent's connection.
 
-Run as a program, this forks a child for each step of a call, as Python forks or as a server
-written in C does, which runs no hook of Python:
+Run as a program, this forks a child for each step of a call. The package has no hooks of a fork, so
+that of a server which is written in C is the same to it:
 
 - ``inside``: for each step of the store's first call in the child. Just then another thread of the
   child asks as well.
@@ -11,7 +11,6 @@ written in C does, which runs no hook of Python:
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import os
 import signal
@@ -36,8 +35,6 @@ MANY = 1500
 CODE = {server.__file__, connections.__file__}
 #: Seconds after which a child that waits for ever is ended by a signal.
 PATIENCE = 30
-
-FORKS: dict[str, Callable[[], int]] = {"python": os.fork, "c": ctypes.CDLL(None).fork}
 
 
 class Own(redis.Connection):
@@ -79,9 +76,9 @@ class Steps:
         sys.settrace(None)
 
 
-def in_child(fork: Callable[[], int], work: Callable[[], int]) -> int:
+def in_child(work: Callable[[], int]) -> int:
     """Do this in a forked process, which ends with the result; return that."""
-    child = fork()
+    child = os.fork()
     if not child:
         sys.settrace(None)
         signal.alarm(PATIENCE)
@@ -93,7 +90,7 @@ def in_child(fork: Callable[[], int], work: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def inside(store: RedisBlocklist, fork: Callable[[], int]) -> int:
+def inside(store: RedisBlocklist) -> int:
     def ask_twice(step: int) -> int:
         others: list[threading.Thread] = []
 
@@ -110,7 +107,7 @@ def inside(store: RedisBlocklist, fork: Callable[[], int]) -> int:
 
     # Every third is near enough to what it does.
     for step in itertools.count(1, 3):
-        status = in_child(fork, lambda: ask_twice(step))  # noqa: B023
+        status = in_child(lambda: ask_twice(step))  # noqa: B023
         if status == 3 or step > MANY:
             return step
         assert status == 0, f"the parent's connection was used after step {step}"
@@ -118,14 +115,14 @@ def inside(store: RedisBlocklist, fork: Callable[[], int]) -> int:
     raise AssertionError
 
 
-def between(store: RedisBlocklist, fork: Callable[[], int]) -> int:
+def between(store: RedisBlocklist) -> int:
     statuses: list[int] = []
 
     def ask() -> int:
         store.find([KEY])
         return 0
 
-    steps = Steps(lambda: statuses.append(in_child(fork, ask)))
+    steps = Steps(lambda: statuses.append(in_child(ask)))
     # One that opens a connection, and one that finds it.
     for _ in range(2):
         steps.run(lambda: store.find([KEY]))
@@ -134,21 +131,20 @@ def between(store: RedisBlocklist, fork: Callable[[], int]) -> int:
     return len(statuses)
 
 
-def run(url: str, how: str, which: str) -> None:
+def run(url: str, which: str) -> None:
     untyped: Any = redis
     pool = untyped.ConnectionPool.from_url(url, connection_class=Own, socket_timeout=10)
     store = RedisBlocklist(untyped.Redis(connection_pool=pool))
     if which == "inside":
         store.find([KEY])
-    print({"inside": inside, "between": between}[which](store, FORKS[how]))
+    print({"inside": inside, "between": between}[which](store))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", FORKS)
 @pytest.mark.parametrize("which", ["inside", "between"])
-def test_no_thread_of_a_forked_process_uses_the_parent_s_connection(how: str, which: str) -> None:
+def test_no_thread_of_a_forked_process_uses_the_parent_s_connection(which: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", __name__, redis_url(), how, which],
+        [sys.executable, "-m", __name__, redis_url(), which],
         cwd=ROOT,
         capture_output=True,
         text=True,

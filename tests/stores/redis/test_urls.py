@@ -12,7 +12,7 @@ import redis
 
 from flask_authx import AuthX, BadConfigurationError, Entry, Kind, RedisBlocklist
 from flask_authx.stores.redis.urls import client_for
-from tests.stores.contract import found, later, new_key
+from tests.stores.contract import HOUR, found, new_key
 from tests.support import make_app
 from tests.support.databases import app_on
 from tests.support.servers.private import free_port, redis_sentinel, redis_server
@@ -177,7 +177,7 @@ def guarded_by_password(*options: str) -> Generator[str]:
 def is_good(url: str) -> bool:
     store = RedisBlocklist(client_for(url, 10))
     key = new_key()
-    store.add(Entry(key, Kind.TOKEN, later()))
+    store.add(Entry(key, Kind.TOKEN, HOUR))
     return len(found(store, key)) == 1
 
 
@@ -196,7 +196,7 @@ def test_a_database_by_number_is_another_than_the_first() -> None:
         base = server.url.rpartition("/")[0]
         stores = [RedisBlocklist(client_for(f"{base}/{number}", 10)) for number in (0, 5)]
         key = new_key()
-        stores[1].add(Entry(key, Kind.TOKEN, later()))
+        stores[1].add(Entry(key, Kind.TOKEN, HOUR))
         assert [len(found(store, key)) for store in stores] == [0, 1]
         query = RedisBlocklist(client_for(f"{base}?db=5", 10))
         assert len(found(query, key)) == 1

@@ -1,39 +1,22 @@
-"""What keeps an overdue call from ever being ended: a watch asleep, no thread, no descriptor."""
+"""The thread that ends overdue calls: it counts the process's own time, and misses none."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import resource
+import gc
 import socket
 import threading
 import time
-from collections.abc import Generator, Iterator
+import weakref
+from collections.abc import Iterator
 
 import pytest
 
 from flask_authx.stores.sql.deadlines import Deadline, DeadlineThread
 from tests.stores.sql.test_deadlines import Pair
+from tests.support.waiting import until
 
 #: Seconds within which a call is ended, even on a machine that has much to do.
-SOON = 10.0
-
-
-class Switching(Deadline):
-    """Is given a call in the moment after a watch has found it idle."""
-
-    watch: DeadlineThread
-    call: contextlib.AbstractContextManager[None] | None = None
-
-    @property
-    def idle(self) -> bool:
-        found = super().idle
-        if found and self.call is None:
-            # Another thread runs here.
-            self.call = self.until(time.monotonic())
-            self.call.__enter__()
-            self.watch.ensure_running()
-        return found
+SOON = 30.0
 
 
 @pytest.fixture
@@ -45,7 +28,7 @@ def pair() -> Iterator[Pair]:
         yield ours, theirs
 
 
-def watching() -> set[threading.Thread]:
+def running() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == "authx-deadlines"}
 
 
@@ -54,80 +37,186 @@ def ends(thread: threading.Thread) -> None:
     assert not thread.is_alive()
 
 
-def waits_until_cut(watch: DeadlineThread, deadline: Deadline, pair: Pair) -> None:
+def waits_until_cut(thread: DeadlineThread, deadline: Deadline, pair: Pair) -> None:
     """Call, and wait for a response that never comes."""
-    with deadline.until(time.monotonic()):
-        watch.ensure_running()
-        assert pair[0].recv(1) == b""
-    assert deadline.expired
-
-
-def test_a_watch_ends_without_calls_and_is_woken_by_the_next(pair: Pair) -> None:
-    before = watching()
-    watch, deadline = DeadlineThread(0.01, idle_timeout=0.05), Deadline(pair[0].fileno())
-    watch.add(deadline)
-    watch.ensure_running()
-    [first] = watching() - before
-    ends(first)
-    waits_until_cut(watch, deadline, pair)
-    for thread in watching() - before:
-        ends(thread)
-
-
-def test_a_call_that_begins_as_the_watch_falls_asleep_is_ended(pair: Pair) -> None:
-    before = watching()
-    # It goes to sleep at the first look.
-    watch, deadline = DeadlineThread(0.1, idle_timeout=0.05), Switching(pair[0].fileno())
-    deadline.watch = watch
-    watch.add(deadline)
-    watch.ensure_running()
+    deadline.due = thread.now
+    thread.ensure_running()
     assert pair[0].recv(1) == b""
-    assert deadline.call is not None
     assert deadline.expired
-    deadline.call.__exit__(None, None, None)
-    for thread in watching() - before:
-        ends(thread)
+
+
+def test_a_wait_ends_and_not_before_its_time(pair: Pair) -> None:
+    thread, deadline = DeadlineThread(), Deadline(pair[0].fileno())
+    thread.add(deadline, 0.1)
+    began = time.monotonic()
+    deadline.due = thread.now + 0.1
+    thread.ensure_running()
+    assert pair[0].recv(1) == b""
+    # A look may come one interval early.
+    assert time.monotonic() - began > 0.08
+    assert deadline.expired
+
+
+def test_several_waits_end_each_in_its_time() -> None:
+    thread = DeadlineThread()
+    pairs = [socket.socketpair() for _ in range(4)]
+    deadlines = [Deadline(ours.fileno()) for ours, _ in pairs]
+    for deadline in deadlines:
+        thread.add(deadline, 0.1)
+    taken: dict[int, float] = {}
+
+    def wait(number: int) -> None:
+        began = time.monotonic()
+        deadlines[number].due = 1e9 if number == 3 else thread.now + 0.1 * (number + 1)
+        thread.ensure_running()
+        pairs[number][0].recv(1)
+        taken[number] = time.monotonic() - began
+
+    threads = [threading.Thread(target=wait, args=(number,)) for number in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads[:3]:
+        one.join(SOON)
+    assert threads[3].is_alive()
+    pairs[3][1].sendall(b"a response")
+    threads[3].join(SOON)
+    assert [deadline.expired for deadline in deadlines] == [True, True, True, False]
+    assert all(taken[number] > 0.1 * (number + 1) - 0.02 for number in range(3))
+    for both in pairs:
+        for one_end in both:
+            one_end.close()
+
+
+def test_time_in_which_the_process_did_not_run_does_not_count(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look finds that an hour has passed, as in a process that was stopped."""
+    thread, deadline = DeadlineThread(), Deadline(pair[0].fileno())
+    thread.add(deadline, 1.0)
+    sleep, looks = time.sleep, list[float]()
+    hours = iter(range(10**6))
+
+    def stopped(seconds: float) -> None:
+        looks.append(seconds)
+        sleep(0.001)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", stopped)
+        patch.setattr(time, "monotonic", lambda: 3600.0 * next(hours))
+        deadline.due = thread.now + 1.0
+        thread.ensure_running()
+        pair[0].recv(1)
+    # A look counts as at most two intervals, of a tenth of the timeout each.
+    assert len(looks) >= 5
+    assert deadline.expired
+
+
+def test_one_thread_is_started_however_many_call(pair: Pair) -> None:
+    thread, deadline = DeadlineThread(), Deadline(pair[0].fileno())
+    thread.add(deadline, 0.1)
+    before = running()
+    deadline.due = 1e9
+    for _ in range(50):
+        thread.ensure_running()
+    assert len(running() - before) == 1
+    deadline.stop()
+
+
+def test_a_thread_ends_without_calls_and_is_started_by_the_next(pair: Pair) -> None:
+    before = running()
+    thread, deadline = DeadlineThread(idle_timeout=0.05), Deadline(pair[0].fileno())
+    thread.add(deadline, 0.1)
+    thread.ensure_running()
+    [first] = running() - before
+    ends(first)
+    waits_until_cut(thread, deadline, pair)
+    for one in running() - before:
+        ends(one)
+
+
+class Switching(Deadline):
+    """Is given a call in the moment after the thread has found it idle."""
+
+    thread: DeadlineThread
+    _due: float = float("inf")
+    called = False
+
+    @property
+    def due(self) -> float:
+        found = self._due
+        if found == float("inf") and not self.called and hasattr(self, "thread"):
+            # Another thread runs here.
+            self.called, self._due = True, self.thread.now
+            self.thread.ensure_running()
+        return found
+
+    @due.setter
+    def due(self, value: float) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._due = value
+
+
+def test_a_call_that_begins_as_the_thread_ends_is_ended(pair: Pair) -> None:
+    before = running()
+    # It ends at the first look.
+    thread, deadline = DeadlineThread(idle_timeout=0.01), Switching(pair[0].fileno())
+    thread.add(deadline, 1.0)
+    deadline.thread = thread
+    thread.ensure_running()
+    assert pair[0].recv(1) == b""
+    assert deadline.called
+    assert deadline.expired
+    for one in running() - before:
+        ends(one)
 
 
 def test_a_thread_that_could_not_start_is_started_the_next_time(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch, deadline = DeadlineThread(0.01), Deadline(pair[0].fileno())
-    watch.add(deadline)
+    thread, deadline = DeadlineThread(), Deadline(pair[0].fileno())
+    thread.add(deadline, 0.1)
 
-    def start(thread: threading.Thread) -> None:
+    def start(one: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
         for _ in range(2):
-            with (
-                pytest.raises(RuntimeError, match="new thread"),
-                deadline.until(time.monotonic() + 99),
-            ):
-                watch.ensure_running()
-    waits_until_cut(watch, deadline, pair)
+            with pytest.raises(RuntimeError, match="new thread"):
+                thread.ensure_running()
+    waits_until_cut(thread, deadline, pair)
 
 
-@contextlib.contextmanager
-def no_descriptors() -> Generator[None]:
-    """All that this process may have are in use."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+def test_no_connection_is_kept_alive(pair: Pair) -> None:
+    thread, deadline = DeadlineThread(), Deadline(pair[0].fileno())
+    thread.add(deadline, 10.0)
+    reference = weakref.ref(deadline)
+    del deadline
+    gc.collect()
+    assert reference() is None
 
 
-def test_a_call_is_ended_where_no_descriptor_is_left(pair: Pair) -> None:
-    """Servers that hang are what uses them up."""
-    deadline = Deadline(pair[0].fileno())
-    with deadline.until(0.0):
-        with no_descriptors():
-            with pytest.raises(OSError, match="open files"):
-                os.dup(pair[0].fileno())
-            deadline.enforce(1.0)
-        assert deadline.expired
-        assert pair[1].recv(1) == b""
-        assert pair[0].recv(1) == b""
+class Sweeper:
+    """Counts how often it was called."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def sweep(self) -> None:
+        self.calls += 1
+
+
+def test_a_chore_is_done_at_every_look_and_keeps_nothing_alive(pair: Pair) -> None:
+    thread, deadline, sweeper = DeadlineThread(), Deadline(pair[0].fileno()), Sweeper()
+    thread.add(deadline, 0.01)
+    thread.add_chore(sweeper.sweep)
+    thread.ensure_running()
+    until(lambda: sweeper.calls > 2)
+    finalizer = weakref.finalize(sweeper, int)
+    sweeper = Sweeper()
+
+    def is_collected() -> bool:
+        gc.collect()
+        return not finalizer.alive
+
+    until(is_collected)
+    waits_until_cut(thread, deadline, pair)

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import os
+import resource
 import socket
-import threading
-import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
-from flask_authx.stores.sql.deadlines import Deadline, DeadlineThread
+from flask_authx.stores.sql.deadlines import Deadline
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -36,142 +36,136 @@ def is_open(pair: Pair) -> bool:
     return ours.recv(1) == b"x"
 
 
+def is_cut(pair: Pair) -> bool:
+    """Whether it is cut off at both ends."""
+    return (pair[0].recv(1), pair[1].recv(1)) == (b"", b"")
+
+
 def test_an_overdue_call_is_cut_off_at_both_ends(pair: Pair) -> None:
     deadline = Deadline(pair[0].fileno())
-    with deadline.until(10.0):
-        assert not deadline.idle
-        assert deadline.is_overdue(10.0)
-        deadline.enforce(10.0)
-        assert deadline.expired
-        assert pair[0].recv(1) == b""
-        assert pair[1].recv(1) == b""
-    assert deadline.idle
+    deadline.due = 10.0
+    deadline.enforce(10.0)
+    assert (deadline.expired, deadline.due) == (True, math.inf)
+    assert is_cut(pair)
 
 
 def test_a_call_in_time_is_left_alone(pair: Pair) -> None:
     deadline = Deadline(pair[0].fileno())
-    with deadline.until(10.0):
-        assert not deadline.is_overdue(9.9)
-        deadline.enforce(9.9)
-    assert not deadline.expired
+    deadline.due = 10.0
+    deadline.enforce(9.9)
+    assert (deadline.expired, deadline.due) == (False, 10.0)
     assert is_open(pair)
 
 
 def test_without_a_call_there_is_nothing_to_cut_off(pair: Pair) -> None:
     deadline = Deadline(pair[0].fileno())
-    assert deadline.idle
     deadline.enforce(1e9)
-    with deadline.until(10.0):
-        pass
+    deadline.due = 10.0
+    deadline.stop()
     # A thread that found it overdue a moment ago comes too late.
     deadline.enforce(1e9)
     assert not deadline.expired
     assert is_open(pair)
 
 
-def test_a_call_that_fails_is_no_longer_watched(pair: Pair) -> None:
+def test_an_overdue_call_whose_response_has_arrived_is_left_to_read_it(pair: Pair) -> None:
+    """The process is late, and not the store."""
     deadline = Deadline(pair[0].fileno())
-    with pytest.raises(KeyError), deadline.until(10.0):
-        raise KeyError
-    assert deadline.idle
-    assert not deadline.is_overdue(1e9)
+    pair[1].sendall(b"a response")
+    deadline.due = 10.0
+    deadline.enforce(20.0)
+    assert (deadline.expired, deadline.due) == (False, 10.0)
+    assert pair[0].recv(100) == b"a response"
+    # It was a part of one, and no more comes.
+    deadline.enforce(20.0)
+    assert deadline.expired
+    assert is_cut(pair)
 
 
 def test_the_drivers_own_descriptor_stays_open(pair: Pair) -> None:
     deadline = Deadline(pair[0].fileno())
-    with deadline.until(0.0):
-        deadline.enforce(1.0)
+    deadline.due = 0.0
+    deadline.enforce(1.0)
+    os.fstat(pair[0].fileno())
+    deadline.close()
     os.fstat(pair[0].fileno())
 
 
-def test_no_descriptor_is_left_behind(pair: Pair) -> None:
-    deadline = Deadline(pair[0].fileno())
-    lowest = os.dup(pair[0].fileno())
-    os.close(lowest)
-    for _ in range(3):
-        with deadline.until(0.0):
-            deadline.enforce(1.0)
-    found = os.dup(pair[0].fileno())
+def test_another_socket_that_got_the_descriptor_is_left_alone(pair: Pair) -> None:
+    ours, theirs = socket.socketpair()
+    number = ours.fileno()
+    deadline = Deadline(number)
+    deadline.due = 0.0
+    # The driver closes its own, and the system gives the number away.
+    ours.close()
+    os.dup2(pair[0].fileno(), number)
+    deadline.enforce(1.0)
+    assert deadline.expired
+    assert is_open(pair)
+    os.close(number)
+    theirs.close()
+
+
+def lowest_free() -> int:
+    found = os.open(os.devnull, os.O_RDONLY)
     os.close(found)
-    assert found <= lowest
+    return found
 
 
-def test_a_socket_that_is_closed_already_is_no_error() -> None:
+@pytest.mark.parametrize("how", ["closed", "collected"])
+def test_no_descriptor_is_left_behind(pair: Pair, how: str) -> None:
+    gc.collect()
+    before = lowest_free()
+    for _ in range(3):
+        deadline = Deadline(pair[0].fileno())
+        deadline.due = 0.0
+        deadline.enforce(1.0)
+        if how == "closed":
+            deadline.close()
+            deadline.close()
+        del deadline
+        gc.collect()
+    # What earlier tests have left may be closed meanwhile.
+    assert lowest_free() <= before
+
+
+def test_a_connection_that_has_ended_already_is_no_error() -> None:
     ours, theirs = socket.socketpair()
     deadline = Deadline(ours.fileno())
+    deadline.due = 0.0
+    ours.shutdown(socket.SHUT_RDWR)
     ours.close()
     theirs.close()
-    with deadline.until(0.0):
-        deadline.enforce(1.0)
-    assert deadline.expired
+    deadline.enforce(1.0)
+    assert deadline.due in (0.0, math.inf)
 
 
-def test_a_watch_ends_a_wait_and_not_before_its_time(pair: Pair) -> None:
-    watch, deadline = DeadlineThread(0.01), Deadline(pair[0].fileno())
-    watch.add(deadline)
-    begun = time.monotonic()
-    with deadline.until(begun + 0.1):
-        watch.ensure_running()
-        assert pair[0].recv(1) == b""
-    # A look may come one interval early.
-    assert time.monotonic() - begun > 0.08
-    assert deadline.expired
-
-
-def test_a_watch_ends_several_waits_each_in_its_time() -> None:
-    watch = DeadlineThread(0.01)
-    pairs = [socket.socketpair() for _ in range(4)]
-    deadlines = [Deadline(ours.fileno()) for ours, _ in pairs]
-    for deadline in deadlines:
-        watch.add(deadline)
-    taken: dict[int, float] = {}
-
-    def wait(number: int) -> None:
-        begun = time.monotonic()
-        with deadlines[number].until(math.inf if number == 3 else begun + 0.1 * (number + 1)):
-            watch.ensure_running()
-            pairs[number][0].recv(1)
-        taken[number] = time.monotonic() - begun
-
-    threads = [threading.Thread(target=wait, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads[:3]:
-        thread.join(30)
-    assert threads[3].is_alive()
-    pairs[3][1].sendall(b"a response")
-    threads[3].join(30)
-    assert [deadline.expired for deadline in deadlines] == [True, True, True, False]
-    assert all(taken[number] > 0.1 * (number + 1) - 0.02 for number in range(3))
-    for both in pairs:
-        for one in both:
-            one.close()
-
-
-def test_calls_in_time_use_a_connection_again_and_again(pair: Pair) -> None:
-    watch, deadline = DeadlineThread(0.001), Deadline(pair[0].fileno())
-    watch.add(deadline)
-    for _ in range(200):
-        with deadline.until(time.monotonic() + 30):
-            watch.ensure_running()
-            assert is_open(pair)
-    assert not deadline.expired
-
-
-def test_waking_starts_one_thread_however_many_call(pair: Pair) -> None:
-    watch, deadline = DeadlineThread(0.01), Deadline(pair[0].fileno())
-    watch.add(deadline)
-    before = threading.active_count()
-    with deadline.until(time.monotonic() + 30):
-        for _ in range(50):
-            watch.ensure_running()
-        assert threading.active_count() <= before + 1
-
-
-def test_a_watch_keeps_no_connection_alive(pair: Pair) -> None:
-    watch, deadline = DeadlineThread(10.0), Deadline(pair[0].fileno())
-    watch.add(deadline)
+def test_a_deadline_is_collected_with_its_connection(pair: Pair) -> None:
+    deadline = Deadline(pair[0].fileno())
     reference = weakref.ref(deadline)
     del deadline
     gc.collect()
     assert reference() is None
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Generator[None]:
+    """All that this process may have are in use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_call_is_ended_where_no_descriptor_is_left(pair: Pair) -> None:
+    """Servers that hang are what uses them up."""
+    deadline = Deadline(pair[0].fileno())
+    deadline.due = 0.0
+    with no_descriptors():
+        with pytest.raises(OSError, match="open files"):
+            os.dup(pair[0].fileno())
+        deadline.enforce(1.0)
+    assert deadline.expired
+    assert is_cut(pair)

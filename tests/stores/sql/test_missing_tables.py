@@ -58,6 +58,7 @@ def test_a_missing_table_is_named_at_the_first_look_up(
 ) -> None:
     token = access_token(site.app, site.authx)
     change(site, "DROP TABLE authx_blocklist")
+    caplog.clear()
     assert outcome(ask(site.app, path="/guarded", headers=bearer(token))) == FAULT
     assert said(caplog) == [
         f"the store of revocations failed: StoreError: the table authx_blocklist {MISSING}"

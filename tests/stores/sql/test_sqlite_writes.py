@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from flask_authx import session_revoked, subject_revoked, token_revoked
+from flask_authx.stores.base import UncommittedWritesError
 from tests.support import access_token, bearer
 from tests.support.answers import ask
 from tests.support.spy_store import login, works
@@ -278,3 +279,18 @@ def test_a_second_engine_of_the_file_hides_nothing(sql_app: SQLApps) -> None:
         site.db.session.execute(sa.text("SELECT 1"), bind_arguments=again)
         with pytest.raises(RuntimeError, match=FIX):
             site.authx.revoke_session("s")
+
+
+def test_a_look_up_beside_uncommitted_writes_refuses_where_the_scope_is_missing(site: Site) -> None:
+    """What it would write revokes all older sessions, so it refuses them without writing."""
+    token, _, _ = login(site.app, site.authx, "ann")
+    with site.app.app_context(), site.db.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM authx_blocklist")
+    with site.app.app_context():
+        site.write("new")
+        assert site.authx.is_revoked(token)
+        with pytest.raises(UncommittedWritesError, match=FIX):
+            site.authx.create_access_token("ann")
+        site.db.session.rollback()
+        assert not site.authx.is_revoked(site.authx.create_access_token("ann"))
+        assert site.authx.is_revoked(token)

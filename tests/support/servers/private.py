@@ -249,6 +249,27 @@ def postgresql(*settings: str) -> Generator[Server]:
 
 
 @contextlib.contextmanager
+def pgbouncer(url: str, *settings: str) -> Generator[Server]:
+    """PgBouncer with transaction pooling before a PostgreSQL; settings as ``name=value``."""
+    found, target, user, port = program("pgbouncer"), sa.make_url(url), "postgres", free_port()
+    assert found is not None
+    with folder_for(user) as folder:
+        configuration = folder / "pgbouncer.ini"
+        configuration.write_text(
+            f"[databases]\n{target.database} = host={target.host} port={target.port} "
+            f"dbname={target.database} user={target.username}\n"
+            f"[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\nunix_socket_dir=\n"
+            "auth_type=any\npool_mode=transaction\n" + "\n".join(settings),
+            encoding="ascii",
+        )
+        configuration.chmod(0o644)
+        pooled = target.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
+        command = [found, str(configuration)]
+        with _running(Server(command, pooled, folder, _asks(pooled), user)) as server:
+            yield server
+
+
+@contextlib.contextmanager
 def mariadb(*options: str) -> Generator[Server]:
     """MariaDB with an empty database ``test``; options as ``--name=value``."""
     install, mariadbd = program("mariadb-install-db"), program("mariadbd")

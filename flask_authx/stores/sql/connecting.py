@@ -1,0 +1,247 @@
+"""Opening connections to an SQL database: as the app does, but not from its pool."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool, StaticPool
+
+from flask_authx.stores.base import StoreError
+
+from .deadlines import Deadline
+
+T = TypeVar("T")
+
+
+class StoreConnection:
+    """An open connection. One thread at a time uses it.
+
+    :param timeout: the seconds that the server gives a statement.
+    :param pooled: whether a pooler shares it with other clients.
+    """
+
+    def __init__(
+        self, connection: sa.Connection, timeout: float, *, in_memory: bool, pooled: bool
+    ) -> None:
+        self.sqlalchemy: sa.Connection = connection
+        #: A database in memory would be lost with its only connection, which is never too old.
+        self.opened_at: float = math.inf if in_memory else time.monotonic()
+        self.used_at: float = self.opened_at
+        #: Whether a call has succeeded on it.
+        self.proven: bool = False
+        #: Which generation of the pool it belongs to.
+        self.generation: int = 0
+        self._timeout = timeout
+        self._in_memory, self._pooled = in_memory, pooled
+        #: One cursor for all calls of :meth:`fetch`.
+        self._cursor: Any = connection.connection.cursor()
+        descriptor = descriptor_of(connection)
+        self.deadline: Deadline | None = None if descriptor is None else Deadline(descriptor)
+
+    def fetch(self, query: str, values: Any) -> list[Any]:
+        """Run a query on the driver's own cursor and return the rows.
+
+        For queries that every request makes. A result through SQLAlchemy takes several times as
+        long as SQLite needs for the query itself, and half as long as PostgreSQL needs.
+
+        :param query: SQL with the driver's placeholders.
+        :raises DBAPIError: if it fails.
+        """
+        dialect = self.sqlalchemy.dialect
+        driver: Any = self._cursor.connection
+        try:
+            self._cursor.execute(query, values)
+            rows: list[Any] = self._cursor.fetchall()
+        except dialect.loaded_dbapi.Error as error:
+            closed = dialect.is_disconnect(error, driver, self._cursor)
+            failure: Exception = DBAPIError.instance(
+                query,
+                None,
+                error,
+                dialect.loaded_dbapi.Error,
+                connection_invalidated=closed,
+                dialect=dialect,
+            )
+        else:
+            return rows
+        raise failure
+
+    def write(self, work: Callable[[StoreConnection], T]) -> T:
+        """Run work that writes, and commit it durably.
+
+        Behind a pooler it is a transaction with its own settings: those of a session would fall on
+        other clients.
+        """
+        if not self._pooled:
+            return work(self)
+        begin = (
+            "BEGIN ISOLATION LEVEL READ COMMITTED",
+            *_postgresql_settings(self._timeout, "LOCAL"),
+        )
+        self.sqlalchemy.exec_driver_sql("; ".join(begin))
+        result = work(self)
+        self.sqlalchemy.exec_driver_sql("COMMIT")
+        return result
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether a call has exceeded its deadline, so that the connection is unusable."""
+        return self.deadline is not None and self.deadline.expired
+
+    def close(self) -> None:
+        """Close the connection without waiting for a server that may hang."""
+        if self.deadline is not None:
+            self.deadline.close()
+        if not self._in_memory:
+            with contextlib.suppress(Exception):
+                self.sqlalchemy.invalidate()
+        with contextlib.suppress(Exception):
+            self.sqlalchemy.close()
+
+
+def connect(engine: sa.Engine, timeout: float) -> StoreConnection:
+    """Open a connection whose statements are committed one by one.
+
+    :raises StoreError: if the server is a standby, or read-only.
+    """
+    connection = engine.connect()
+    try:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        _check_role(connection)
+        pooled = is_pooled(connection)
+        if pooled:
+            # A statement that one server connection has prepared is unknown to the next.
+            driver: Any = connection.connection.dbapi_connection
+            if hasattr(driver, "prepare_threshold"):
+                driver.prepare_threshold = None
+        else:
+            for statement in _settings_for(connection.dialect, timeout):
+                connection.exec_driver_sql(statement)
+        in_memory = is_in_memory(engine)
+        return StoreConnection(connection, timeout, in_memory=in_memory, pooled=pooled)
+    except BaseException:
+        connection.invalidate()
+        connection.close()
+        raise
+
+
+def _check_role(connection: sa.Connection) -> None:
+    """Refuse a server whose revocations may be late: it would accept what is revoked."""
+    query = {
+        "postgresql": "SELECT pg_is_in_recovery()",
+        "mysql": "SELECT @@global.read_only",
+        "mariadb": "SELECT @@global.read_only",
+    }.get(connection.dialect.name)
+    if query is None:
+        return
+    if str(connection.exec_driver_sql(query).scalar()) not in ("False", "0", "OFF"):
+        state = "in recovery" if "recovery" in query else "read-only"
+        raise StoreError(f"the database server is {state}: it is a standby, or under maintenance")
+
+
+def is_pooled(connection: sa.Connection) -> bool:
+    """Whether a pooler such as PgBouncer is between the client and PostgreSQL.
+
+    Its clients are told of a process that is none of PostgreSQL's.
+    """
+    driver: Any = connection.connection.dbapi_connection
+    told = getattr(getattr(driver, "info", None), "backend_pid", None)
+    if connection.dialect.name != "postgresql" or told is None:
+        return False
+    return bool(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar() != told)
+
+
+def _settings_for(dialect: sa.Dialect, timeout: float) -> Iterator[str]:
+    """The statements that set up a connection: timeouts, and durable commits."""
+    milliseconds = max(1, math.floor(timeout * 1000))
+    if dialect.name == "sqlite":
+        yield f"PRAGMA busy_timeout = {milliseconds}"
+        yield "PRAGMA synchronous = FULL"
+        # In KiB, allocated on demand. The inner pages of a million rows exceed the default, 2 MiB.
+        yield "PRAGMA cache_size = -8192"
+    elif dialect.name == "postgresql":
+        yield from _postgresql_settings(timeout, "SESSION")
+        # Under a stricter level, two concurrent revocations under one key could fail.
+        yield "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED"
+    else:
+        yield f"SET SESSION innodb_lock_wait_timeout = {max(1, math.ceil(timeout))}"
+        # Without gap locks a prune doesn't block other writes.
+        yield "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+        if getattr(dialect, "is_mariadb", False):
+            yield f"SET SESSION max_statement_time = {timeout}"
+        else:
+            yield f"SET SESSION max_execution_time = {milliseconds}"
+
+
+def _postgresql_settings(timeout: float, scope: str) -> Iterator[str]:
+    # A statement that waits for a lock would outlive a client that hangs up.
+    yield f"SET {scope} statement_timeout = {max(1, math.floor(timeout * 1000))}"
+    yield (
+        f"SELECT set_config('synchronous_commit', 'on', {scope == 'LOCAL'}) "
+        "WHERE current_setting('synchronous_commit') = 'off'"
+    )
+
+
+def is_in_memory(engine: sa.Engine) -> bool:
+    """Whether the database is an in-memory SQLite database."""
+    database = engine.url.database or ""
+    return engine.dialect.name == "sqlite" and (
+        database in ("", ":memory:") or "mode=memory" in str(engine.url) or ":memory:" in database
+    )
+
+
+def separate_engine(engine: sa.Engine) -> sa.Engine:
+    """An engine that connects as the app's engine does, but doesn't use its pool."""
+    if is_in_memory(engine):
+        return sa.create_engine(
+            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+        )
+
+    def connect() -> Any:
+        # A copy of the app's pool connects with the same arguments, creator and events. A new copy
+        # each time includes events that were added since.
+        pooled = engine.pool.recreate().connect()
+        pooled.detach()
+        return pooled.dbapi_connection
+
+    # No rollback when a connection is closed: each statement has been committed.
+    separate = sa.create_engine(
+        engine.url, creator=connect, poolclass=NullPool, pool_reset_on_return=None
+    )
+    schemas = engine.get_execution_options().get("schema_translate_map")
+    return separate.execution_options(schema_translate_map=schemas) if schemas else separate
+
+
+def descriptor_of(connection: sa.Connection) -> int | None:
+    """The descriptor of a connection's socket; ``None`` if there is none or it can't be found."""
+    driver: Any = connection.connection.dbapi_connection
+    # PyMySQL is the only common driver without a public fileno().
+    source: Any = driver if hasattr(driver, "fileno") else getattr(driver, "_sock", None)
+    return None if source is None else int(source.fileno())
+
+
+def _codes(error: BaseException) -> set[object]:
+    """The SQLSTATE of PostgreSQL, and the number of MariaDB and MySQL."""
+    driver: Any = getattr(error, "orig", None)
+    states = {getattr(driver, "sqlstate", None), getattr(driver, "pgcode", None)}
+    return states | {*getattr(driver, "args", ())[:1]}
+
+
+def has_gone(error: DBAPIError) -> bool:
+    """Whether the connection is lost, or its server goes away or takes no writes."""
+    return error.connection_invalidated or bool(_codes(error) & {"57P01", "25006", 1290, 1836})
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a server refuses a connection because it has too many."""
+    # libpq gives the refusal of a connection as a text only.
+    text = str(getattr(error, "orig", ""))
+    return bool(_codes(error) & {"53300", 1040, 1203, 1226}) or any(
+        words in text for words in ("too many", "connection slots are reserved")
+    )
