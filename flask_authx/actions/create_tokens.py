@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import after_this_request, has_request_context
 
-from flask_authx.app.state import AppState, remember_created
+from flask_authx.app.state import AppState, context_of, remember_created, this_request
 from flask_authx.enums import OnError, TokenType
 from flask_authx.errors import RevokedTokenError, StoreUnavailableError
 from flask_authx.http.caching import no_store
@@ -45,7 +45,7 @@ def create_access_token(
     refuse_bypass(state, token)
     # They were made for this call.
     options.until = latest_expiry(state, token)
-    return create_token(state, TokenType.ACCESS, session_claims(state, uid, token), options)
+    return _create_single(state, TokenType.ACCESS, uid, options, token)
 
 
 def create_refresh_token(
@@ -57,7 +57,7 @@ def create_refresh_token(
     :raises StoreUnavailableError: if the store fails.
     """
     _refuse_unstored(state, "create_refresh_token()")
-    return create_token(state, TokenType.REFRESH, session_claims(state, uid, token), options)
+    return _create_single(state, TokenType.REFRESH, uid, options, token)
 
 
 def create_token_pair(
@@ -74,6 +74,37 @@ def create_token_pair(
         create_token(state, TokenType.ACCESS, session, access),
         create_token(state, TokenType.REFRESH, session, refresh),
     )
+
+
+def _create_single(
+    state: AppState, type: TokenType, uid: Uid, options: TokenOptions, token: Token | None
+) -> CreatedToken:
+    """One token, of a new session or of that of a verified token."""
+    created = create_token(state, type, session_claims(state, uid, token), options)
+    if token is None and not state.warned_of_two_sessions and has_request_context():
+        _warn_of_two_sessions(state, type, subject(uid))
+    return created
+
+
+def _warn_of_two_sessions(state: AppState, type: TokenType, sub: str) -> None:
+    """Log once that one user's access and refresh token, used in one request, are two sessions.
+
+    A log-out revokes one session, so the other token would stay valid. Other extensions have no
+    sessions, and their users create the two tokens with two calls.
+    """
+    context = context_of(this_request(), state)
+    held = context.begun
+    if context.token is not None:
+        held |= {(context.token.sub, context.token.type)}
+    context.begun |= {(sub, type)}
+    if any(one == sub and other is not type for one, other in held):
+        state.warned_of_two_sessions = True
+        _log.warning(
+            "an access token and a refresh token of one user are in two sessions, so a log-out "
+            "with one leaves the other valid: create both with authx.login(uid) or "
+            "authx.create_token_pair(uid). A token for a session that exists needs login=, as in "
+            "authx.create_access_token(uid, login=current_token). This is logged once"
+        )
 
 
 def session_claims(state: AppState, uid: Uid, token: Token | None) -> SessionClaims:

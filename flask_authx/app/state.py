@@ -88,6 +88,8 @@ class AppState:
     key: str = field(default_factory=lambda: f"_flask_authx_{next(_state_numbers)}", init=False)
     #: Whether it has been logged that browsers drop Secure cookies on plain http.
     warned_of_http: bool = False
+    #: Whether it has been logged that a request put one user's tokens into two sessions.
+    warned_of_two_sessions: bool = False
     #: Whether the start-up checks have passed, and whether the before_request hook has rules.
     started: bool = False
     has_rules: bool = False

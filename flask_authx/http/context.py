@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask_authx.enums import TokenType
 from flask_authx.tokens.token import CreatedToken, RequestToken, Token
 
 from .requirement import Requirement
@@ -11,12 +12,14 @@ from .requirement import Requirement
 # Shared by all requests, and replaced rather than changed.
 _NO_VERDICTS: dict[str, tuple[Token, bool | str]] = {}
 _NOTHING_CREATED: dict[str, CreatedToken] = {}
+_NONE_BEGUN: frozenset[tuple[str, TokenType]] = frozenset()
 
 
 class RequestContext:
     """What one ``AuthX`` object keeps for one request."""
 
     __slots__ = (
+        "begun",
         "candidate",
         "created",
         "found",
@@ -51,6 +54,8 @@ class RequestContext:
         self.user: tuple[Any] | None = None
         #: The tokens created for the response, by their text.
         self.created: dict[str, CreatedToken] = _NOTHING_CREATED
+        #: The sessions that began with one token each: the token's subject and type.
+        self.begun: frozenset[tuple[str, TokenType]] = _NONE_BEGUN
         #: The request headers that the ``Vary`` header of the response will name.
         self.varied: frozenset[str] = frozenset()
 
