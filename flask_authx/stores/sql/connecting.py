@@ -80,11 +80,8 @@ class StoreConnection:
         """
         if not self._pooled:
             return work(self)
-        begin = (
-            "BEGIN ISOLATION LEVEL READ COMMITTED",
-            *_postgresql_settings(self._timeout, "LOCAL"),
-        )
-        self.sqlalchemy.exec_driver_sql("; ".join(begin))
+        settings = _postgresql_settings(self._timeout, local=True)
+        self.sqlalchemy.exec_driver_sql(f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {settings}")
         result = work(self)
         self.sqlalchemy.exec_driver_sql("COMMIT")
         return result
@@ -113,8 +110,7 @@ def connect(engine: sa.Engine, timeout: float) -> StoreConnection:
     connection = engine.connect()
     try:
         connection.execution_options(isolation_level="AUTOCOMMIT")
-        _check_role(connection)
-        pooled = is_pooled(connection)
+        pooled = _inspect(connection)
         if pooled:
             # A statement that one server connection has prepared is unknown to the next.
             driver: Any = connection.connection.dbapi_connection
@@ -131,34 +127,44 @@ def connect(engine: sa.Engine, timeout: float) -> StoreConnection:
         raise
 
 
-def _check_role(connection: sa.Connection) -> None:
-    """Refuse a server whose revocations may be late: it would accept what is revoked."""
+def _inspect(connection: sa.Connection) -> bool:
+    """Whether a pooler such as PgBouncer is between the client and PostgreSQL, in one round trip.
+
+    :raises StoreError: if the server is a standby, or read-only.
+    """
     query = {
-        "postgresql": "SELECT pg_is_in_recovery()",
-        "mysql": "SELECT @@global.read_only",
-        "mariadb": "SELECT @@global.read_only",
+        "postgresql": "SELECT pg_is_in_recovery(), pg_backend_pid()",
+        "mysql": "SELECT @@global.read_only, 0",
+        "mariadb": "SELECT @@global.read_only, 0",
     }.get(connection.dialect.name)
     if query is None:
-        return
-    if str(connection.exec_driver_sql(query).scalar()) not in ("False", "0", "OFF"):
+        return False
+    [[refuses, pid]] = connection.exec_driver_sql(query)
+    if str(refuses) not in ("False", "0", "OFF"):
         state = "in recovery" if "recovery" in query else "read-only"
         raise StoreError(f"the database server is {state}: it is a standby, or under maintenance")
+    return _is_pooled(connection, pid)
 
 
 def is_pooled(connection: sa.Connection) -> bool:
-    """Whether a pooler such as PgBouncer is between the client and PostgreSQL.
+    """Whether a pooler such as PgBouncer is between the client and PostgreSQL."""
+    if connection.dialect.name != "postgresql":
+        return False
+    return _is_pooled(connection, connection.exec_driver_sql("SELECT pg_backend_pid()").scalar())
 
-    Its clients are told of a process that is none of PostgreSQL's.
-    """
+
+def _is_pooled(connection: sa.Connection, pid: Any) -> bool:
+    # A pooler tells its clients of a process that is none of PostgreSQL's.
     driver: Any = connection.connection.dbapi_connection
     told = getattr(getattr(driver, "info", None), "backend_pid", None)
-    if connection.dialect.name != "postgresql" or told is None:
-        return False
-    return bool(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar() != told)
+    return connection.dialect.name == "postgresql" and told is not None and told != pid
 
 
 def _settings_for(dialect: sa.Dialect, timeout: float) -> Iterator[str]:
-    """The statements that set up a connection: timeouts, and durable commits."""
+    """The statements that set up a connection: timeouts, and durable commits.
+
+    As few as possible: each is a round trip, and one deadline covers all that opens a connection.
+    """
     milliseconds = max(1, math.floor(timeout * 1000))
     if dialect.name == "sqlite":
         yield f"PRAGMA busy_timeout = {milliseconds}"
@@ -166,25 +172,28 @@ def _settings_for(dialect: sa.Dialect, timeout: float) -> Iterator[str]:
         # In KiB, allocated on demand. The inner pages of a million rows exceed the default, 2 MiB.
         yield "PRAGMA cache_size = -8192"
     elif dialect.name == "postgresql":
-        yield from _postgresql_settings(timeout, "SESSION")
         # Under a stricter level, two concurrent revocations under one key could fail.
-        yield "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED"
+        isolation = "set_config('default_transaction_isolation', 'read committed', false)"
+        yield f"SELECT {_postgresql_settings(timeout, local=False)}, {isolation}"
     else:
-        yield f"SET SESSION innodb_lock_wait_timeout = {max(1, math.ceil(timeout))}"
+        if getattr(dialect, "is_mariadb", False):
+            limit = f"max_statement_time = {timeout}"
+        else:
+            limit = f"max_execution_time = {milliseconds}"
+        lock = f"innodb_lock_wait_timeout = {max(1, math.ceil(timeout))}"
+        yield f"SET SESSION {lock}, {limit}"
         # Without gap locks a prune doesn't block other writes.
         yield "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
-        if getattr(dialect, "is_mariadb", False):
-            yield f"SET SESSION max_statement_time = {timeout}"
-        else:
-            yield f"SET SESSION max_execution_time = {milliseconds}"
 
 
-def _postgresql_settings(timeout: float, scope: str) -> Iterator[str]:
+def _postgresql_settings(timeout: float, *, local: bool) -> str:
+    """What a query selects that sets them for the session, or for the transaction alone."""
     # A statement that waits for a lock would outlive a client that hangs up.
-    yield f"SET {scope} statement_timeout = {max(1, math.floor(timeout * 1000))}"
-    yield (
-        f"SELECT set_config('synchronous_commit', 'on', {scope == 'LOCAL'}) "
-        "WHERE current_setting('synchronous_commit') = 'off'"
+    limit = max(1, math.floor(timeout * 1000))
+    return (
+        f"set_config('statement_timeout', '{limit}', {local}), "
+        "CASE current_setting('synchronous_commit') WHEN 'off' "
+        f"THEN set_config('synchronous_commit', 'on', {local}) END"
     )
 
 
@@ -210,10 +219,10 @@ def separate_engine(engine: sa.Engine) -> sa.Engine:
         pooled.detach()
         return pooled.dbapi_connection
 
-    # No rollback when a connection is closed: each statement has been committed.
-    separate = sa.create_engine(
-        engine.url, creator=connect, poolclass=NullPool, pool_reset_on_return=None
-    )
+    # No rollback when a connection is closed: each statement has been committed. The dialect is the
+    # app's: one of its own would ask the server for its version and more once again.
+    pool = NullPool(connect, dialect=engine.dialect, reset_on_return=None)
+    separate = sa.Engine(pool, engine.dialect, engine.url)
     schemas = engine.get_execution_options().get("schema_translate_map")
     return separate.execution_options(schema_translate_map=schemas) if schemas else separate
 
