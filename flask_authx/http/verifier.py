@@ -23,7 +23,7 @@ from flask_authx.errors import (
     StoreUnavailableError,
     TokenExpiredError,
 )
-from flask_authx.sessions.revocations import Revocations
+from flask_authx.sessions.lookups import Lookups
 from flask_authx.sessions.rotation import RefreshStatus, Sessions
 from flask_authx.settings.options import Settings
 from flask_authx.stores.base import StoreBusyError, StoreError
@@ -72,7 +72,7 @@ class Verifier:
         settings: Settings,
         codec: Codec,
         callbacks: Callbacks,
-        revocations: Revocations | None,
+        revocations: Lookups | None,
         *,
         sessions: Sessions | None,
         clock: Callable[[], float],

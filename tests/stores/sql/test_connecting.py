@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from flask_authx.stores.sql.connecting import connect, separate_engine
 from tests.support.databases import database_url
@@ -27,7 +28,7 @@ def opened(engine: sa.Engine) -> tuple[sa.Connection, list[str]]:
     def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)
 
-    sa.event.listen(separate, "before_cursor_execute", note)
+    event.listen(separate, "before_cursor_execute", note)
     return connect(separate, 0.25).sqlalchemy, statements
 
 
