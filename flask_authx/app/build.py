@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from flask import Flask
 
-from flask_authx.errors import BadConfigurationError
+from flask_authx.errors import (
+    BadConfigurationError,
+    JWTDecodeError,
+    TokenInvalidAudienceError,
+    TokenInvalidIssuerError,
+)
 from flask_authx.http import cookies
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.verifier import Verifier
@@ -21,10 +26,11 @@ from flask_authx.sessions.rotation import Sessions
 from flask_authx.settings.options import Settings
 from flask_authx.settings.reading import read_settings
 from flask_authx.signals import Announcer
+from flask_authx.stores.base import MICROSECONDS
 from flask_authx.stores.blocklist import Blocklist
 from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.tokens.codec import Codec
-from flask_authx.tokens.new_token import TokenCreator
+from flask_authx.tokens.new_token import SessionClaims, TokenCreator, TokenOptions
 
 from .async_callbacks import make_wait
 from .state import AppState
@@ -44,6 +50,9 @@ def build_state(
     prefix = "JWT_" if callbacks.name == "authx" else f"{callbacks.name.upper()}_JWT_"
     announcer = Announcer(app, callbacks.name)
     settings, keys, stores = _configure(app, callbacks, prefix, clock, announcer)
+    problems = [*_unusable_tokens(settings, keys, clock)]
+    if problems:
+        raise BadConfigurationError(problems)
     revocations = _revocations(settings, callbacks.name, stores, clock, announcer)
     codec = Codec(settings, keys)
     wait = make_wait(app)
@@ -111,6 +120,11 @@ def _configure(
     """The settings, keys and stores of an app. All problems are reported together."""
     settings, problems = read_settings(app.config, prefix)
     problems += cookies.unsupported_settings(settings)
+    if prefix != "JWT_" and not snapshot(app, prefix):
+        problems.append(
+            f"{prefix}*: the settings of AuthX(name={callbacks.name!r}) begin with {prefix}, and "
+            "there is none."
+        )
 
     def collect(make: Callable[[], T]) -> T | None:
         try:
@@ -130,6 +144,36 @@ def _configure(
     if problems or keys is None:
         raise BadConfigurationError(problems)
     return settings, keys, stores
+
+
+def _unusable_tokens(
+    settings: Settings, keys: KeyRing, clock: Callable[[], float]
+) -> Iterator[str]:
+    """Why each log-in would fail, if so: the settings make tokens too long, or unreadable.
+
+    A token of each type is created and read for it, which nobody gets.
+    """
+    if keys.current.signing is None:
+        return
+    prefix, codec = settings.prefix, Codec(settings, keys)
+    creator = TokenCreator(settings, codec, clock, lambda: "0" * 22)
+    session = SessionClaims(uid="0", sid="0" * 22, began=int(clock()) * MICROSECONDS, generation=0)
+    for kind, profile in settings.profiles.items():
+        try:
+            token = creator.create(kind, session, TokenOptions(), {}).token
+            if settings.uses_cookies:
+                cookies.check_size(profile, token)
+            codec.decode(token, clock())
+        except ValueError as error:
+            yield (
+                f"{prefix}*: no {kind} token could be created: {error}. The key id, issuer, "
+                "audience and names of claims in the settings are a part of each token."
+            )
+        except (TokenInvalidIssuerError, TokenInvalidAudienceError):
+            # It is meant for other services: the check-up says so.
+            pass
+        except JWTDecodeError as error:
+            yield f"{prefix}*: each {kind} token of the app would be refused: {error.reason}."
 
 
 def snapshot(app: Flask, prefix: str) -> dict[str, Any]:

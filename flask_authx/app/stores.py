@@ -61,7 +61,7 @@ def open_blocklist(
             f"{setting}: AuthX was given a store as well (blocklist=): choose one."
         )
     if store is not None:
-        _check_store(store, "blocklist", "Blocklist", _BLOCKLIST_MEMBERS)
+        _check_store(store, setting, "blocklist", _BLOCKLIST_MEMBERS)
     if settings.blocklist is not None:
         store = _open_blocklist(app, settings.blocklist, settings, clock)
     if store is None and settings.blocklist_on_error is OnError.ACCEPT:
@@ -96,7 +96,8 @@ def open_sessions(
             f"revocations: set {settings.prefix}BLOCKLIST, or give AuthX a store (blocklist=)."
         )
     if store is not None:
-        _check_store(store, "sessions", "SessionStore", _SESSION_STORE_MEMBERS)
+        setting = f"{settings.prefix}BLOCKLIST"
+        _check_store(store, setting, "sessions", _SESSION_STORE_MEMBERS)
     elif settings.blocklist is None:
         raise BadConfigurationError(
             f"{setting}: AuthX was given a store of revocations (blocklist=): give it a "
@@ -216,13 +217,14 @@ _SESSION_STORE_MEMBERS = (
 )
 
 
-def _check_store(store: object, parameter: str, protocol: str, members: tuple[str, ...]) -> None:
+def _check_store(store: object, setting: str, parameter: str, members: tuple[str, ...]) -> None:
     """Refuse an object that is not a store now, and not at the first request."""
     if isinstance(store, str):
         raise BadConfigurationError(
             f"{parameter}= takes a store, such as RedisBlocklist(client): a URL goes into the "
-            "setting BLOCKLIST."
+            f"setting {setting}."
         )
+    protocol = "Blocklist" if parameter == "blocklist" else "SessionStore"
     for name in members:
         if isinstance(store, type) or not hasattr(store, name):
             raise BadConfigurationError(
@@ -257,7 +259,8 @@ def _redis_client(app: Flask, url: str, settings: Settings) -> Callable[[], Clie
     servers = _redis_servers.setdefault(app, {})
     key = (url, settings.store_timeout, settings.store_connections)
     if key not in servers:
-        servers[key] = RedisServer(client_for(*key), f"{settings.prefix}BLOCKLIST")
+        client = client_for(*key, prefix=settings.prefix)
+        servers[key] = RedisServer(client, f"{settings.prefix}BLOCKLIST")
     server = servers[key]
     return lambda: server.client
 
@@ -337,4 +340,9 @@ def _engine(app: Flask, db: SQLAlchemy, bind_key: str | None, setting: str) -> E
         if bind_key is not None:
             missing = f"bind {bind_key!r} in SQLALCHEMY_BINDS"
         raise BadConfigurationError(f"{setting}: there is no {missing}.")
+    from flask_authx.stores.sql.connecting import driver_problem
+
+    problem = driver_problem(engines[bind_key])
+    if problem is not None:
+        raise BadConfigurationError(f"{setting}: {problem}.")
     return engines[bind_key]

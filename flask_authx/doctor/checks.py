@@ -272,6 +272,27 @@ def _issuer_and_audience(inspected: Inspected) -> Iterator[Finding]:
         )
 
 
+def _own_tokens(inspected: Inspected) -> Iterator[Finding]:
+    """Whether the app refuses every token that it creates."""
+    settings = inspected.settings
+    if inspected.state.codec.keys.current.signing is None:
+        return
+    for claim, refused in {
+        "ISSUER": settings.issuer != settings.encode_issuer,
+        "AUDIENCE": bool(settings.audiences)
+        and settings.audiences.isdisjoint(settings.encode_audience or ()),
+    }.items():
+        if refused:
+            yield Finding(
+                Level.WARNING,
+                inspected.setting(f"DECODE_{claim}"),
+                f"the app refuses the tokens that it creates: their {claim.lower()} is another "
+                "one. Log-ins succeed, and neither a request nor a refresh does.",
+                f"set {inspected.setting(f'ENCODE_{claim}')} to the same, unless the tokens are "
+                "all for other services.",
+            )
+
+
 def _access_token_lifetime(inspected: Inspected) -> Iterator[Finding]:
     lifetime = inspected.settings.access_token_expires
     if lifetime > 3600 and not inspected.revocable:
@@ -399,6 +420,7 @@ CHECKS: dict[str, Check] = {
     "secret reuse": _secret_reuse,
     "previous key": _previous_key,
     "issuer and audience": _issuer_and_audience,
+    "own tokens": _own_tokens,
     "access token lifetime": _access_token_lifetime,
     "leeway": _leeway,
     "untyped tokens": _untyped_tokens,

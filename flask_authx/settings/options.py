@@ -36,10 +36,14 @@ def _algorithms(value: object) -> frozenset[Algorithm]:
     return frozenset(parsers.member(Algorithm)(item) for item in parsers.texts(value))
 
 
-def _setting(default: Any, parse: Callable[[object], object]) -> Any:
+def _setting(default: Any, parse: Callable[[object], object], unset: str = "") -> Any:
+    """A field.
+
+    :param unset: what happens without the setting, for those who try to write that as 0.
+    """
     # The repr must show neither a key (which is not parsed here) nor a URL with a password.
     shown = parse not in (parsers.unchecked, parsers.store_url)
-    return field(default=default, metadata={"parse": parse}, repr=shown)
+    return field(default=default, metadata={"parse": parse, "unset": unset}, repr=shown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,14 +107,15 @@ class Settings:
     #: and a ``type`` claim. Use it during a migration only.
     accept_untyped: bool = _setting(False, parsers.boolean)
     #: The maximum length of a token in characters. Longer ones are neither read nor created.
-    max_token_length: int = _setting(8192, parsers.count)
+    max_token_length: int = _setting(8192, parsers.token_length)
     #: The maximum size of the cache of verified tokens in bytes; 0 turns it off.
     cache_size: int = _setting(10 * 1024 * 1024, parsers.count)
 
     #: Where requests may carry tokens: ``headers``, ``cookies``, ``query``, ``json``.
     token_location: frozenset[Location] = _setting(frozenset({Location.HEADERS}), parsers.locations)
-    #: The header that holds the token.
-    header_name: str = _setting("Authorization", parsers.name)
+    #: The header that holds the token. Its name is of letters, digits and hyphens: servers and
+    #: proxies drop a header whose name has an underscore.
+    header_name: str = _setting("Authorization", parsers.header)
     #: The authentication scheme before the token, compared without case; empty if the header holds
     #: the token alone.
     header_type: str = _setting("Bearer", parsers.scheme)
@@ -152,7 +157,9 @@ class Settings:
     session_cookie: bool = _setting(True, parsers.boolean)
     #: The ``Max-Age`` of the cookies if they are not session cookies. By default each cookie has
     #: the lifetime of its token, so the access cookie expires after some minutes.
-    cookie_max_age: int | None = _setting(None, parsers.positive_duration)
+    cookie_max_age: int | None = _setting(
+        None, parsers.positive_duration, "each cookie has the lifetime of its token"
+    )
     #: Whether a request with an unsafe method and a token from a cookie needs the CSRF value of
     #: that token.
     cookie_csrf_protect: bool = _setting(True, parsers.boolean)
@@ -178,9 +185,9 @@ class Settings:
     #: ``https://www.example.org``.
     trusted_origins: frozenset[str] = _setting(frozenset(), parsers.origins)
     #: The header that holds the CSRF value of an access token.
-    access_csrf_header_name: str = _setting("X-CSRF-TOKEN", parsers.name)
+    access_csrf_header_name: str = _setting("X-CSRF-TOKEN", parsers.header)
     #: The header that holds the CSRF value of a refresh token.
-    refresh_csrf_header_name: str = _setting("X-CSRF-TOKEN", parsers.name)
+    refresh_csrf_header_name: str = _setting("X-CSRF-TOKEN", parsers.header)
     #: The form field that holds the CSRF value of an access token.
     access_csrf_field_name: str = _setting("csrf_token", parsers.text)
     #: The form field that holds the CSRF value of a refresh token.
@@ -222,7 +229,7 @@ class Settings:
     prune_on_write: int = _setting(100, parsers.count)
     #: How long the audit trail is kept: records of who revoked what, when and why, in the table
     #: ``authx_audit`` of the app's Flask-SQLAlchemy. Without this setting no records are written.
-    audit: int | None = _setting(None, parsers.positive_duration)
+    audit: int | None = _setting(None, parsers.positive_duration, "no records are written")
     #: Whether the app refuses to serve requests if it has neither a store of revocations nor a
     #: revocation callback.
     revocation_required: bool = _setting(False, parsers.boolean)
@@ -249,7 +256,9 @@ class Settings:
 
     #: How long before its expiry an access token from a cookie is renewed automatically, in the
     #: response to the request that carried it. Without this setting there is no automatic renewal.
-    implicit_refresh_deltatime: int | None = _setting(None, parsers.positive_duration)
+    implicit_refresh_deltatime: int | None = _setting(
+        None, parsers.positive_duration, "there is no automatic renewal"
+    )
     #: The paths or URL rules without automatic renewal.
     implicit_refresh_route_exclude: frozenset[str] = _setting(frozenset(), parsers.paths)
     #: The paths or URL rules with automatic renewal, for every method. If this setting or

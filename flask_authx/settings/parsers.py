@@ -11,22 +11,40 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from enum import StrEnum
+from math import inf
 from typing import Any, TypeGuard, TypeVar, cast
 
 from flask_authx.enums import Location
 
 E = TypeVar("E", bound=StrEnum)
 
-#: The names of headers, cookies and methods: a token of RFC 9110 section 5.6.2.
+#: The names of cookies and methods: a token of RFC 9110 section 5.6.2.
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+#: The names of headers that reach the app: gunicorn, nginx, Apache and Werkzeug's server drop
+#: others, since the environ has the same key for X_Token and X-Token.
+_HEADER = re.compile(r"[0-9A-Za-z]+(-[0-9A-Za-z]+)*")
+#: Headers that browsers do not let scripts set (Fetch section 2.2.2), and those of the body, which
+#: the environ has under other keys (PEP 3333).
+_HEADERS_OF_OTHERS = re.compile(
+    r"(Accept-(Charset|Encoding)|Access-Control-.*|Connection|Content-.*|Cookie2?|Date|DNT|Expect"
+    r"|Host|Keep-Alive|Origin|Proxy-.*|Referer|Sec-.*|Set-Cookie|TE|Trailer|Transfer-Encoding"
+    r"|Upgrade|Via)",
+    re.IGNORECASE,
+)
 #: The content of a quoted string in a challenge (RFC 6750 section 3).
 _QUOTABLE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
-_DURATION = re.compile(r"(\d+)([smhdw])")
-_PATH = re.compile(r"/[\x21-\x3A\x3C-\x7E]*")
-_DOMAIN = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_DURATION = re.compile(r"([0-9]+)([smhdw])")
+#: Without ``;``, which ends the attribute, and without ``?`` and ``#``, which end a URL's path.
+#: Browsers ignore an attribute of more than 1024 octets (RFC 6265bis section 5.6).
+_PATH = re.compile(r"/[\x21\x22\x24-\x3A\x3C-\x3E\x40-\x7E]{0,1023}")
+_DOMAIN = re.compile(r"(?=.{1,254}\Z)\.?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 #: ``from_prefixed_env`` turns digits into a number.
 _NO_TEXT = "set it to some text; digits in an environment variable need quotes to be text"
+#: What an environment variable in another encoding is read as.
+_NO_UNICODE = "set it to text in UTF-8: a part of it is in another encoding"
+#: More seconds than any date has, and a count that every store and JSON parser can hold.
+_MAX_SECONDS, _MAX_COUNT = 10**10 - 1, 10**12
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -40,34 +58,42 @@ def boolean(value: object) -> bool:
     raise ValueError("set it to True or False")
 
 
-def count(value: object) -> int:
-    """A whole number, 0 or more."""
+def count(value: object, least: int = 0) -> int:
+    """A whole number, ``least`` or more."""
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise ValueError("set it to a whole number, 0 or more")
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return _at_most(value, _MAX_COUNT)
+    raise ValueError(f"set it to a whole number, {least} or more")
+
+
+def _at_most(value: int, limit: int) -> int:
+    if value > limit:
+        raise ValueError(f"set it to {limit} or less")
+    return value
 
 
 def positive_count(value: object) -> int:
     """A whole number, 1 or more."""
-    with contextlib.suppress(ValueError):
-        if (result := count(value)) >= 1:
-            return result
-    raise ValueError("set it to a whole number, 1 or more")
+    return count(value, 1)
 
 
-def seconds(value: object) -> int:
+def token_length(value: object) -> int:
+    """A number of characters that is enough for a token."""
+    return count(value, 256)
+
+
+def seconds(value: object, least: int = 0) -> int:
     """A duration in whole seconds: a ``timedelta``, a number, or text such as ``1h30m``."""
     if isinstance(value, str):
         value = _seconds_from_text(value.strip())
     elif isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        # NaN and the infinities fail the comparison or the conversion.
-        if 0 <= value < 1e10 and int(value) == value:
-            return int(value)
-        raise ValueError("set it to a whole number of seconds, 0 or more")
+        # NaN fails the comparison.
+        if least <= value < inf and int(value) == value:
+            return _at_most(int(value), _MAX_SECONDS)
+        raise ValueError(f"set it to a whole number of seconds, {least} or more")
     raise ValueError('set it to a timedelta, a number of seconds, or text such as "15m"')
 
 
@@ -95,16 +121,13 @@ def timeout(value: object) -> float:
 
 def positive_duration(value: object) -> int:
     """A duration of at least one second, in the same forms as :func:`seconds`."""
-    result = seconds(value)
-    if result < 1:
-        raise ValueError("set it to one second or more")
-    return result
+    return seconds(value, 1)
 
 
 def store_url(value: object) -> str:
     """The URL of a store. It is checked in full when the store is opened."""
     if isinstance(value, str) and "://" in value:
-        return value
+        return _unicode(value)
     raise ValueError('set it to a URL, such as "sqlalchemy://" or "redis://host/0"')
 
 
@@ -121,14 +144,23 @@ def lifetime(value: object) -> int:
 def text(value: object) -> str:
     """Text that isn't empty."""
     if isinstance(value, str) and value.strip():
-        return value
+        return _unicode(value)
     raise ValueError(_NO_TEXT)
+
+
+def _unicode(value: str) -> str:
+    """The same text, if it can be sent, signed and stored."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(_NO_UNICODE) from None
+    return value
 
 
 def any_text(value: object) -> str:
     """Text, which may be empty."""
     if isinstance(value, str):
-        return value
+        return _unicode(value)
     raise ValueError(_NO_TEXT)
 
 
@@ -140,10 +172,25 @@ def quotable(value: object) -> str:
 
 
 def name(value: object) -> str:
-    """The name of a header, a cookie or a method (RFC 9110 section 5.6.2)."""
+    """The name of a cookie, a scheme or a method (RFC 9110 section 5.6.2)."""
     if isinstance(value, str) and _NAME.fullmatch(value):
         return value
     raise ValueError("use ASCII letters, digits and - _ . only, without spaces or colons")
+
+
+def header(value: object) -> str:
+    """The name of a request header that reaches the app behind every server."""
+    if not isinstance(value, str) or not _HEADER.fullmatch(value):
+        raise ValueError(
+            'use ASCII letters, digits and single hyphens, as in "X-Token": servers and proxies '
+            "drop a header whose name has an underscore or another character"
+        )
+    if _HEADERS_OF_OTHERS.fullmatch(value):
+        raise ValueError(
+            'choose another name, such as "X-Token": browsers or servers use this header, and the '
+            "app would not get what a client puts there"
+        )
+    return value
 
 
 def scheme(value: object) -> str:
@@ -160,7 +207,7 @@ def texts(value: object) -> tuple[str, ...]:
     if _is_iterable(value):
         items = tuple(value)
         if items and all(isinstance(item, str) and item.strip() for item in items):
-            return items
+            return tuple(map(_unicode, items))
     raise ValueError("set it to some text or a list of texts, none of them empty")
 
 
@@ -193,7 +240,8 @@ def path(value: object) -> str:
     if isinstance(value, str) and _PATH.fullmatch(value):
         return value
     raise ValueError(
-        'set it to a path such as "/auth": it starts with / and contains no ; or space'
+        'set it to a path such as "/auth": it starts with /, is at most 1024 characters long, and '
+        "contains no space, no ; ? or # and nothing beyond ASCII"
     )
 
 
@@ -209,7 +257,9 @@ def domain(value: object) -> str:
     """The ``Domain`` attribute of a cookie (RFC 6265 section 4.1.1)."""
     if isinstance(value, str) and _DOMAIN.fullmatch(value):
         return value
-    raise ValueError('set it to a domain without scheme and port, such as "example.org"')
+    raise ValueError(
+        'set it to a domain without scheme and port, such as "example.org", in ASCII (xn--...)'
+    )
 
 
 def origins(value: object) -> frozenset[str]:
@@ -220,6 +270,8 @@ def origins(value: object) -> frozenset[str]:
             "set it to origins in lower case (scheme, host, optional port), "
             'such as "https://a.example"'
         )
+    if any(re.fullmatch(r"https:.*:443|http:.*:80", one) for one in found):
+        raise ValueError("set it to origins as browsers send them: without the standard port")
     return found
 
 

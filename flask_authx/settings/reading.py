@@ -24,6 +24,13 @@ _RENEWAL_SETTINGS = (
     "implicit_refresh_method_include",
 )
 
+_COOKIE_NAMES = (
+    "access_cookie_name",
+    "refresh_cookie_name",
+    "access_csrf_cookie_name",
+    "refresh_csrf_cookie_name",
+)
+
 #: Parsers that must see ``None``: elsewhere it means "the default", for a lifetime it could mean
 #: "never expires" and for a scheme "no scheme".
 _NOT_NONE = (parsers.lifetime, parsers.scheme)
@@ -48,12 +55,15 @@ def read_settings(config: Mapping[str, Any], prefix: str = "JWT_") -> tuple[Sett
             try:
                 values[one.name] = parse(config[key])
             except ValueError as error:
-                problems.append(f"{key}: {error}.")
+                unset = one.metadata["unset"]
+                without = f"; without this setting {unset}" if unset else ""
+                problems.append(f"{key}: {error}{without}.")
     if config.get(f"{prefix}ALGORITHM") is not None and "algorithm" not in values:
         raise BadConfigurationError(problems)
     settings = Settings(**{**_cookie_names(values), **values})
     object.__setattr__(settings, "prefix", prefix)
-    return settings, [*problems, *_contradictions(settings, prefix)]
+    problems += _contradictions(settings, prefix)
+    return settings, [*problems, *_session_cookie_problems(settings, config)]
 
 
 def _with_our_names(config: Mapping[str, Any], prefix: str) -> tuple[Mapping[str, Any], list[str]]:
@@ -102,6 +112,12 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
         *_unused_cookie_settings(settings, prefix),
         *_renewal_contradictions(settings, prefix),
     ]
+    problems += [
+        f"{prefix}{name.upper()} is also {prefix}HEADER_NAME, which holds the token: choose "
+        "another name."
+        for name in ("access_csrf_header_name", "refresh_csrf_header_name")
+        if getattr(settings, name).lower() == settings.header_name.lower()
+    ]
     if settings.json_key == settings.refresh_json_key:
         problems.append(f"{prefix}JSON_KEY and {prefix}REFRESH_JSON_KEY are the same: change one.")
     if settings.identity_claim in RESERVED_CLAIMS - {"sub"}:
@@ -114,19 +130,28 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
         name = "DECODE_LEEWAY" if settings.clock_skew is None else "CLOCK_SKEW"
         problems.append(f"{prefix}{name} is above an hour: set the machines' clocks by NTP.")
     scope = settings.store_scope or ""
-    if len(scope) > 255 or "\0" in scope or scope.encode(errors="replace").decode() != scope:
+    if len(scope) > 255 or "\0" in scope:
         problems.append(
             f"{prefix}STORE_SCOPE is no text that every store can record: use at most 255 "
-            "characters, no NUL and no lone surrogate."
+            "characters and no NUL."
         )
     if settings.refresh_grace > 600:
         problems.append(
             f"{prefix}REFRESH_GRACE is above ten minutes, during which a stolen refresh token is "
             "accepted without being detected: shorten it."
         )
-    if settings.max_token_length < 256:
-        problems.append(f"{prefix}MAX_TOKEN_LENGTH is shorter than any token: set 256 or more.")
     return problems
+
+
+def _session_cookie_problems(settings: Settings, config: Mapping[str, Any]) -> Iterator[str]:
+    """Cookies that would overwrite the one of Flask's session, or be overwritten by it."""
+    for field_name in _COOKIE_NAMES if settings.uses_cookies else ():
+        name = getattr(settings, field_name)
+        if name == config.get("SESSION_COOKIE_NAME"):
+            yield (
+                f"{settings.prefix}{field_name.upper()} is also the name of the cookie of Flask's "
+                "session (SESSION_COOKIE_NAME): choose another name."
+            )
 
 
 def _renewal_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
@@ -154,12 +179,7 @@ def _renewal_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
 def _cookie_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
     """Cookies that browsers would reject, and cookies that would overwrite each other."""
     seen: dict[str, str] = {}
-    for field_name in (
-        "access_cookie_name",
-        "refresh_cookie_name",
-        "access_csrf_cookie_name",
-        "refresh_csrf_cookie_name",
-    ):
+    for field_name in _COOKIE_NAMES:
         name, setting = getattr(settings, field_name), prefix + field_name.upper()
         if name in seen:
             yield f"{seen[name]} and {setting} are the same: one cookie would overwrite the other."

@@ -24,6 +24,7 @@ from flask_authx import (
 from flask_authx.settings.reading import read_settings
 from tests.support import SECRET, Clock, access_token, bearer, make_app
 from tests.support.answers import MISSING, OK, ask, outcome
+from tests.support.corpus import check_all
 from tests.support.spy_store import SpyStore, bring_down, said, store_app, works
 
 PASSWORD = "hunter2-hunter2"
@@ -116,6 +117,46 @@ def test_the_database_must_be_set_up_first() -> None:
         [problem] = problems_of(**config)
         assert "call db.init_app(app) before authx.init_app(app)" in problem
         assert problem.startswith("JWT_AUDIT" if "AUDIT" in config else "JWT_BLOCKLIST")
+
+
+#: What SQLAlchemy takes, and the driver rejects at each connection.
+REJECTED_BY_DRIVERS = [
+    ("postgresql+psycopg://ann:secret@h/db?no_such=1", "no_such"),
+    ("postgresql+psycopg2://ann:secret@h/db?no_such=1", "no_such"),
+    ("mysql+pymysql://ann:secret@h/db?no_such=1", "no_such"),
+    ("mysql+pymysql://ann:secret@h/db?charset=klingon", "pymysql"),
+    ("mysql+pymysql://ann:secret@h/db?ssl_ca=/no/such/file", "No such file"),
+    ("postgresql+psycopg_async://ann:secret@h/db", "is async"),
+]
+#: Options of a driver itself, and of its server.
+TAKEN_BY_DRIVERS = [
+    "postgresql+psycopg://ann:secret@h/db?application_name=shop&prepare_threshold=5",
+    "postgresql+psycopg://ann@/db?host=a:1&host=b:2&target_session_attrs=read-write",
+    "postgresql+psycopg2://ann:secret@h/db?sslmode=require&connect_timeout=3",
+    "mysql+pymysql://ann:secret@h/db?charset=utf8mb4&read_timeout=3",
+    "sqlite://?timeout=3",
+]
+
+
+def test_what_a_driver_rejects_is_refused_at_the_start() -> None:
+    def check(case: tuple[str, str]) -> None:
+        uri, named = case
+        app = with_sqlalchemy(uri)
+        [problem] = problems_of(app, BLOCKLIST="sqlalchemy://")
+        assert problem.startswith("JWT_BLOCKLIST: the driver ")
+        assert named in problem
+        assert "secret" not in problem
+
+    check_all([(uri, (uri, named)) for uri, named in REJECTED_BY_DRIVERS], check)
+
+
+def test_what_a_driver_takes_is_not() -> None:
+    def check(uri: str) -> None:
+        app = with_sqlalchemy(uri)
+        app.config.from_mapping(JWT_SECRET_KEY=SECRET, JWT_BLOCKLIST="sqlalchemy://")
+        AuthX(app)
+
+    check_all({uri: uri for uri in TAKEN_BY_DRIVERS}, check)
 
 
 @pytest.mark.parametrize("name", ["flask_sqlalchemy", "redis"])

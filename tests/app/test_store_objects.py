@@ -45,7 +45,7 @@ def app_given(blocklist: Any, **config: Any) -> Flask:
 
 def test_a_url_is_told_where_it_belongs() -> None:
     for url in ("redis://:password@host/0", "memory://"):
-        with pytest.raises(BadConfigurationError, match="setting BLOCKLIST") as caught:
+        with pytest.raises(BadConfigurationError, match="setting JWT_BLOCKLIST") as caught:
             app_given(url)
         assert "password" not in str(caught.value)
 

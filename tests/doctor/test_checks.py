@@ -33,6 +33,13 @@ FOUND: list[tuple[dict[str, Any], tuple[str, str]]] = [
     ({"CACHE_SIZE": 0}, ("hint", "JWT_CACHE_SIZE")),
     ({"PREVIOUS_SECRET_KEY": OTHER_SECRET}, ("hint", "JWT_PREVIOUS_*")),
     ({"PRIVATE_KEY": PEM["RS256"], "ALGORITHM": "RS256"}, ("hint", "JWT_DECODE_ISSUER")),
+    ({"DECODE_ISSUER": "https://id.example"}, ("warning", "JWT_DECODE_ISSUER")),
+    ({**ISSUER, "DECODE_ISSUER": "https://x.example"}, ("warning", "JWT_DECODE_ISSUER")),
+    ({"DECODE_AUDIENCE": "api"}, ("warning", "JWT_DECODE_AUDIENCE")),
+    (
+        {"ENCODE_AUDIENCE": "a", "DECODE_AUDIENCE": ["b", "c"]},
+        ("warning", "JWT_DECODE_AUDIENCE"),
+    ),
     ({**COOKIES, "ACCESS_COOKIE_NAME": "a"}, ("hint", "JWT_ACCESS_COOKIE_NAME")),
     ({**COOKIES, "REFRESH_COOKIE_NAME": "r"}, ("hint", "JWT_REFRESH_COOKIE_NAME")),
     ({**COOKIES, "COOKIE_CSRF_PROTECT": False}, ("error", "JWT_COOKIE_CSRF_PROTECT")),
@@ -44,7 +51,9 @@ HARMLESS: list[dict[str, Any]] = [
     {"COOKIE_CSRF_PROTECT": False},
     {"ACCESS_COOKIE_NAME": "a"},
     {"PRIVATE_KEY": PEM["RS256"], "ALGORITHM": "RS256", **ISSUER},
-    {"PRIVATE_KEY": PEM["EdDSA"], "ALGORITHM": "EdDSA", "DECODE_AUDIENCE": "api"},
+    {"PRIVATE_KEY": PEM["EdDSA"], "ALGORITHM": "EdDSA", "ENCODE_AUDIENCE": "api"},
+    {"ENCODE_AUDIENCE": "a,b", "DECODE_AUDIENCE": "b"},
+    {**ISSUER, "DECODE_ISSUER": "https://id.example"},
 ]
 
 
@@ -56,14 +65,14 @@ def test_a_setting_is_found() -> None:
         assert found(app) - {PROXY} == {expected}
         assert run(app, "doctor").code == (1 if expected[0] == "error" else 0)
 
-    check_all([(case[1][1], case) for case in FOUND], check)
+    check_all([(f"{case[1][1]} of {', '.join(case[0])}", case) for case in FOUND], check)
 
 
 def test_what_does_no_harm_is_not_found() -> None:
     def check(config: dict[str, Any]) -> None:
         assert found(app_with(**config)) <= {PROXY}
 
-    check_all([(", ".join(config), config) for config in HARMLESS], check)
+    check_all([(", ".join(map(str, config.items()))[-80:], config) for config in HARMLESS], check)
 
 
 def test_a_missing_callback_is_a_warning() -> None:

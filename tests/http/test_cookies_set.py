@@ -92,7 +92,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"COOKIE_DOMAIN": "a.example; Secure"}, "JWT_COOKIE_DOMAIN"),
     ({"ACCESS_COOKIE_PATH": "auth"}, "JWT_ACCESS_COOKIE_PATH"),
     ({"REFRESH_COOKIE_PATH": "/a; HttpOnly"}, "JWT_REFRESH_COOKIE_PATH"),
-    ({"COOKIE_MAX_AGE": 0}, "JWT_COOKIE_MAX_AGE: set it to one second"),
+    ({"COOKIE_MAX_AGE": 0}, "JWT_COOKIE_MAX_AGE: set it to a whole number of seconds, 1 or more"),
     ({"ACCESS_COOKIE_NAME": "a b"}, "JWT_ACCESS_COOKIE_NAME"),
     ({"TRUSTED_ORIGINS": ["a.example"]}, "JWT_TRUSTED_ORIGINS"),
     ({"TRUSTED_ORIGINS": ["https://a.example/"]}, "JWT_TRUSTED_ORIGINS"),

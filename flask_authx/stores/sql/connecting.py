@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -100,6 +101,40 @@ class StoreConnection:
                 self.sqlalchemy.invalidate()
         with contextlib.suppress(Exception):
             self.sqlalchemy.close()
+
+
+#: What checks a driver's options without connecting: all that the URL and the driver's module say.
+_CHECKS: dict[str, Callable[[Any, Sequence[Any], Mapping[str, Any]], object]] = {
+    "psycopg": lambda dbapi, words, options: dbapi.conninfo.make_conninfo(*words, **options),
+    "psycopg2": lambda dbapi, words, options: dbapi.extensions.make_dsn(*words, **options),
+    "pymysql": lambda dbapi, words, options: dbapi.connect(*words, **options, defer_connect=True),
+}
+
+
+def driver_problem(engine: sa.Engine) -> str | None:
+    """Why the driver would reject each connection before it calls the server, if so."""
+    dialect, url = engine.dialect, engine.url
+    if dialect.is_async:
+        return (
+            f"the driver {dialect.driver} is async, and the store calls it from any thread: name a "
+            "driver that is not, such as postgresql+psycopg or mysql+pymysql"
+        )
+    check = _CHECKS.get(dialect.driver)
+    if check is None:
+        return None
+    words, options = dialect.create_connect_args(url)
+    if dialect.driver != "pymysql":
+        # Those of the driver itself are not the server's.
+        own = inspect.signature(dialect.loaded_dbapi.connect).parameters
+        options = {name: value for name, value in options.items() if name not in own}
+    try:
+        check(dialect.loaded_dbapi, words, options)
+    except Exception as error:  # noqa: BLE001 - each driver has errors of its own
+        text = " ".join(str(error).split())
+        if url.password and str(url.password) in text:
+            text = type(error).__name__
+        return f"the driver {dialect.driver} rejects the URL of the database: {text}"
+    return None
 
 
 def connect(engine: sa.Engine, timeout: float) -> StoreConnection:

@@ -80,7 +80,7 @@ class Writer:
             f"db.session holds uncommitted writes in the SQLite file that {wording.singular} must "
             "be written to, and SQLite has one writer at a time: call db.session.commit() before "
             f"{wording.commit_before}, or give the {wording.plural} a file of their own: add a "
-            "bind to SQLALCHEMY_BINDS and name it in the BLOCKLIST setting, as "
+            "bind to SQLALCHEMY_BINDS and name it in the URL of the store, as "
             '"sqlalchemy://its_bind_key".'
         )
 

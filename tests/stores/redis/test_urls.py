@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import redis
+from cryptography.hazmat.primitives import serialization
 
 from flask_authx import AuthX, BadConfigurationError, Entry, Kind, RedisBlocklist
 from flask_authx.stores.redis.urls import client_for
 from tests.stores.contract import HOUR, found, new_key
-from tests.support import make_app
+from tests.support import ec_key, make_app, private_pem
+from tests.support.certificates import certificate
+from tests.support.corpus import check_all
 from tests.support.databases import app_on
 from tests.support.servers.private import free_port, redis_sentinel, redis_server
 
@@ -133,6 +136,104 @@ BAD = [
     "redis+cluster://:secret@h:port",
     "redis+cluster://:secret@h?no_such_option=1",
 ]
+
+
+#: What redis-py takes when it reads the URL, and rejects or ignores at each connection. The option.
+REJECTED = [
+    *((f"redis://h?{option}=x", option) for option in ("ssl_ca_certs", "ssl_cert_reqs", "ssl")),
+    ("unix:///s?ssl_certfile=x", "ssl_certfile"),
+    ("redis+sentinel://h/m?ssl_ca_certs=x", "ssl_ca_certs"),
+    ("redis+cluster://h?ssl_ca_certs=x", "ssl_ca_certs"),
+    ("rediss://h?ssl_cert_reqs=CERT_NONE", "ssl_cert_reqs"),
+    ("rediss+sentinel://a,b/m?ssl_cert_reqs=maybe", "ssl_cert_reqs"),
+    ("rediss+cluster://h?ssl_cert_reqs=maybe", "ssl_cert_reqs"),
+    ("rediss://h?ssl_ca_certs=/no/such/file", "ssl_ca_certs"),
+    ("rediss://h?ssl_ca_path=/no/such/folder", "ssl_ca_path"),
+    ("rediss://h?ssl_ca_data=x", "ssl_ca_data"),
+    ("rediss://h?ssl_certfile=/no/such/file", "ssl_certfile"),
+    ("rediss://h?ssl_keyfile=/no/such/file", "ssl_keyfile"),
+    ("rediss://h?ssl_min_version=5", "ssl_min_version"),
+    ("rediss://h?ssl_min_version=99999999999999999999", "ssl_min_version"),
+    ("rediss://h?ssl_ciphers=NO-SUCH", "ssl_ciphers"),
+    ("rediss://h?ssl_ca_certs=", "ssl_ca_certs"),
+    ("rediss://h?ssl=true", "ssl"),
+    ("rediss://h?ssl_validate_ocsp=true", "ssl_validate_ocsp"),
+    ("redis://h?client_name=a%20b", "client_name"),
+    ("redis://h?client_name=caf%C3%A9", "client_name"),
+    ("redis://h?protocol=4", "protocol"),
+    ("redis://h?db=-1", "db"),
+    ("redis+cluster://h?db=1", "numbered"),
+    ("redis://h?sentinel_password=x", "sentinel_password"),
+    ("redis://a..b/0", "host"),
+    (f"redis://{'a' * 64}/0", "host"),
+    ("redis+sentinel://a,b..c/m", "host"),
+    ("unix://", "socket"),
+    *(
+        (f"redis://h?{option}=x", option)
+        for option in (
+            *("encoding", "encoding_errors", "decode_responses", "retry", "retry_on_error"),
+            *("retry_on_timeout", "credential_provider", "connection_pool", "redis_connect_func"),
+            *("socket_keepalive_options", "socket_type", "host", "port", "path", "cache"),
+        )
+    ),
+]
+
+
+def test_what_redis_py_rejects_at_the_first_request_is_refused_at_the_start() -> None:
+    def check(case: tuple[str, str]) -> None:
+        url, option = case
+        with pytest.raises(BadConfigurationError) as refused:
+            make_app(BLOCKLIST=url)
+        [problem] = refused.value.problems
+        assert problem.startswith("JWT_BLOCKLIST: ")
+        assert option in problem
+        assert url.partition("://")[2] not in problem or url == "unix://"
+
+    check_all([(url, (url, option)) for url, option in REJECTED], check)
+
+
+def test_tls_options_that_fit_are_used(tmp_path: Path) -> None:
+    key = ec_key()
+    pem, private = tmp_path / "cert.pem", tmp_path / "key.pem"
+    pem.write_bytes(certificate(key).public_bytes(serialization.Encoding.PEM))
+    private.write_text(private_pem(key))
+    options = (
+        f"ssl_ca_certs={pem}&ssl_certfile={pem}&ssl_keyfile={private}&ssl_cert_reqs=optional"
+        "&ssl_check_hostname=false&ssl_min_version=771&ssl_ciphers=ECDHE%2BAESGCM"
+    )
+    for url in (f"rediss://h/0?{options}", f"rediss+sentinel://a,b/m?{options}"):
+        known = kwargs(url)
+        assert (known["ssl_ca_certs"], known["ssl_min_version"]) == (str(pem), 771)
+    # The Sentinels are asked with the same certificates, and were not.
+    client: Any = client_for(f"rediss+sentinel://a,b/m?{options}", 1)()
+    for sentinel in client.connection_pool.sentinel_manager.sentinels:
+        own = sentinel.get_connection_kwargs()
+        assert (own["ssl_ca_certs"], own["ssl_keyfile"]) == (str(pem), str(private))
+    for wrong in (f"ssl_certfile={private}", f"ssl_certfile={pem}&ssl_keyfile={pem}"):
+        with pytest.raises(ValueError, match="ssl_certfile, ssl_keyfile and ssl_password: "):
+            client_for(f"rediss://h?{wrong}", 1)
+
+
+def test_a_key_with_a_password_is_opened_by_it_alone(tmp_path: Path) -> None:
+    """Without one, OpenSSL would ask on the terminal."""
+    key = ec_key()
+    pem, private = tmp_path / "cert.pem", tmp_path / "key.pem"
+    pem.write_bytes(certificate(key).public_bytes(serialization.Encoding.PEM))
+    encryption = serialization.BestAvailableEncryption(b"open sesame")
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    )
+    files = f"ssl_certfile={pem}&ssl_keyfile={private}"
+    assert kwargs(f"rediss://h?{files}&ssl_password=open%20sesame")["ssl_password"] == "open sesame"
+    for password in ("", "&ssl_password=wrong"):
+        with pytest.raises(ValueError, match="ssl_password") as caught:
+            client_for(f"rediss://h?{files}{password}", 1)
+        assert "wrong" not in str(caught.value)
+
+
+def test_the_database_of_a_sentinel_url_may_be_in_the_query() -> None:
+    assert kwargs("redis+sentinel://h/m?db=3")["db"] == 3
+    assert kwargs("redis+sentinel://h/m/2?db=3")["db"] == 2
 
 
 @pytest.mark.parametrize("url", BAD)
