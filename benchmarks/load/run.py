@@ -21,6 +21,7 @@ from benchmarks.harness import vet
 from benchmarks.stores.apps import BuiltInSQL
 from benchmarks.stores.kinds import OURS, THEIRS
 from benchmarks.stores.servers import AbsentError
+from flask_authx.settings.options import Settings
 
 from .places import STORES, Place, place
 from .site import BARE, Site
@@ -37,11 +38,15 @@ KINDS: Mapping[str, Sequence[str]] = {
 #: What strains ours: as many clients as threads for a store that is far or late; a crowd, and
 #: a few with revoked tokens, for a process that is busy.
 _STRAINED, _WAITING, _CROWD, _FEW = "gthread", 64, 200, 16
-#: Of stores: what it is called, seconds by which one answer in so many is late, the bar.
+#: Of stores: what it is called, seconds by which one answer in so many is late, connections, the
+#: bar. A store that is far away has one for each thread, or as many as by default.
+_FEW_CONNECTIONS, _ONE_EACH = Settings().store_connections, 32
 _DISTANCES = (
-    ("20 ms away", 0.02, 1, 0.0),
-    ("60 ms away", 0.06, 1, 0.0),
-    ("one answer in 1000 late", 0.4, 1000, 0.002),
+    ("20 ms away", 0.02, 1, _FEW_CONNECTIONS, 0.0),
+    ("20 ms away, a connection a thread", 0.02, 1, _ONE_EACH, 0.0),
+    ("60 ms away", 0.06, 1, _FEW_CONNECTIONS, 0.0),
+    ("60 ms away, a connection a thread", 0.06, 1, _ONE_EACH, 0.0),
+    ("one answer in 1000 late", 0.4, 1000, _FEW_CONNECTIONS, 0.002),
 )
 
 
@@ -230,10 +235,10 @@ class _Contest:
         """Ours on a store that is far or late, and in a process that is busy."""
         site = self._site(OURS, at)
         if at.server is not None:
-            for label, away, every, bar in _DISTANCES:
+            for label, away, every, connections, bar in _DISTANCES:
                 words = ["benchmarks.load.distance", "{}", *map(str, (*at.server, away, every))]
                 with listening(words, self._log) as line:
-                    far = replace(site, url=at.address(line))
+                    far = replace(site, url=at.address(line), connections=connections)
                     [found] = self._strained(far, seconds, {self._tokens(far): _WAITING})
                 yield Trial(f"{at.store}, {label}", found, bar)
         busy = replace(site, on_error="accept", busy=True)

@@ -34,6 +34,7 @@ class Site:
     :param store: the name of its store; empty without one.
     :param url: where that is.
     :param on_error: ``JWT_BLOCKLIST_ON_ERROR``.
+    :param connections: ``JWT_STORE_CONNECTIONS``.
     :param busy: whether its requests use up the processor.
     """
 
@@ -42,6 +43,7 @@ class Site:
     store: str = ""
     url: str = field(default="", repr=False)
     on_error: str = Settings().blocklist_on_error
+    connections: int = Settings().store_connections
     busy: bool = False
 
     @property
@@ -57,9 +59,12 @@ class Site:
         """A guarded app; one of the same secret and store takes its tokens."""
         keys, in_redis = shared(self.secret), self.url.startswith("redis:")
         if self.who != THEIRS:
-            # The default, which other benchmarks raise.
-            timeout = Settings().store_timeout
-            settings = {"JWT_STORE_TIMEOUT": timeout, "JWT_BLOCKLIST_ON_ERROR": self.on_error}
+            settings = {
+                # The default, which other benchmarks raise.
+                "JWT_STORE_TIMEOUT": Settings().store_timeout,
+                "JWT_STORE_CONNECTIONS": self.connections,
+                "JWT_BLOCKLIST_ON_ERROR": self.on_error,
+            }
             if self.url and not in_redis:
                 return apps.ours_in_sql(keys, sa.make_url(self.url), settings)
             return apps.ours(keys, self.url or None, settings=settings)

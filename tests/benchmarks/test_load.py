@@ -154,7 +154,7 @@ def test_a_small_run_prints_every_table(capsys: pytest.CaptureFixture[str]) -> N
         assert float(line.removeprefix(name).split()[0].replace(",", "")) > 0
     assert sum(" / " in line for line in lines) == 3
     trials = lines[lines.index("", 4) + 1 :]
-    assert len(trials) == 5
+    assert len(trials) == 7
     assert all(line.startswith("Redis, ") for line in trials)
 
 
