@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from flask import Blueprint, Request, Response, jsonify
@@ -117,6 +117,7 @@ class _Views:
             uid: object = state.app.ensure_sync(authenticate)()
             if uid is None or uid is False:
                 raise LoginFailedError
+            uid = cast(object, state.callbacks.uid_of(uid))
             if not isinstance(uid, (str, int, UUID)) or isinstance(uid, bool):
                 raise TypeError(
                     "authenticate= must return the uid of the user who logs in, or None to refuse, "

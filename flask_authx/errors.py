@@ -62,6 +62,8 @@ class ErrorType(StrEnum):
     FRESH_TOKEN_REQUIRED = "FreshTokenRequiredError"
     #: The token lacks a scope that the view requires (403).
     INSUFFICIENT_SCOPE = "InsufficientScopeError"
+    #: The app's own check of the claims does not accept the token (403).
+    CLAIMS_REFUSED = "ClaimsRefusedError"
     #: The token came in a cookie, and the request has no CSRF value (403).
     MISSING_CSRF_TOKEN = "MissingCSRFTokenError"
     #: The CSRF value does not match the token (403).
@@ -275,6 +277,14 @@ class InsufficientScopeError(TokenError, Forbidden):
         # An app may raise this error with any texts. Only scopes are safe in a header.
         scopes = " ".join(filter(_SCOPE.fullmatch, self.required))
         return [*super().challenge_parameters(), ("scope", scopes)]
+
+
+class ClaimsRefusedError(TokenError, Forbidden):
+    """The app's own check of the claims returned ``False``: 403."""
+
+    error_type = ErrorType.CLAIMS_REFUSED
+    error: ClassVar[str | None] = "insufficient_scope"
+    message = "The claims of the token are not accepted"
 
 
 class CSRFError(AuthXException, Forbidden):

@@ -20,7 +20,14 @@ from .enums import Locations, TokenType, TokenTypeName
 from .errors import AuthXException, BadConfigurationError
 from .guards import check
 from .guards.decorators import guard_or_decorator, requirement_of
-from .http.callbacks import Authenticate, Callbacks, adapt_callback, is_async, takes_claims
+from .http.callbacks import (
+    Authenticate,
+    Callbacks,
+    adapt_callback,
+    check_async,
+    is_async,
+    takes_claims,
+)
 from .http.context import RequestContext
 from .http.requirement import (
     AccessKeywords,
@@ -156,6 +163,8 @@ class AuthX:
 
     #: Short for :meth:`set_callback_token_blocklist`.
     token_blocklist = set_callback_token_blocklist
+    #: AuthX's other name of :meth:`set_callback_token_blocklist`.
+    set_token_blocklist = set_callback_token_blocklist
 
     def set_callback_get_model_instance(self, callback: C) -> C:
         """Register the callback that loads the user of a token, for :data:`current_user`.
@@ -171,6 +180,38 @@ class AuthX:
 
     #: Short for :meth:`set_callback_get_model_instance`.
     set_subject_getter = set_callback_get_model_instance
+
+    def set_callback_verify_claims(self, callback: C) -> C:
+        """Register the app's own check of the claims, for every guard and :meth:`verify_token`.
+
+        It is called with the claims of a token of either type, once for all guards of a request,
+        after signature, type and revocation were checked. ``True`` accepts the token, ``False`` is
+        a 403, and an :class:`AuthXException` that it raises is the response. Any other result or
+        error is a 503. It may be ``async``.
+
+        :raises BadConfigurationError: if it can't be called that way.
+        """
+        check_async(callback, "claims check")
+        takes_claims(callback, "claims check")
+        self._callbacks.verify_claims = callback
+        return callback
+
+    def set_callback_identity(self, callback: C) -> C:
+        """Register the callback that returns the uid of an object, such as a model of your ORM.
+
+        The methods that take a ``uid`` then take such objects, too. It is not called for ``str``,
+        ``int`` and ``UUID``, which are uids.
+
+        :raises BadConfigurationError: if it can't be called with one positional argument, or is
+            ``async``: tokens are created without waiting.
+        """
+        takes_claims(callback, "identity")
+        if is_async(callback):
+            raise BadConfigurationError(
+                "the identity callback can't be async: tokens are created without waiting."
+            )
+        self._callbacks.identity = callback
+        return callback
 
     def set_callback_additional_claims(self, callback: C) -> C:
         """Register the callback that adds claims to every new token.
@@ -193,7 +234,7 @@ class AuthX:
     @_worded
     def create_access_token(
         self,
-        uid: Uid,
+        uid: Uid | object,
         *,
         fresh: bool = False,
         headers: Mapping[str, Any] | None = None,
@@ -205,7 +246,8 @@ class AuthX:
     ) -> str:
         """A new access token.
 
-        :param uid: the user's id; the token's subject is this as a string.
+        :param uid: the user's id; the token's subject is this as a string. With
+            :meth:`set_callback_identity` also an object that has one.
         :param fresh: whether the user has just logged in.
         :param headers: further parameters of the JOSE header.
         :param expiry: the lifetime, as a ``timedelta`` or in seconds, or the moment of expiry as an
@@ -216,6 +258,7 @@ class AuthX:
         :param login: a verified token whose session goes on: its ``sid`` and ``auth_time`` are
             kept. Where sessions are stored it is an access token; for a refresh token there is
             :meth:`refresh`.
+        :raises TokenExpiredError: if the token in ``login`` has expired.
         :raises TypeError: if a value is of a type that doesn't fit.
         :raises ValueError: if a value is out of bounds, or a name in ``data`` is reserved.
         :raises StoreUnavailableError: if there is a store of revocations and it fails: a new
@@ -229,12 +272,13 @@ class AuthX:
             audience=audience,
             scopes=scopes,
         )
+        uid = self._callbacks.uid_of(uid)
         return actions.create_tokens.create_access_token(self._state(), uid, options, login).token
 
     @_worded
     def create_refresh_token(
         self,
-        uid: Uid,
+        uid: Uid | object,
         *,
         headers: Mapping[str, Any] | None = None,
         expiry: Expiry | None = None,
@@ -250,12 +294,13 @@ class AuthX:
         options = TokenOptions(
             headers=headers, expiry=expiry, data=data, audience=audience, scopes=scopes
         )
+        uid = self._callbacks.uid_of(uid)
         return actions.create_tokens.create_refresh_token(self._state(), uid, options, login).token
 
     @_worded
     def create_token_pair(
         self,
-        uid: Uid,
+        uid: Uid | object,
         *,
         fresh: bool = False,
         headers: Mapping[str, Any] | None = None,
@@ -275,6 +320,7 @@ class AuthX:
         both = functools.partial(TokenOptions, headers=headers, data=data, audience=audience)
         access = both(fresh=fresh, expiry=access_expiry, scopes=access_scopes)
         refresh = both(expiry=refresh_expiry, scopes=refresh_scopes)
+        uid = self._callbacks.uid_of(uid)
         return actions.create_tokens.create_token_pair(self._state(), uid, access, refresh)
 
     # Stored sessions
@@ -282,7 +328,7 @@ class AuthX:
     @_worded
     def login(
         self,
-        uid: Uid,
+        uid: Uid | object,
         *,
         fresh: bool = True,
         data: Mapping[str, Any] | None = None,
@@ -307,6 +353,7 @@ class AuthX:
         :raises ValueError: if a value is out of bounds.
         """
         options = TokenOptions(fresh=fresh, data=data, audience=audience, scopes=scopes)
+        uid = self._callbacks.uid_of(uid)
         return actions.login.open_session(self._state(), uid, options, name)
 
     @_worded
@@ -342,7 +389,7 @@ class AuthX:
         return actions.refresh.refresh(self._state(), token, scopes, data)
 
     @_worded
-    def reauthenticate(self, uid: Uid, *, expiry: Expiry | None = None) -> str:
+    def reauthenticate(self, uid: Uid | object, *, expiry: Expiry | None = None) -> str:
         """A fresh access token for the current session, after the user has confirmed who they are.
 
         The app checks the password or another factor before this call. The new token has the
@@ -353,16 +400,29 @@ class AuthX:
         :raises FreshTokenRequiredError: if the current session is another user's.
         :raises RuntimeError: if no guard has accepted a token: guard the view.
         """
+        uid = self._callbacks.uid_of(uid)
         return actions.login.reauthenticate(self._state(), uid, expiry).token
 
     @_worded
-    def sessions(self, uid: Uid) -> list[Session]:
+    def sessions(self, uid: Uid | object) -> list[Session]:
         """A user's active sessions. The session that was seen last comes first.
 
         :raises StoreUnavailableError: if a store fails.
         :raises RuntimeError: if sessions are not stored.
         """
+        uid = self._callbacks.uid_of(uid)
         return actions.list_sessions.active_sessions(self._state(), uid)
+
+    @_worded
+    def session(self, sid: str) -> Session | None:
+        """An active session, or ``None`` if it has ended or there was none.
+
+        The app checks the owner, as with :meth:`name_session`.
+
+        :raises StoreUnavailableError: if a store fails.
+        :raises RuntimeError: if sessions are not stored.
+        """
+        return actions.list_sessions.active_session(self._state(), sid)
 
     @_worded
     def name_session(self, sid: str, name: str | None) -> bool:
@@ -464,6 +524,50 @@ class AuthX:
     # Reading tokens
 
     @overload
+    def identify(
+        self,
+        *,
+        optional: Literal[False] = False,
+        on_error: Literal["raise"] = "raise",
+        **options: Unpack[ProtectKeywords],
+    ) -> Token: ...
+
+    @overload
+    def identify(
+        self,
+        *,
+        optional: bool,
+        on_error: Literal["raise", "ignore"] = "raise",
+        **options: Unpack[ProtectKeywords],
+    ) -> Token | None: ...
+
+    def identify(
+        self,
+        *,
+        optional: bool = False,
+        on_error: Literal["raise", "ignore"] = "raise",
+        **options: Unpack[ProtectKeywords],
+    ) -> Token | None:
+        """The request's token, after everything that a guard checks: for code outside of a view.
+
+        For ``before_request`` hooks, keys of rate limits, locales, admin pages and decorators of
+        your own. The token then is :data:`current_token`. What it has cost is not paid again: a
+        guard that follows judges its own requirement, by the same signature and look-up.
+
+        :param optional: ``True`` returns ``None`` in place of a 400, 401 or 403, and nothing else
+            happens: no refusal is logged or announced, and :data:`current_token` stays as it was.
+            The answer is remembered for the request. ``False`` raises as a guard does.
+        :param on_error: with ``optional``, what follows if a store or a callback fails: the 503 is
+            raised, or with ``"ignore"`` the answer is ``None``.
+        :param options: those of :meth:`token_required`, and ``scopes=``.
+        :raises AuthXException: if the token is not accepted.
+        :raises BadConfigurationError: if ``on_error="ignore"`` is given without ``optional``.
+        :raises RuntimeError: outside of a request.
+        """
+        requirement = requirement_of(options, ProtectKeywords)
+        return check.identify(self._callbacks, requirement, optional=optional, on_error=on_error)
+
+    @overload
     def get_token_from_request(
         self,
         *,
@@ -518,19 +622,20 @@ class AuthX:
         :raises AuthXException: if the token is not accepted.
         """
         requirement = requirement_from(type=type, fresh=fresh, max_age=max_age, scopes=scopes)
-        if not isinstance(token, RequestToken):
-            token = RequestToken(str(token), type=requirement.type)
         return check.verify(self._state(), token, requirement, RequestContext())
 
     @_worded
-    def decode_token(self, token: str | RequestToken) -> Token:
+    def decode_token(self, token: str | RequestToken, *, allow_expired: bool = False) -> Token:
         """The token of any type, if its signature and claims are valid.
 
         Whether it is revoked is **not** checked: neither by the store nor by the callback.
 
+        :param allow_expired: whether an expired token is returned, too. It can be revoked, and its
+            :attr:`Token.expired` is true; ``login=`` and the cookie setters refuse it.
         :raises JWTDecodeError: if it is invalid.
         """
-        return self._state().verifier.decode(str(token))
+        location = token.location if isinstance(token, RequestToken) else None
+        return self._state().verifier.decode(str(token), location, expired=allow_expired)
 
     @_worded
     def get_current_subject(self) -> Any:
@@ -580,7 +685,7 @@ class AuthX:
 
     @_worded
     def revoke_subject(
-        self, uid: Uid, *, keep: str | None = None, reason: str | None = None
+        self, uid: Uid | object, *, keep: str | None = None, reason: str | None = None
     ) -> None:
         """Revoke all sessions of a user that have begun so far. Later sessions are valid.
 
@@ -591,6 +696,7 @@ class AuthX:
             change of the password. A session that has been revoked before stays revoked.
         :raises ValueError: if the uid or the sid can't be one.
         """
+        uid = self._callbacks.uid_of(uid)
         actions.revoke.revoke_subject(self._state(), uid, keep, reason)
 
     @_worded
@@ -660,6 +766,8 @@ class AuthX:
         :param check_revocation: ``False`` skips the check whether the token is revoked, so a
             revoked one passes until it expires. For access tokens only.
         :param locations: where to look, instead of ``JWT_TOKEN_LOCATION``.
+        :param user: whether the user is loaded before the view. Without it a view that does not use
+            :data:`current_user` accepts the token of a deleted user.
         :raises BadConfigurationError: if the revocation of refresh tokens is not to be checked.
         """
         return guard_or_decorator(self._callbacks, view, options, GuardKeywords)
@@ -673,11 +781,17 @@ class AuthX:
     def optional_token(self, view: Any = None, /, **options: Any) -> Any:
         """Let requests without a token pass; :data:`current_token` is falsy then.
 
+        A token in a cookie that would be a 401 is ignored for this request, and the cookie stays.
+
         :param type: as for :meth:`token_required`.
-        :param on_invalid: ``"error"`` refuses an invalid token; ``"ignore"`` treats a request that
-            would get a 401 as one without a token. It does not change a 400, 403 or 503.
+        :param on_invalid: what follows if a token that was sent on purpose, in a header for
+            example, would be a 401. ``"error"`` refuses the request; ``"ignore"`` treats it as one
+            without a token. It does not change a 400, 403 or 503.
+        :param fresh: as for :meth:`token_required`. A token that is not fresh is a 401.
+        :param max_age: as for :meth:`token_required`.
         :param check_revocation: as for :meth:`token_required`.
         :param locations: as for :meth:`token_required`.
+        :param user: as for :meth:`token_required`. A token without a user is a 401.
         """
         return guard_or_decorator(self._callbacks, view, options, OptionalKeywords, optional=True)
 
@@ -692,6 +806,7 @@ class AuthX:
 
         :param check_revocation: as for :meth:`token_required`.
         :param locations: as for :meth:`token_required`.
+        :param user: as for :meth:`token_required`.
         """
         return guard_or_decorator(self._callbacks, view, options, AccessKeywords)
 
@@ -722,6 +837,7 @@ class AuthX:
         :param max_age: as for :meth:`token_required`.
         :param check_revocation: as for :meth:`token_required`.
         :param locations: as for :meth:`token_required`.
+        :param user: as for :meth:`token_required`.
         """
         return guard_or_decorator(self._callbacks, view, options, FreshKeywords, fresh=True)
 
@@ -733,6 +849,7 @@ class AuthX:
         :param all_required: whether all of them are required; ``False``: one is enough.
         :param check_revocation: as for :meth:`token_required`.
         :param locations: as for :meth:`token_required`.
+        :param user: as for :meth:`token_required`.
         :raises TypeError: if a scope is no text.
         :raises ValueError: if no scope is given, or one that no token could hold.
         """

@@ -20,6 +20,7 @@ from flask_authx import (
     AccessTokenRequiredError,
     AuthXException,
     BadConfigurationError,
+    ClaimsRefusedError,
     CrossOriginError,
     CSRFError,
     ErrorType,
@@ -125,6 +126,13 @@ LEAVES: list[tuple[AuthXException, type[HTTPException], ErrorType, str, str | No
             "The token lacks a required scope",
             'scope="a:read b"',
         ),
+    ),
+    (
+        ClaimsRefusedError(),
+        Forbidden,
+        ErrorType.CLAIMS_REFUSED,
+        "The claims of the token are not accepted",
+        challenge("insufficient_scope", "The claims of the token are not accepted"),
     ),
     (
         MissingCSRFTokenError("send the value in the X-CSRF-TOKEN header"),

@@ -213,7 +213,7 @@ MISUSES = [
     ("positional", "authx.token_required('refresh')"),
     ("on_invalid", "authx.optional_token(on_invalid='pass')"),
     ("read-only", "current_token.sub = 'root'"),
-    ("uid", "authx.create_access_token(None)"),
+    ("identify", "authx.identify(optional=True).sub"),
     ("optional", "authx.get_token_from_request().token"),
 ]
 

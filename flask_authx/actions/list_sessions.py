@@ -1,4 +1,4 @@
-"""Listing a user's sessions, and naming one of them."""
+"""Listing a user's sessions, reading one of them, and naming it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,27 @@ def active_sessions(state: AppState, uid: Uid) -> list[Session]:
         what = "The sessions can't be listed right now"
         raise StoreUnavailableError(description=what) from None
     return active
+
+
+def active_session(state: AppState, sid: str) -> Session | None:
+    """A session that has neither expired nor been revoked.
+
+    :raises StoreUnavailableError: if a store fails.
+    """
+    sessions, revocations = state.require_sessions(), state.require_revocations()
+    try:
+        check_sid(sid)
+    except ValueError:
+        # No session has it. A path of the app's may hold any text.
+        return None
+    try:
+        row = sessions.find(sid)
+        if row is None or sessions.has_ended(row, revocations.cutoffs(row.sub)):
+            return None
+    except StoreError:
+        what = "The session can't be read right now"
+        raise StoreUnavailableError("a store has failed", description=what) from None
+    return row
 
 
 def find_session(state: AppState, sid: str) -> Session | None:

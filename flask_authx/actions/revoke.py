@@ -39,7 +39,7 @@ def revoke_token(
         # Its successor and its predecessor are as valid as itself (RFC 7009 section 2.1), and may
         # live longer.
         revoke_session(state, verified.sid, reason, actor=actor)
-    elif isinstance(token, Token) or not has_expired(state, verified):
+    elif not (verified.expired and has_expired(state, verified)):
         revocations.revoke_token(verified, actor=actor_of_request(state, actor), reason=reason)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -54,7 +55,8 @@ def build_state(
     if problems:
         raise BadConfigurationError(problems)
     revocations = _revocations(settings, callbacks.name, stores, clock, announcer)
-    codec = Codec(settings, keys)
+    # What the app sends as JSON it can also put into a token: dates, UUIDs, Decimals ...
+    codec = Codec(settings, keys, lambda value: json.loads(app.json.dumps(value)))
     wait = make_wait(app)
     verifier = Verifier(
         settings, codec, callbacks, revocations, sessions=stores.sessions, clock=clock, wait=wait

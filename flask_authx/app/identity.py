@@ -22,15 +22,23 @@ from .state import AppState, context_of, this_request
 _IDENTITY = "_flask_authx"
 
 
-def set_identity(
-    current: Request, state: AppState, context: RequestContext, token: Token, raw: str
+def set_identity(  # noqa: PLR0913 - the request, and what is now known of it
+    current: Request,
+    state: AppState,
+    context: RequestContext,
+    token: Token,
+    raw: str,
+    *,
+    user: tuple[Any] | None = None,
 ) -> None:
     """Make this the request's token, and :data:`current_token`.
 
     If a request passes the guards of several ``AuthX`` objects, the last one decides.
+
+    :param user: its user in a tuple of one, if it has been loaded.
     """
     if context.token is not token:
-        context.token, context.raw, context.user = token, raw, None
+        context.token, context.raw, context.user = token, raw, user
     setattr(current, _IDENTITY, (state, context, token))
 
 
@@ -78,22 +86,38 @@ def load_user(state: AppState, context: RequestContext) -> Any:
     :raises SubjectNotFoundError: if the app has no such user.
     :raises RuntimeError: if no callback loads users.
     """
-    load = state.callbacks.load_user
     if context.token is None:
         return None
+    if context.user is None:
+        context.user = (_call_loader(state, context.token),)
+    return _found(context.user[0])
+
+
+def user_of(state: AppState, context: RequestContext, token: Token) -> Any:
+    """The user of a token that need not be the request's yet. The errors are :func:`load_user`'s.
+
+    The request's user is not loaded again.
+    """
+    if context.token is token:
+        return load_user(state, context)
+    return _found(_call_loader(state, token))
+
+
+def _call_loader(state: AppState, token: Token) -> Any:
+    load = state.callbacks.load_user
     if load is None:
         raise RuntimeError(
             "there is no callback that loads users: "
             "register one with @authx.set_callback_get_model_instance"
         )
-    if context.user is None:
-        user = load(context.token.sub, context.token)
-        if inspect.isawaitable(user):
-            user = state.wait(user)
-        context.user = (user,)
-    if context.user[0] is None:
-        raise SubjectNotFoundError
-    return context.user[0]
+    user = load(token.sub, token)
+    return state.wait(user) if inspect.isawaitable(user) else user
+
+
+def _found(user: Any) -> Any:
+    if user is None:
+        raise SubjectNotFoundError("the user callback returned None")
+    return user
 
 
 class _UserProxy(LocalProxy[Any]):

@@ -1,4 +1,4 @@
-"""The check of a request, which the decorators and the before_request hook make alike.
+"""The check of a request, which decorators, the before_request hook and ``identify`` make alike.
 
 If the revocation callback is async, the guard of an async view awaits it and then makes the check
 again, with its verdict. Everywhere else the verifier waits for the callback.
@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import replace
+from typing import Any, cast
 
 from flask import Request, after_this_request, has_request_context
 
-from flask_authx.app.identity import actor_of_request, clear_identity, set_identity
-from flask_authx.app.state import AppState, context_of, this_request
-from flask_authx.enums import OnInvalid
-from flask_authx.errors import AuthXException, MissingTokenError, ReusedTokenError
+from flask_authx.app.identity import actor_of_request, clear_identity, set_identity, user_of
+from flask_authx.app.state import AppState, context_of, current_state, this_request
+from flask_authx.enums import Location, OnInvalid
+from flask_authx.errors import (
+    AuthXException,
+    BadConfigurationError,
+    MissingTokenError,
+    ReusedTokenError,
+)
 from flask_authx.http import csrf
 from flask_authx.http.caching import add_cache_headers, has_token_in_query, varies_by
+from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import REUSE_REASON, Pending
@@ -27,11 +35,17 @@ _log = logging.getLogger("flask_authx")
 
 
 def check_request(
-    state: AppState, current: Request, requirement: Requirement, *, can_await: bool = False
+    state: AppState,
+    current: Request,
+    requirement: Requirement,
+    *,
+    can_await: bool = False,
+    asks: bool = False,
 ) -> None:
     """Let the request pass, or raise the error that is its response.
 
     :param can_await: whether the caller awaits an async revocation callback itself.
+    :param asks: whether the caller only asks: nobody hears of an error but the caller.
     :raises AuthXException: if the requirement is not met.
     :raises Pending: if it does, and the callback is to be awaited.
     """
@@ -39,6 +53,8 @@ def check_request(
     context.candidate = None
     if requirement.optional or requirement.locations is not None or not state.settings.cache_safe:
         _protect_from_caches(state, current, requirement, context)
+    found: RequestToken | None = None
+    user: tuple[Any] | None = None
     try:
         found = state.verifier.finder.find(current, requirement.type, requirement.locations)
         context.found, context.found_for = found, requirement
@@ -48,15 +64,93 @@ def check_request(
             clear_identity(current, context)
             return
         token = state.verifier.verify(found, requirement, current, context, can_await=can_await)
+        if requirement.user:
+            user = (user_of(state, context, token),)
     except AuthXException as error:
-        refusal = refuse(state, context.candidate, error)
-        if refusal.code != 401 or requirement.on_invalid is OnInvalid.ERROR:
-            raise refusal from None
+        if asks:
+            raise
+        _refuse_or_ignore(state, requirement, context, found, error)
         clear_identity(current, context)
         return
-    set_identity(current, state, context, token, found.token)
+    set_identity(current, state, context, token, found.token, user=user)
     if token_accepted.receivers or context.unchecked is not None:
         _announce_accepted(state, token, context)
+
+
+def _refuse_or_ignore(
+    state: AppState,
+    requirement: Requirement,
+    context: RequestContext,
+    found: RequestToken | None,
+    error: AuthXException,
+) -> None:
+    """Raise the error, unless the request is to be treated as one without a token."""
+    refusal = refuse(state, context.candidate, error)
+    # A browser sends a cookie that has expired or was revoked to public pages, too. Nobody chose to
+    # authenticate there, and another tab may just have refreshed.
+    is_cookie = found is not None and found.location is Location.COOKIES
+    ignored = requirement.on_invalid is OnInvalid.IGNORE or (requirement.optional and is_cookie)
+    if refusal.code != 401 or not ignored:
+        raise refusal from None
+
+
+def identify(
+    callbacks: Callbacks, requirement: Requirement, *, optional: bool, on_error: str
+) -> Token | None:
+    """The request's token if it meets the requirement, which is not an optional one.
+
+    :param optional: whether ``None`` is returned in place of an error of the client.
+    :param on_error: with ``optional``, "ignore" also returns ``None`` if a store fails.
+    :raises AuthXException: if the requirement is not met, or a store fails.
+    :raises RuntimeError: outside of a request.
+    """
+    if on_error not in ("raise", "ignore"):
+        raise ValueError("on_error must be 'raise' or 'ignore'")
+    if on_error == "ignore" and not optional:
+        # It would let everybody pass while the store fails.
+        raise BadConfigurationError("on_error='ignore' needs optional=True.")
+    if not has_request_context():
+        raise RuntimeError(
+            "identify() needs a request: in tasks, scripts and WebSockets call "
+            "authx.verify_token(token)"
+        )
+    state, current = current_state(callbacks), this_request()
+    context = context_of(current, state)
+    # Whatever the answer is, the caller may let it decide about the response.
+    _protect_from_caches(state, current, replace(requirement, optional=True), context)
+    if not optional:
+        check_request(state, current, requirement)
+        return context.token
+    try:
+        return _answer(state, current, requirement, context)
+    except AuthXException as error:
+        if on_error == "ignore":
+            return None
+        raise refuse(state, context.candidate, error) from None
+
+
+def _answer(
+    state: AppState, current: Request, requirement: Requirement, context: RequestContext
+) -> Token | None:
+    """What ``identify(optional=True)`` answers, once for a request.
+
+    :raises AuthXException: if a store or a callback fails.
+    """
+    known: tuple[Token, str] | None = None
+    if requirement in context.identified:
+        known = context.identified[requirement]
+        if known is not None:
+            set_identity(current, state, context, *known)
+    else:
+        try:
+            check_request(state, current, requirement, asks=True)
+            # There is one, since the requirement is not optional.
+            known = cast("tuple[Token, str]", (context.token, context.raw))
+        except AuthXException as error:
+            if error.code is None or error.code >= 500:
+                raise
+        context.identified = {**context.identified, requirement: known}
+    return None if known is None else known[0]
 
 
 async def check_request_async(state: AppState, current: Request, requirement: Requirement) -> None:
@@ -92,19 +186,23 @@ def find_token(state: AppState, current: Request, requirement: Requirement) -> R
 
 
 def verify(
-    state: AppState, found: RequestToken, requirement: Requirement, context: RequestContext
+    state: AppState, sent: str | RequestToken, requirement: Requirement, context: RequestContext
 ) -> Token:
     """The verified token, which may come from elsewhere than a request.
 
     :raises AuthXException: if the requirement is not met.
     """
     current = this_request() if has_request_context() else None
+    found = (
+        sent if isinstance(sent, RequestToken) else RequestToken(str(sent), type=requirement.type)
+    )
     try:
         token = state.verifier.verify(found, requirement, current, context)
     except AuthXException as error:
         raise refuse(state, context.candidate, error) from None
     _announce_accepted(state, token, context)
-    return token
+    # A text has no location, although it is checked as if it came in a header.
+    return token if isinstance(sent, RequestToken) else Token(token.parsed)
 
 
 def refuse(state: AppState, token: Token | None, error: AuthXException) -> AuthXException:
@@ -137,7 +235,9 @@ def _log_refusal(state: AppState, token: Token | None, error: AuthXException) ->
 
 
 def _announce_accepted(state: AppState, token: Token, context: RequestContext) -> None:
-    state.announcer.accepted(token)
+    if context.announced is not token:
+        context.announced = token
+        state.announcer.accepted(token)
     # Not for another token, which was refused after it had passed unchecked.
     if context.unchecked is not None and context.unchecked.jti == token.jti:
         state.announcer.unchecked(context.unchecked)

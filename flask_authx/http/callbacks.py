@@ -6,7 +6,8 @@ import importlib.util
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
+from uuid import UUID
 
 from flask_authx.errors import BadConfigurationError
 from flask_authx.stores.blocklist import Blocklist
@@ -18,10 +19,15 @@ from flask_authx.tokens.token import Token
 RevocationCallback: TypeAlias = Callable[[str, Token], "bool | Awaitable[bool]"]
 #: Returns the user of a verified token. Called with the subject and the token.
 UserLoader: TypeAlias = Callable[[str, Token], Any]
+#: Returns whether the claims of a verified token are accepted.
+ClaimsCheck: TypeAlias = Callable[[dict[str, Any]], "bool | Awaitable[bool]"]
+#: Returns the uid of an object that an app gives in place of one.
+IdentityCallback: TypeAlias = Callable[[Any], Uid]
 #: Returns additional claims for a new token. Called with the subject.
 ClaimsCallback: TypeAlias = Callable[[str], Mapping[str, Any]]
-#: Checks the credentials of a request to log in. Returns the uid, or ``None`` to refuse.
-Authenticate: TypeAlias = Callable[[], Uid | Awaitable[Uid | None] | None]
+#: Checks the credentials of a request to log in. Returns the uid or an object that has one, or
+#: ``None`` to refuse. It may be async.
+Authenticate: TypeAlias = Callable[[], object]
 #: Waits for the result of an async callback, from code that cannot await it.
 Wait: TypeAlias = Callable[[Awaitable[Any]], Any]
 
@@ -41,8 +47,16 @@ class Callbacks:
     is_revoked: RevocationCallback | None = None
     load_user: UserLoader | None = None
     additional_claims: ClaimsCallback | None = None
+    verify_claims: ClaimsCheck | None = None
+    identity: IdentityCallback | None = None
     #: Whether the revocation callback takes ``claims=``.
     revoked_takes_claims: bool = False
+
+    def uid_of(self, given: object) -> Uid:
+        """The uid that an app gave, or that of the object that it gave. Nothing is checked yet."""
+        if self.identity is None or given is None or isinstance(given, (str, int, UUID)):
+            return cast(Uid, given)
+        return self.identity(given)
 
 
 def adapt_callback(callback: Callable[..., Any], purpose: str) -> Callable[[str, Token], Any]:

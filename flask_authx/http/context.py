@@ -5,25 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from flask_authx.enums import TokenType
+from flask_authx.errors import AuthXException
 from flask_authx.tokens.token import CreatedToken, RequestToken, Token
 
 from .requirement import Requirement
 
 # Shared by all requests, and replaced rather than changed.
 _NO_VERDICTS: dict[str, tuple[Token, bool | str]] = {}
+_NO_ANSWERS: dict[str, bool | str | AuthXException] = {}
 _NOTHING_CREATED: dict[str, CreatedToken] = {}
 _NONE_BEGUN: frozenset[tuple[str, TokenType]] = frozenset()
+_NOTHING_IDENTIFIED: dict[Requirement, tuple[Token, str] | None] = {}
 
 
 class RequestContext:
     """What one ``AuthX`` object keeps for one request."""
 
     __slots__ = (
+        "announced",
         "begun",
         "candidate",
+        "claims_answers",
         "created",
         "found",
         "found_for",
+        "identified",
         "not_in_store",
         "raw",
         "token",
@@ -43,9 +49,17 @@ class RequestContext:
         #: cookie is none for a view that requires a header.
         self.found: RequestToken | None = None
         self.found_for: Requirement | None = None
+        #: What ``identify(optional=True)`` has found, by what it required: a token that meets that
+        #: and its text, or ``None``.
+        self.identified: dict[Requirement, tuple[Token, str] | None] = _NOTHING_IDENTIFIED
+        #: The token whose acceptance a signal has announced.
+        self.announced: Token | None = None
         #: By the raw token: the verified one, and whether it is revoked, or why that could not be
         #: checked.
         self.verdicts: dict[str, tuple[Token, bool | str]] = _NO_VERDICTS
+        #: By the raw token: whether the app's check accepts its claims, the error that it raised,
+        #: or why there is no answer.
+        self.claims_answers: dict[str, bool | str | AuthXException] = _NO_ANSWERS
         #: The raw token that the store has no revocation of, while the callback is awaited.
         self.not_in_store: str | None = None
         #: A token that was accepted although the store failed, until the signal is sent.

@@ -25,8 +25,9 @@ class Requirement:
     """What one guard requires of a request."""
 
     type: TokenType = TokenType.ACCESS
-    #: Whether a request without a token passes.
+    #: Whether a request without a token passes, and one whose token is an invalid cookie.
     optional: bool = False
+    #: The effect of an invalid token that the client sent on purpose.
     on_invalid: OnInvalid = OnInvalid.ERROR
     fresh: bool = False
     #: How many seconds ago a fresh token may have been created.
@@ -39,6 +40,8 @@ class Requirement:
     check_revocation: bool = True
     #: Whether a refresh token that was replaced is refused. ``refresh()`` does that itself.
     check_rotation: bool = True
+    #: Whether the user must be found.
+    user: bool = False
 
 
 # The keywords of the guards (PEP 692). Each class adds to the one that it extends.
@@ -54,6 +57,7 @@ class AccessKeywords(LocationKeywords, total=False):
     """What a guard for access tokens takes."""
 
     check_revocation: bool
+    user: bool
 
 
 class FreshKeywords(AccessKeywords, total=False):
@@ -69,10 +73,9 @@ class GuardKeywords(FreshKeywords, total=False):
     fresh: bool
 
 
-class OptionalKeywords(AccessKeywords, total=False):
+class OptionalKeywords(GuardKeywords, total=False):
     """What a guard that lets requests without a token pass takes."""
 
-    type: TokenTypeName
     on_invalid: OnInvalid | Literal["error", "ignore"]
 
 
@@ -83,7 +86,7 @@ class ScopeKeywords(AccessKeywords, total=False):
 
 
 class ProtectKeywords(GuardKeywords, total=False):
-    """What ``protect`` takes."""
+    """What ``protect`` and ``identify`` take."""
 
     scopes: Iterable[str]
 
@@ -98,6 +101,7 @@ def requirement_from(  # noqa: PLR0913 - a keyword for each condition is the pub
     scopes: Iterable[str] = (),
     all_required: bool = True,
     check_revocation: bool = True,
+    user: bool = False,
     locations: Locations | None = None,
 ) -> Requirement:
     """A requirement from a guard's keywords, which take strings for members of closed sets.
@@ -125,6 +129,7 @@ def requirement_from(  # noqa: PLR0913 - a keyword for each condition is the pub
         all_scopes=all_required,
         locations=None if locations is None else parsers.locations(locations),
         check_revocation=check_revocation,
+        user=user,
     )
 
 

@@ -1,8 +1,9 @@
 """The check of a token: what is checked, and in which order.
 
-Signature and claims, type, CSRF, revocation, rotation, freshness, scopes. A forged token is refused
-first: it costs no lookup, and an error about CSRF or scopes is sent to the holder of a genuine
-token only. The user is loaded later, and only if the view uses it.
+Signature and claims, type, CSRF, revocation, rotation, the app's check of claims, freshness,
+scopes. A forged token is refused first: it costs no lookup, and an error about CSRF or scopes is
+sent to the holder of a genuine token only. The user is loaded later, if the guard or the view asks
+for it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from werkzeug.wrappers import Request
 
 from flask_authx.enums import UNCHECKED_ALLOWED, Location, OnError
 from flask_authx.errors import (
+    AuthXException,
+    ClaimsRefusedError,
     FreshTokenRequiredError,
     InsufficientScopeError,
     ReusedTokenError,
@@ -31,7 +34,7 @@ from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.scopes import grants
 from flask_authx.tokens.token import RequestToken, Token, TokenClaims
 
-from .callbacks import Callbacks, RevocationCallback, Wait
+from .callbacks import Callbacks, ClaimsCheck, RevocationCallback, Wait
 from .context import RequestContext
 from .csrf import check_csrf, needs_csrf
 from .locations import Finder
@@ -45,6 +48,7 @@ REUSE_REASON = "a refresh token was used again"
 #: Why it is unknown whether a token is revoked.
 _BUSY, _FAILED = "the store is busy", "the store has failed"
 _CALLBACK_FAILED = "the revocation callback has failed"
+_CLAIMS_CHECK_FAILED = "the callback that checks claims has failed"
 
 
 class Pending(Exception):  # noqa: N818 - no error: it stops a check, as StopIteration does a loop
@@ -109,7 +113,10 @@ class Verifier:
         token = context.token if context.raw == raw else None
         if token is None:
             verdict = context.verdicts.get(raw)
-            token = self.decode(raw) if verdict is None else verdict[0]
+            token = self.decode(raw, found.location) if verdict is None else verdict[0]
+        if token.location is not found.location:
+            # The same text in two places, and each guard may allow another one.
+            token = Token(token.parsed, found.location)
         context.candidate = token
         parsed = token.parsed
         if parsed.type is not requirement.type:
@@ -117,11 +124,16 @@ class Verifier:
         if found.location is _COOKIES and needs_csrf(self.settings, request):
             check_csrf(self.settings, found, token, request)
         revocable = self._revocations is not None or self._callbacks.is_revoked is not None
-        asked = revocable and requirement.check_revocation
-        if asked and self.is_revoked(raw, token, context, can_await=can_await):
+        if (
+            revocable
+            and requirement.check_revocation
+            and self.is_revoked(raw, token, context, can_await=can_await)
+        ):
             raise RevokedTokenError
         if self._sessions is not None and self.settings.profiles[requirement.type].rotates:
             _check_rotation(self._sessions, parsed, requirement)
+        if self._callbacks.verify_claims is not None:
+            self._check_claims(self._callbacks.verify_claims, raw, token, context)
         if requirement.fresh and not self._is_fresh(parsed, requirement.max_age):
             raise FreshTokenRequiredError(requirement.max_age)
         if requirement.scopes and not _has_scopes(parsed, requirement):
@@ -138,13 +150,19 @@ class Verifier:
         # As for an expiry: another machine, whose clock differs, may have created the token.
         return self._clock() - parsed.iat <= max_age + self.settings.decode_leeway
 
-    def decode(self, raw: str, *, expired: bool = False) -> Token:
+    def decode(self, raw: str, location: Location | None = None, *, expired: bool = False) -> Token:
         """The token, if its signature and claims are valid. Its revocation is not checked.
 
+        :param location: where it was found.
         :param expired: whether an expired token is accepted.
         :raises JWTDecodeError: if it is invalid.
         """
-        return Token(self.codec.decode(raw, self._clock(), expired=expired))
+        now = self._clock()
+        parsed = self.codec.decode(raw, now, expired=expired)
+        if not expired:
+            return Token(parsed, location)
+        has_expired = now >= parsed.exp + self.settings.decode_leeway
+        return Token(parsed, location, expired=has_expired)
 
     def is_revoked(
         self, raw: str, token: Token, context: RequestContext, *, can_await: bool = False
@@ -171,6 +189,46 @@ class Verifier:
             # Without a cause, which may hold the token. It has been logged.
             raise StoreUnavailableError(verdict)
         return verdict
+
+    def _check_claims(
+        self, check: ClaimsCheck, raw: str, token: Token, context: RequestContext
+    ) -> None:
+        """Refuse a token whose claims the app does not accept. It is asked once in a request.
+
+        :raises AuthXException: that of the app, or that it returned ``False`` or has failed.
+        """
+        if raw not in context.claims_answers:
+            answer = self._answer_of(check, token)
+            context.claims_answers = {**context.claims_answers, raw: answer}
+        answer = context.claims_answers[raw]
+        if answer is True:
+            return
+        if answer is False:
+            raise ClaimsRefusedError("the callback that checks claims returned False")
+        if isinstance(answer, str):
+            what = "The token can't be checked right now"
+            raise StoreUnavailableError(answer, description=what)
+        # Of an earlier guard, whose frames it would keep alive.
+        raise answer.with_traceback(None)
+
+    def _answer_of(self, check: ClaimsCheck, token: Token) -> bool | str | AuthXException:
+        """Whether the app accepts the claims, the error that it raised, or that it has failed."""
+        try:
+            answer: object = check(token.claims)
+            if inspect.isawaitable(answer):
+                answer = self._wait(answer)
+        except AuthXException as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
+            # Without its words: it has been given the claims.
+            trace = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+            what = f"it raised {type(error).__name__}:\n{trace}"
+        else:
+            if type(answer) is bool:
+                return answer
+            what = f"it must return True or False, and returned {type(answer).__name__}"
+        _log.error("the callback that checks claims failed, so the request is refused: %s", what)
+        return _CLAIMS_CHECK_FAILED
 
     def _in_store(self, token: Token, context: RequestContext) -> bool | str:
         """Whether the store has a revocation, or why that could not be checked."""

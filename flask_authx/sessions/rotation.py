@@ -166,11 +166,17 @@ class Sessions:
         active: list[Session] = []
         ended: list[Session] = []
         for row in rows:
-            key = self._lookup_keys.session(row.sid)
-            revoked = cutoffs.cover(key, row.began, row.epoch)
-            (ended if revoked or not row.left else active).append(row)
+            (ended if self.has_ended(row, cutoffs) else active).append(row)
         active.sort(key=lambda row: (row.last_seen, row.began, row.sid), reverse=True)
         return active, ended
+
+    def has_ended(self, row: Session, cutoffs: Cutoffs) -> bool:
+        """Whether the session of a row is revoked or has expired.
+
+        :param cutoffs: those of its subject.
+        """
+        key = self._lookup_keys.session(row.sid)
+        return not row.left or cutoffs.cover(key, row.began, row.epoch)
 
     def measure(self, record: CallRecord) -> None:
         """Record each call to the store from now on."""

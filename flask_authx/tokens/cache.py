@@ -81,4 +81,5 @@ def _size_of(token: str, claims: TokenClaims) -> int:
     text = claims.text
     width = 1 if text.isascii() and "\\u" not in text else 4
     members = len(claims.scopes) + len(claims.aud)
-    return _ENTRY_BYTES + len(token) + 2 * width * len(text) + _MEMBER_BYTES * members
+    size = len(token) + len(claims.header) + 2 * width * len(text)
+    return _ENTRY_BYTES + size + _MEMBER_BYTES * members

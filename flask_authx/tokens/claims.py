@@ -97,12 +97,13 @@ def _depth(value: Any) -> int:
 
 
 def read_claims(
-    claims: dict[str, Any], text: str, typ: TokenType | None, settings: Settings
+    claims: dict[str, Any], text: str, typ: TokenType | None, header: str, settings: Settings
 ) -> TokenClaims:
     """The claims as an object, after a check of each.
 
     :param text: the claims as JSON.
     :param typ: the token type in the header, or ``None`` for a token of another library.
+    :param header: the first segment of the token.
     :raises JWTDecodeError: if a claim is missing, of the wrong type or out of range.
     """
     iat, exp = _time(claims, "iat"), _time(claims, "exp")
@@ -138,6 +139,7 @@ def read_claims(
         aud=_audience(claims["aud"]) if "aud" in claims else frozenset(),
         gen=_generation(claims["gen"]) if "gen" in claims else None,
         text=text,
+        header=header,
     )
 
 

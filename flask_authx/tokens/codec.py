@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -41,8 +42,6 @@ _ACCESS, _REFRESH = TokenType.ACCESS, TokenType.REFRESH
 #: ``typ`` is compared without case and without ``application/`` (RFC 7515 section 4.1.9).
 _TYPES = {"at+jwt": _ACCESS, "rt+jwt": _REFRESH}
 _DIGESTS = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
-#: Encodes claims as compact JSON, and refuses ``NaN``.
-_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class _PreparedHMAC(HMACAlgorithm):
@@ -69,13 +68,19 @@ class Codec:
     """Signs claims and verifies tokens with one key ring.
 
     :param keys: the keys. :meth:`use` replaces them.
+    :param plain: returns a value that JSON has, for one in the claims that JSON doesn't have.
     """
 
-    def __init__(self, settings: Settings, keys: KeyRing) -> None:
+    def __init__(
+        self, settings: Settings, keys: KeyRing, plain: Callable[[Any], Any] | None = None
+    ) -> None:
         self._settings = settings
         self._keys = keys
         self._cache = TokenCache(settings.cache_size) if settings.cache_size else None
         self._jws = jwt.PyJWS()
+        #: Encodes claims as compact JSON, and refuses ``NaN``.
+        encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=plain)
+        self._to_json = encoder.encode
         for algorithm, digest in _DIGESTS.items():
             self._jws.unregister_algorithm(algorithm)
             self._jws.register_algorithm(algorithm, _PreparedHMAC(digest))
@@ -116,7 +121,7 @@ class Codec:
         if key.signing is None:
             raise self.cannot_sign()
         try:
-            data = _to_json(payload).encode("ascii")
+            data = self._to_json(payload).encode("ascii")
             token = self._jws.encode(data, key.signing, key.algorithm, {"kid": key.kid, **headers})
         except RecursionError:
             raise ValueError("the claims are nested too deeply") from None
@@ -171,7 +176,7 @@ class Codec:
         members = _object(payload)
         if members is None:
             raise JWTDecodeError("the claims are not a JSON object")
-        return claims.read_claims(*members, typ, self._settings)
+        return claims.read_claims(*members, typ, token[: token.index(".")], self._settings)
 
     def _typ(self, typ: object) -> TokenType | None:
         name = typ.lower().removeprefix("application/") if isinstance(typ, str) else ""

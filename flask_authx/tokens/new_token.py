@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from flask_authx.enums import TokenType
-from flask_authx.errors import JWTDecodeError
+from flask_authx.errors import JWTDecodeError, TokenExpiredError
 from flask_authx.keys.asymmetric import base64url
 from flask_authx.settings.options import RESERVED_CLAIMS, Settings
 from flask_authx.settings.profiles import TokenProfile
@@ -93,10 +93,11 @@ class TokenCreator:
     ) -> SessionClaims:
         """A new session, or that of a verified token.
 
-        :param continued: the verified token.
+        :param continued: the verified token, which has not expired.
         :param began: when a new session began, in microseconds since 1970-01-01 UTC, by the clock
             of the store of revocations; by default at this moment, by the machine's clock.
         :param epoch: what it notes of that store.
+        :raises TokenExpiredError: if the token has expired.
         :raises ValueError: if the token belongs to another user.
         """
         if continued is None:
@@ -104,6 +105,8 @@ class TokenCreator:
             return SessionClaims(uid=uid, sid=self._new_id(), began=began, epoch=epoch)
         if continued.sub != subject(uid):
             raise ValueError("the session belongs to another user")
+        if continued.expired:
+            raise TokenExpiredError("an expired token was to get a successor (login=)")
         parsed = continued.parsed
         return SessionClaims(uid=uid, sid=parsed.sid, began=parsed.began, epoch=parsed.epoch)
 
@@ -226,7 +229,10 @@ def subject(uid: object) -> str:
         surrogate.
     """
     if isinstance(uid, bool) or not isinstance(uid, (str, int, UUID)):
-        raise TypeError(f"the uid must be a str, an int or a UUID, not {type(uid).__name__}")
+        raise TypeError(
+            f"the uid must be a str, an int or a UUID, not {type(uid).__name__}: give its id, or "
+            "register @authx.set_callback_identity, which returns the uid of other objects"
+        )
     try:
         text = claims.subject(str(uid))
         text.encode("utf-8")

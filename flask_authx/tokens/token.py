@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from flask_authx.enums import Location, LocationName, TokenType, TokenTypeName
@@ -84,6 +87,8 @@ class TokenClaims:
     gen: int | None
     #: The claims as JSON, as they were signed.
     text: str = field(repr=False)
+    #: The first segment of the token: its header, in base64url.
+    header: str = field(repr=False)
 
 
 class Token:
@@ -92,11 +97,15 @@ class Token:
     All times are whole seconds since 1970-01-01 UTC (RFC 7519 section 2, NumericDate).
     """
 
-    __slots__ = ("_claims", "parsed")
+    __slots__ = ("_claims", "_expired", "_location", "parsed")
 
-    def __init__(self, parsed: TokenClaims) -> None:
+    def __init__(
+        self, parsed: TokenClaims, location: Location | None = None, *, expired: bool = False
+    ) -> None:
         # Immutable, and shared with other requests by the cache.
         self.parsed: TokenClaims = parsed
+        self._location = location
+        self._expired = expired
         self._claims: dict[str, Any] | None = None
 
     @property
@@ -173,6 +182,30 @@ class Token:
     def expires_at(self) -> datetime:
         """:attr:`exp` as an aware datetime in UTC."""
         return datetime.fromtimestamp(self.exp, UTC)
+
+    @property
+    def expired(self) -> bool:
+        """Whether it had expired when it was verified.
+
+        Only ``decode_token(allow_expired=True)`` returns such a token. It authenticates nobody, and
+        opens no further token of its session.
+        """
+        return self._expired
+
+    @property
+    def location(self) -> Location | None:
+        """Where in the request it was found; ``None`` for a token that was given as text."""
+        return self._location
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """The JOSE header (RFC 7515 section 4), read-only: ``alg``, ``kid``, ``typ`` and others.
+
+        It is signed, as the claims are.
+        """
+        segment = self.parsed.header
+        decoded = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+        return MappingProxyType(dict[str, Any](json.loads(decoded)))
 
     @property
     def claims(self) -> dict[str, Any]:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
+from flask.json.provider import DefaultJSONProvider
 
 from flask_authx.settings.options import RESERVED_CLAIMS
 from tests.support import access_token, bearer, make_app, parts, refresh_token
 from tests.support.answers import OK, outcome
 from tests.support.corpus import by_repr, check_all
+from tests.support.session_sites import site
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -263,3 +270,80 @@ def test_scopes_that_no_token_can_hold_are_refused() -> None:
         by_repr(["admin", ["a b"], [""], ['a"b'], ["a\\b"], ["ä"], [5], 5]),
         check,
     )
+
+
+# What the app's JSON provider knows
+
+
+@dataclass
+class Plan:
+    name: str
+    since: date
+
+
+RICH: dict[str, Any] = {
+    "day": date(2026, 5, 4),
+    "moment": datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC),
+    "id": UUID(int=7),
+    "price": Decimal("9.90"),
+    "plan": Plan("pro", date(2026, 5, 4)),
+    "inner": [{"id": UUID(int=8)}, "text", None, 1.5],
+}
+
+
+@pytest.mark.parametrize("by_callback", [False, True])
+def test_a_claim_is_what_the_app_would_send_as_json(by_callback: bool) -> None:
+    app, authx = make_app()
+    if by_callback:
+        authx.set_callback_additional_claims(saying(RICH))
+    token = access_token(app, authx, data=None if by_callback else RICH)
+    expected = json.loads(app.json.dumps(RICH))
+    claims = claims_of(token)
+    assert {name: claims[name] for name in RICH} == expected
+    assert claims["id"] == "00000000-0000-0000-0000-000000000007"
+    with app.app_context():
+        assert authx.decode_token(token).claims == claims
+
+
+def test_a_provider_of_the_apps_own_decides() -> None:
+    def plain(value: Any) -> Any:
+        if isinstance(value, set):
+            return sorted(cast("set[str]", value))
+        return DefaultJSONProvider.default(value)
+
+    app, authx = make_app()
+    provider: Any = DefaultJSONProvider(app)
+    provider.default = plain
+    app.json = provider
+    claims = claims_of(access_token(app, authx, data={"roles": {"b", "a"}, "id": UUID(int=1)}))
+    assert claims["roles"] == ["a", "b"]
+    assert claims["id"] == str(UUID(int=1))
+
+
+def test_the_provider_opens_no_way_around_the_rules() -> None:
+    @dataclass
+    class Loose:
+        x: Any
+
+    app, authx = make_app()
+    inner: list[Any] = [float("nan"), "\ud800", nested(33), object(), {1, 2}]
+    circular = Loose(None)
+    circular.x = circular
+
+    def check(value: Any) -> None:
+        with pytest.raises((TypeError, ValueError)):
+            access_token(app, authx, data={"x": value})
+
+    check_all(by_repr(map(Loose, inner)), check)
+    with pytest.raises(ValueError, match="deeply"):
+        access_token(app, authx, data={"x": circular})
+    with pytest.raises(ValueError, match="reserved"):
+        access_token(app, authx, data={"exp": datetime(2099, 1, 1, tzinfo=UTC)})
+
+
+def test_a_refresh_keeps_what_a_claim_has_become() -> None:
+    here = site()
+    pair = here.log_in(data={"since": date(2026, 5, 4)})
+    since = claims_of(pair.access_token)["since"]
+    assert claims_of(here.renew(pair.refresh_token).access_token)["since"] == since
+    assert isinstance(since, str)

@@ -15,7 +15,7 @@ from flask_authx import (
     session_revoked,
     subject_revoked,
 )
-from tests.support import NOW, bearer
+from tests.support import NOW, bearer, make_app
 from tests.support.answers import FAULT, OK, REVOKED, ask, outcome
 from tests.support.corpus import by_repr, check_all
 from tests.support.session_sites import Site, heard, site
@@ -116,7 +116,7 @@ def test_the_uid_of_the_list_is_checked() -> None:
     here = site()
     for uid, error in ((None, TypeError), ("", ValueError), (b"ann", TypeError)):
         with here.app.app_context(), pytest.raises(error):
-            here.authx.sessions(uid)  # type: ignore[arg-type]  # that is what is tested
+            here.authx.sessions(uid)
 
 
 # Names
@@ -297,3 +297,68 @@ def test_revoking_one_token_leaves_its_session() -> None:
     assert not here.accepts(pair)
     assert here.listed() == [here.sid(pair)]
     assert here.accepts(here.renew(pair.refresh_token))
+
+
+# One of them
+
+
+def test_one_session_is_that_of_the_list() -> None:
+    here = site(REFRESH_TOKEN_EXPIRES=DAY)
+    first, second = here.log_in(name="laptop"), here.log_in("bob")
+    authx = here.authx
+    with here.app.app_context():
+        assert authx.session(here.sid(first)) == authx.sessions("ann")[0]
+        session = authx.session(here.sid(second))
+        assert session is not None
+        assert session.sub == "bob"
+        for unknown in ("unknown", "", "no sid", "a" * 256, "\0"):
+            assert authx.session(unknown) is None
+        loose: Any = authx.session
+        with pytest.raises(TypeError, match="a sid is text"):
+            loose(7)
+
+
+def test_a_session_that_has_ended_is_none() -> None:
+    here = site(REFRESH_TOKEN_EXPIRES=DAY)
+    pairs = {name: here.log_in(name) for name in ("ann", "bob", "eve", "joe")}
+    authx = here.authx
+
+    def known() -> set[str]:
+        sids = {name: here.sid(pair) for name, pair in pairs.items()}
+        return {name for name, sid in sids.items() if authx.session(sid) is not None}
+
+    with here.app.app_context():
+        authx.revoke_session(here.sid(pairs["ann"]))
+        assert known() == {"bob", "eve", "joe"}
+        authx.revoke_subject("bob")
+        assert known() == {"eve", "joe"}
+        here.clock.advance(DAY - 10)
+        pairs["joe"] = here.renew(pairs["joe"].refresh_token)
+        here.clock.advance(20)
+        assert known() == {"joe"}
+        # The rows of all others stay until they are pruned.
+        authx.revoke_all()
+        assert here.is_kept(pairs["joe"])
+        assert known() == set()
+
+
+def test_one_session_of_a_store_that_fails() -> None:
+    here = site()
+    sid = here.sid(here.log_in())
+    with here.app.app_context():
+        here.logins.fail("get", error=ConnectionError())
+        with pytest.raises(StoreUnavailableError) as caught:
+            here.authx.session(sid)
+        assert caught.value.description == "The session can't be read right now"
+        here.logins.heal()
+    app, authx = make_app()
+    with app.app_context(), pytest.raises(RuntimeError, match="JWT_SESSIONS"):
+        authx.session(sid)
+
+
+def test_the_store_of_revocations_of_one_session_fails() -> None:
+    here = site()
+    sid = here.sid(here.log_in())
+    here.revocations.error = ConnectionError()
+    with here.app.app_context(), pytest.raises(StoreUnavailableError, match="can't be read"):
+        here.authx.session(sid)

@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 
 from tests.docs.support import page
 from tests.support import access_token, bearer
-from tests.support.answers import OK, REVOKED, outcome
+from tests.support.answers import OK, REVOKED, Outcome, outcome
 
 
 def test_callbacks() -> None:
@@ -24,6 +24,13 @@ def test_callbacks() -> None:
             "msg": "The token is invalid",
             "error_type": "JWTDecodeError",
         }
+        guest = bearer(access_token(app, authx, data={"role": "guest"}))
+        assert outcome(client.get("/me", headers=guest)) == Outcome(403, "ClaimsRefusedError")
+        names.USERS["mallory"] = names.USERS["ann"]
+        mallory = bearer(access_token(app, authx, uid="mallory"))
+        assert outcome(client.get("/me", headers=mallory)) == REVOKED
+        with app.app_context():
+            assert authx.decode_token(authx.create_access_token(names.USERS["bob"])).sub == "bob"
         names.REVOKED.add(token.jti)
         assert outcome(client.get("/me", headers=headers)) == REVOKED
         # The app with the async callback has the same secret.

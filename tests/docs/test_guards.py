@@ -48,6 +48,23 @@ def test_guards_of_refresh_tokens_keep_the_session() -> None:
     assert (new.sid, new.auth_time, new.fresh) == (old.sid, old.auth_time, False)
 
 
+def test_the_user_is_known_outside_of_a_guard() -> None:
+    with page("guards") as names:
+        client: FlaskClient = names.app.test_client()
+
+        def access(**extras: Any) -> dict[str, str]:
+            return bearer(access_token(names.app, names.authx, **extras))
+
+        assert client.get("/theme").json == {"theme": "default"}
+        assert client.get("/theme", headers=bearer("x.y.z")).json == {"theme": "default"}
+        assert client.get("/theme", headers=access()).json == {"theme": "of ann"}
+        assert outcome(client.get("/salaries")) == MISSING
+        assert outcome(client.get("/salaries", headers=access())) == NOT_FRESH
+        assert client.get("/salaries", headers=access(fresh=True)).json == {"msg": "Staff only"}
+        staff = access(fresh=True, data={"staff": True})
+        assert client.get("/salaries", headers=staff).json == {"for": "ann"}
+
+
 @pytest.mark.parametrize(
     ("sent", "feed", "teaser"),
     [

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+import time_machine
 
 from flask_authx import RevokedTokenError
 from tests.docs.support import page
@@ -33,3 +36,14 @@ def test_a_task_gets_the_subject_of_a_checked_token() -> None:
         assert outcome(client.post("/reports", headers=allowed)) == Outcome(202)
         assert names.tasks.get_nowait() == "ann"
         assert names.tasks.empty()
+
+
+def test_an_expired_token_ends_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_JWT_BLOCKLIST", "memory://")
+    with page("outside-requests") as names:
+        raw = access_token(names.app, names.authx)
+        assert names.end_session_of(raw) == "valid until now"
+        with pytest.raises(RevokedTokenError):
+            names.run_report(raw)
+        with time_machine.travel(time.time() + 86400):
+            assert names.end_session_of(raw) == "expired"

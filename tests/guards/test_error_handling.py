@@ -29,6 +29,7 @@ from tests.support.answers import MISSING, Outcome, outcome
 STATUS = {
     **dict.fromkeys(ErrorType, 401),
     ErrorType.INSUFFICIENT_SCOPE: 403,
+    ErrorType.CLAIMS_REFUSED: 403,
     ErrorType.MISSING_CSRF_TOKEN: 403,
     ErrorType.CSRF: 403,
     ErrorType.CROSS_ORIGIN: 403,
@@ -53,6 +54,10 @@ def breaking_app() -> tuple[Flask, dict[ErrorType, dict[str, Any]]]:
         return bool(claims["sub"] == "gone")
 
     authx.set_callback_token_blocklist(revoked)
+
+    @authx.set_callback_verify_claims
+    def check(claims: dict[str, Any]) -> bool:
+        return bool(claims["sub"] != "guest")
 
     @app.get("/scoped")
     @authx.scopes_required("admin:users")
@@ -97,6 +102,10 @@ def breaking_app() -> tuple[Flask, dict[ErrorType, dict[str, Any]]]:
         "RefreshTokenRequiredError": {"path": "/refresh", "headers": bearer(valid)},
         "FreshTokenRequiredError": {"path": "/fresh", "headers": bearer(valid)},
         "InsufficientScopeError": {"path": "/scoped", "headers": bearer(valid)},
+        "ClaimsRefusedError": {
+            "path": "/guarded",
+            "headers": bearer(access_token(app, authx, "guest")),
+        },
         "MissingCSRFTokenError": {"path": "/guarded", "method": "POST", "headers": cookie},
         "CSRFError": {
             "path": "/guarded",

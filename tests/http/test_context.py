@@ -14,7 +14,18 @@ from werkzeug.test import Client
 
 from flask_authx import AuthX, current_token, current_user
 from tests.support import SECRET, Clock, access_token, bearer, make_app
-from tests.support.answers import INVALID, MISSING, OK, REVOKED, Spy, ask, outcome, who
+from tests.support.answers import (
+    ACCESS_COOKIE,
+    INVALID,
+    MISSING,
+    OK,
+    REVOKED,
+    Spy,
+    ask,
+    cookie,
+    outcome,
+    who,
+)
 
 
 @pytest.fixture
@@ -285,3 +296,25 @@ def test_a_view_that_changes_its_claims_changes_no_others(
     for _ in range(2):
         response = ask(app, path="/change", headers=headers["ann"])
         assert response.json == {"before": "ann", "exp": True, "sub": "ann"}
+
+
+def test_the_location_is_that_of_the_last_guard() -> None:
+    app, authx = make_app(TOKEN_LOCATION="headers,cookies,query,json")
+    token = access_token(app, authx)
+
+    def where() -> str:
+        return f"{current_token.location} {current_token.header['typ']}"
+
+    app.add_url_rule("/where", "where", authx.token_required(where), methods=["GET", "POST"])
+    by_query = authx.token_required(locations="query")(where)
+    app.add_url_rule("/both", "both", authx.token_required(locations="headers")(by_query))
+    places: dict[str, dict[str, Any]] = {
+        "headers": {"headers": bearer(token)},
+        "cookies": {"headers": cookie((ACCESS_COOKIE, token))},
+        "query": {"query_string": {"token": token}},
+        "json": {"method": "POST", "json": {"access_token": token}},
+    }
+    for place, sent in places.items():
+        assert ask(app, path="/where", **sent).text == f"{place} at+jwt"
+    both = ask(app, path="/both", headers=bearer(token), query_string={"token": token})
+    assert both.text == "query at+jwt"

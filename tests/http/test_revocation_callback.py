@@ -38,7 +38,10 @@ def test_the_callback_is_not_asked_about_an_invalid_token(
     def check(case: tuple[str, dict[str, Any]]) -> None:
         path, kwargs = case
         found = outcome(ask(app, path=path, **kwargs))
-        assert found[0] in {400, 401}, f"came {found}, expected 400 or 401"
+        # An invalid cookie makes a guest of the visitor of an optional view.
+        is_guest = path == "/optional" and "Cookie" in kwargs.get("headers", {})
+        expected = {200} if is_guest else {400, 401}
+        assert found[0] in expected, f"came {found}, expected one of {expected}"
         assert spy.asked == [], f"asked {spy.asked} for {found.sent}"
 
     check_all(

@@ -17,6 +17,7 @@ from flask_authx import (
     Location,
     OnInvalid,
     RequestToken,
+    Session,
     Token,
     TokenPair,
     TokenType,
@@ -39,6 +40,19 @@ async def is_revoked_later(token: str) -> bool:
 
 
 assert_type(is_revoked("t", {}), bool)
+
+
+@authx.set_callback_verify_claims
+async def check_claims(claims: dict[str, Any]) -> bool:
+    return "tenant" in claims
+
+
+@authx.set_callback_identity
+def uid_of(user: Flask) -> str:
+    return user.name
+
+
+assert_type(uid_of(app), str)
 
 
 @authx.set_callback_additional_claims
@@ -82,7 +96,7 @@ def lenient() -> str:
     return "in"
 
 
-@authx.optional_token(on_invalid=OnInvalid.IGNORE)
+@authx.optional_token(fresh=True, max_age=60, user=True, on_invalid=OnInvalid.IGNORE)
 def lenient_too() -> str:
     return "in"
 
@@ -171,8 +185,16 @@ assert_type(authx.public(blueprint), Blueprint)
 assert_type(authx.get_token_from_request(), RequestToken | None)
 assert_type(authx.get_token_from_request(type="refresh", optional=True), RequestToken | None)
 assert_type(authx.get_token_from_request(optional=False), RequestToken)
+assert_type(authx.identify(), Token)
+assert_type(authx.identify(scopes=["a"], user=True), Token)
+assert_type(authx.identify(optional=True, fresh=True), Token | None)
+assert_type(authx.identify(optional=True, on_error="ignore"), Token | None)
 assert_type(authx.verify_token("t", type="refresh", scopes=["a"]), Token)
 assert_type(authx.decode_token(RequestToken("t", location="query")), Token)
+assert_type(authx.decode_token("t", allow_expired=True).header["kid"], Any)
+assert_type(current_token.location, Location | None)
+assert_type(authx.session("sid"), Session | None)
+assert_type(authx.create_access_token(app), str)
 assert_type(authx.create_access_token(UUID(int=1), expiry=timedelta(minutes=5)), str)
 assert_type(authx.create_access_token(7, expiry=datetime.now(UTC), audience="api"), str)
 assert_type(authx.create_token_pair("ann", fresh=True).to_dict(), dict[str, str | int])

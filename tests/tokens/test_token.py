@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flask_authx import Location, RequestToken, Token, TokenPair, TokenType
-from tests.support import NOW, access_token, make_app
+from tests.support import NOW, access_token, make_app, parts
 from tests.support.corpus import by_repr, check_all
 
 
@@ -205,3 +205,34 @@ def test_a_value_survives_a_copy(make: Callable[[], object]) -> None:
     value = make()
     again = pickle.loads(pickle.dumps(value))
     assert repr(again) == repr(value)
+
+
+# What it says beside its claims
+
+
+def test_the_header_is_read_only_and_its_own() -> None:
+    app, authx = make_app()
+    raw = access_token(app, authx, headers={"tenant": "acme", "more": {"a": [1]}})
+    with app.app_context():
+        token = authx.decode_token(raw)
+        header: Any = token.header
+        assert dict(header) == parts(raw)[0]
+        assert (header["typ"], header["tenant"]) == ("at+jwt", "acme")
+        with pytest.raises(TypeError):
+            header["tenant"] = "other"
+        header["more"]["a"].append(2)
+        # The next request reads it from the same entry of the cache.
+        assert authx.decode_token(raw).header["more"] == {"a": [1]}
+        assert token.header["more"] == {"a": [1]}
+
+
+def test_a_token_that_was_given_as_text_has_no_location() -> None:
+    app, authx = make_app()
+    raw = access_token(app, authx)
+    with app.app_context():
+        assert authx.decode_token(raw).location is None
+        assert authx.verify_token(raw).location is None
+        found = RequestToken(raw, location="query")
+        assert authx.decode_token(found).location is Location.QUERY
+        assert authx.verify_token(found).location is Location.QUERY
+        assert authx.verify_token(found).expired is False
