@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import importlib
+import importlib.util
 import json
 import os
 import shlex
@@ -302,10 +303,14 @@ def statuses(response_of: Callable[[], TestResponse], times: int) -> list[int]:
 def test_flask_limiter_by_user_and_tighter_for_log_in_and_refresh() -> None:
     with section(PAGE, "Flask-Limiter") as names:
         ann, bob = holder(names), holder(names, "bob")
-        assert statuses(lambda: ask(names.app, path="/notes"), 105) == [401] * 105
         seen = statuses(lambda: ask(names.app, path="/notes", headers=ann), 101)
         assert seen == [200] * 100 + [429]
         assert ask(names.app, path="/notes", headers=bob).json == {"user": "bob"}
+        # Those whom the guard refuses are counted by their address.
+        seen = statuses(lambda: ask(names.app, path="/notes"), 50)
+        seen += statuses(lambda: ask(names.app, path="/notes", headers=bearer("x.y.z")), 51)
+        assert seen == [401] * 100 + [429]
+        names.limiter.reset()
 
         wrong = {**ANN, "password": "x"}
         seen = statuses(lambda: ask(names.app, "POST", "/login", json=wrong), 6)
@@ -315,6 +320,35 @@ def test_flask_limiter_by_user_and_tighter_for_log_in_and_refresh() -> None:
         headers = bearer(pair["refresh_token"])
         seen = statuses(lambda: ask(names.app, "POST", "/auth/refresh", headers=headers), 11)
         assert seen == [200] * 10 + [429]
+
+
+def test_flask_limiter_while_the_store_fails() -> None:
+    """The limit is that of the address, and nobody passes the guard."""
+    with section(PAGE, "Flask-Limiter") as names:
+        headers = [holder(names, uid) for uid in ("ann", "bob")]
+        names.authx.token_blocklist(lambda token: 1 / 0)
+        seen = [
+            ask(names.app, path="/notes", headers=headers[n % 2]).status_code for n in range(101)
+        ]
+        assert seen == [503] * 100 + [429]
+
+
+@pytest.mark.parametrize("ignores", [True, False])
+def test_flask_limiter_takes_a_503_of_the_key_for_one_of_its_storage(ignores: bool) -> None:
+    app = new_app()
+    authx = AuthX(app)
+    authx.token_blocklist(lambda token: 1 / 0)  # type: ignore[arg-type, return-value] - it fails
+    limiting.Limiter(
+        lambda: str(authx.identify(optional=True, on_error="ignore" if ignores else "raise")),
+        app=app,
+        default_limits=["1 per hour"],
+        storage_uri="memory://",
+        swallow_errors=True,
+    )
+    app.add_url_rule("/open", "open", lambda: "")
+    headers = bearer(access_token(app, authx))
+    seen = statuses(lambda: ask(app, path="/open", headers=headers), 2)
+    assert seen == ([200, 429] if ignores else [200, 200])
 
 
 def limited(key: Callable[[], str], *, guard_first: bool) -> tuple[Flask, AuthX]:
@@ -348,6 +382,22 @@ def test_flask_limiter_s_default_limits_come_before_a_guard_on_the_view() -> Non
 def test_flask_limiter_with_a_key_that_needs_a_token_is_a_500() -> None:
     app, _ = limited(lambda: current_token.sub, guard_first=False)
     assert ask(app, path="/open").status_code == 500
+
+
+def test_flask_babel() -> None:
+    with section(PAGE, "Flask-Babel") as names:
+        german = holder(names, data={"locale": "de"})
+        french = {"Accept-Language": "fr"}
+        assert ask(names.app, headers=german | french, path="/").json == {"locale": "de"}
+        assert ask(names.app, headers=holder(names) | french, path="/").json == {"locale": "fr"}
+        assert ask(names.app, headers=bearer("x.y.z") | french, path="/").json == {"locale": "fr"}
+        response = ask(names.app, path="/")
+        assert response.json == {"locale": "en"}
+        assert "authorization" in {name.lower() for name in response.vary}
+        with names.app.app_context():
+            assert str(names.get_locale()) == "en"
+        names.authx.token_blocklist(lambda token: 1 / 0)
+        assert ask(names.app, headers=german | french, path="/").json == {"locale": "fr"}
 
 
 def test_flask_caching_below_the_guard() -> None:
@@ -385,9 +435,67 @@ def test_flask_caching_in_the_wrong_place_leaks(above: bool) -> None:
 # Admin pages
 
 
+def set_up_babel(app: Flask) -> None:
+    """Where Flask-Babel is installed, Flask-Admin renders no page of an app without it."""
+    if importlib.util.find_spec("flask_babel") is not None:
+        importlib.import_module("flask_babel").Babel(app)
+
+
+def admin_client(names: SimpleNamespace, **kwargs: Any) -> tuple[FlaskClient, str]:
+    """A browser with the cookie of a user, and the CSRF value of the token."""
+    set_up_babel(names.app)
+    client: FlaskClient = names.app.test_client()
+    token = access_token(names.app, names.authx, **kwargs)
+    client.set_cookie("__Host-access_token", token, secure=True)
+    with names.app.app_context():
+        return client, names.authx.decode_token(token).csrf
+
+
+def test_flask_admin_with_tokens() -> None:
+    with section(PAGE, "Flask-Admin") as names:
+        client, csrf = admin_client(names, scopes=["admin"])
+        https = {"base_url": "https://localhost"}
+        assert client.get("/admin/", **https).status_code == 200
+        form = client.get("/admin/note/new/", **https)
+        assert f'value="{csrf}"' in form.text
+        refused = client.post("/admin/note/new/", data={"text": "x"}, **https)
+        assert refused.location == "/login"
+        sent = {"text": "first", "csrf_token": csrf}
+        assert client.post("/admin/note/new/", data=sent, **https).location == "/admin/note/"
+        listed = client.get("/admin/note/", **https)
+        assert "first" in listed.text
+        assert "cookie" in {name.lower() for name in listed.vary}
+        assert f'value="{csrf}"' in listed.text
+        deleted = {"id": "1", "csrf_token": csrf}
+        client.post("/admin/note/delete/", data=deleted, **https)
+        assert "first" not in client.get("/admin/note/", **https).text
+        plain = names.app.test_client()
+        held = access_token(names.app, names.authx, scopes=["notes"])
+        plain.set_cookie("__Host-access_token", held, secure=True)
+        for other in (names.app.test_client(), plain):
+            assert other.get("/admin/", **https).location == "/login"
+            assert other.get("/admin/note/", **https).location == "/login"
+            assert other.post("/admin/note/new/", data=sent, **https).location == "/login"
+
+
+def test_flask_admin_asks_the_callback_once_a_page() -> None:
+    with section(PAGE, "Flask-Admin") as names:
+        asked: list[str] = []
+
+        def is_revoked(token: str) -> bool:
+            asked.append(token)
+            return False
+
+        names.authx.token_blocklist(is_revoked)
+        client, _ = admin_client(names, scopes=["admin"])
+        assert client.get("/admin/note/", base_url="https://localhost").status_code == 200
+        assert len(asked) == 1
+
+
 def test_flask_login_and_flask_admin() -> None:
     with section(PAGE, "Flask-Login and Flask-Admin") as names:
         app: Flask = names.app
+        set_up_babel(app)
         assert ask(app, path="/admin/").location == "/login"
         assert ask(app, path="/admin/", headers=holder(names)).location == "/login"
         refusals(app, "/api/profile")
@@ -414,6 +522,7 @@ def test_flask_admin_where_every_view_needs_a_token(public: str | None) -> None:
 
     members = {"index": flask_admin.expose("/")(index)}
     report: Any = type("Report", (flask_admin.BaseView,), members)
+    set_up_babel(app)
     flask_admin.Admin(app).add_view(report(endpoint="report"))
     if public is not None:
         authx.public(app.blueprints[public])
