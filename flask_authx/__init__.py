@@ -55,6 +55,7 @@ from .stores.session_store import NewSession, Session, SessionStore, Visit
 from .tokens.token import RequestToken, Token, TokenPair
 
 if typing.TYPE_CHECKING:
+    __version__: str
     from .stores.memory import MemoryBlocklist as MemoryBlocklist
     from .stores.memory import MemorySessions as MemorySessions
     from .stores.redis.revocations import RedisBlocklist as RedisBlocklist
@@ -163,10 +164,14 @@ if not _is_installed("sqlalchemy"):
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        # Of the installed distribution: pyproject.toml alone says it. Its metadata is a file, which
+        # no request needs.
+        return importlib.import_module("importlib.metadata").version("flask-authx")
     if name in _STORES:
         module = importlib.import_module(f"{__name__}.stores.{_STORES[name]}")
         store: object = getattr(module, name)

@@ -1,9 +1,18 @@
-"""``flask authx``: keys, guarded routes, revocations, sessions and a check-up.
+"""``flask authx``: keys, settings, guarded routes, tokens, revocations, sessions and a check-up.
 
 Flask finds the group through the entry point ``flask.commands``; nothing imports this package.
 """
 
-from . import checkup, keys, revocations, sessions, store
+from . import checkup, configuration, keys, revocations, sessions, store, tokens
 from .group import authx
 
-__all__ = ["authx", "checkup", "keys", "revocations", "sessions", "store"]
+__all__ = [
+    "authx",
+    "checkup",
+    "configuration",
+    "keys",
+    "revocations",
+    "sessions",
+    "store",
+    "tokens",
+]

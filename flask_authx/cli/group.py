@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import platform
 from collections.abc import Callable, Generator
+from importlib.metadata import version
 from typing import Any, TypeAlias
 
 import click
@@ -17,8 +19,17 @@ from flask_authx.errors import BadConfigurationError, JWTDecodeError, StoreUnava
 from flask_authx.stores.base import StoreError, UncommittedWritesError
 
 authx: AppGroup = AppGroup(
-    "authx", help="Keys, guarded routes, revocations, sessions and a check-up for Flask-AuthX."
+    "authx",
+    help="Keys, settings, guarded routes, tokens, revocations, sessions and a check-up for "
+    "Flask-AuthX.",
 )
+click.version_option(
+    version("flask-authx"),
+    message=(
+        f"Flask-AuthX %(version)s (Flask {version('flask')}, PyJWT {version('pyjwt')}, "
+        f"Python {platform.python_version()})"
+    ),
+)(authx)
 
 _NO_AUTHX = "the app has no AuthX object: call authx.init_app(app) in its set-up"
 

@@ -12,9 +12,6 @@ from typing import Any
 
 import click
 
-from flask_authx.actions.revoke import revoke_all, revoke_session, revoke_subject, revoke_token
-from flask_authx.app.state import AppState
-from flask_authx.errors import TokenExpiredError
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.sessions.rotation import Sessions
 from flask_authx.stores.blocklist import Kind
@@ -27,8 +24,8 @@ from .group import (
     reported_errors,
     require_shared_store,
     selected_state,
-    system_actor,
 )
+from .revoking import Request, dry_run_option
 
 #: Columns for the time until entries expire, with the upper limit in seconds from now.
 _LIMITS = {"expired": 0, "in 1 hour": 3600, "in 1 day": 86400, "in 7 days": 604800}
@@ -42,13 +39,16 @@ _COLUMNS = (*_LIMITS, "later")
 @click.option("--keep", metavar="SID", help="With --subject: a session that is not revoked.")
 @click.option("--all", "everything", is_flag=True, help="All sessions of all users.")
 @click.option("--reason", metavar="TEXT", help="The reason, for signals and the audit trail.")
+@dry_run_option
 @name_option
-def revoke(*, name: str | None, reason: str | None, **target: Any) -> None:
+def revoke(*, name: str | None, reason: str | None, dry_run: bool, **target: Any) -> None:
     """Revoke a token, a session, all sessions of a user, or all sessions.
 
     If the exit code is 0, every process refuses the tokens from now on. A token is read from the
     standard input, since all users of a machine can see the arguments of its processes. The exit
     code is 1 if the request or the configuration is at fault, and 3 if the store fails.
+
+    Where sessions are stored, the output says which were found. What is unknown is revoked as well.
     """
     session, subject, keep = target["session"], target["subject"], target["keep"]
     given = [target["token_stdin"], target["everything"], session is not None, subject is not None]
@@ -58,35 +58,16 @@ def revoke(*, name: str | None, reason: str | None, **target: Any) -> None:
         raise click.UsageError("--keep requires --subject.")
     state = selected_state(name)
     require_shared_store(state)
-    actor = system_actor()
+    request = Request(state, reason, dry_run=dry_run)
     with reported_errors():
         if session is not None:
-            revoke_session(state, session, reason, actor=actor)
-            click.echo(f"Revoked the session {session}.")
+            request.session(session)
         elif subject is not None:
-            revoke_subject(state, subject, keep, reason, actor=actor)
-            click.echo(subject_revoked_message(subject, keep))
+            request.subject(subject, keep)
         elif target["everything"]:
-            revoke_all(state, reason, actor=actor)
-            click.echo("Revoked all sessions of all users that have begun so far.")
+            request.everything()
         else:
-            _revoke_token(state, sys.stdin.read().strip(), reason, actor)
-
-
-def subject_revoked_message(subject: str, keep: str | None) -> str:
-    """What to print when all sessions of a user have been revoked, but for one that is kept."""
-    exception = "" if keep is None else f", except the session {keep}"
-    return f"Revoked all sessions of {subject} that have begun so far{exception}."
-
-
-def _revoke_token(state: AppState, raw: str, reason: str | None, actor: str) -> None:
-    try:
-        token = state.verifier.decode(raw)
-    except TokenExpiredError:
-        click.echo("The token has already expired: there was nothing to revoke.")
-        return
-    revoke_token(state, token, reason, actor=actor)
-    click.echo(f"Revoked the {token.type} token {token.jti} of {token.sub}.")
+            request.token(sys.stdin.read().strip())
 
 
 @authx.command("blocklist")

@@ -14,7 +14,7 @@ from . import parsers
 from .options import RESERVED_CLAIMS, UNSAFE_METHODS, Settings
 
 #: Settings of AuthX that have another name here.
-_AUTHX_NAMES = {"SESSION_TRACKING": "SESSIONS"}
+AUTHX_NAMES = {"SESSION_TRACKING": "SESSIONS"}
 
 #: Settings without effect unless tokens are renewed automatically.
 _RENEWAL_SETTINGS = (
@@ -68,7 +68,7 @@ def read_settings(config: Mapping[str, Any], prefix: str = "JWT_") -> tuple[Sett
 
 def _with_our_names(config: Mapping[str, Any], prefix: str) -> tuple[Mapping[str, Any], list[str]]:
     """The config with AuthX's names replaced by ours, and the settings that have both."""
-    renamed = {prefix + theirs: prefix + ours for theirs, ours in _AUTHX_NAMES.items()}
+    renamed = {prefix + theirs: prefix + ours for theirs, ours in AUTHX_NAMES.items()}
     duplicates = [
         f"{theirs} and {ours} are the same setting: remove one."
         for theirs, ours in renamed.items()

@@ -48,7 +48,7 @@ def test_sessions_as_a_user_lists_and_revokes_them(tmp_path: Path) -> None:
     code, out, err = authx_sessions("ann")
     assert (code, err) == (0, "")
     assert {line.split()[0] for line in out.splitlines()[1:]} == set(sids)
-    assert authx_sessions("revoke", sids[0]) == (0, f"Revoked the session {sids[0]}.\n", "")
+    assert authx_sessions("revoke", sids[0]) == (0, f"Revoked the session {sids[0]} of ann.\n", "")
     with app.app_context():
         assert [session.sid for session in authx.sessions("ann")] == sids[1:]
     code, out, err = authx_sessions()

@@ -53,13 +53,14 @@ def printed(app: Flask, *arguments: str, stdin: str | bytes | None = None) -> st
     return result.stdout
 
 
-def flask(folder: Path, *arguments: str) -> Result:
+def flask(folder: Path, *arguments: str, stdin: str | None = None) -> Result:
     """Run ``flask`` as a process in this folder, with no app but what is named or found there."""
     environment = {name: value for name, value in os.environ.items() if "FLASK" not in name}
     done = subprocess.run(
         [sys.executable, "-m", "flask", *arguments],
         cwd=folder,
         env=environment,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
