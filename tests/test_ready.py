@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +21,11 @@ from flask_authx import (
 from flask_authx.sessions.readiness import ReadinessCheck
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.circuit_breaker import CircuitBreaker
+from flask_authx.stores.redis import connections as redis_connections
+from flask_authx.stores.sql import pool as sql_pool
 from tests.support import SECRET, Clock, access_token, bearer, make_app
 from tests.support.answers import FAULT, OK, ask, outcome
-from tests.support.databases import redis_url
+from tests.support.databases import app_on, redis_url, settings_for
 from tests.support.failing import KINDS, RECOVERY, app_url, failing, shared, site
 from tests.support.spy_store import SpyStore, store_app
 from tests.support.sql_apps import SQLApps
@@ -195,6 +198,39 @@ def test_a_store_that_requests_use_is_not_asked() -> None:
 
     # On a busy machine the request may have been more than a second ago.
     until(only_by_the_request, what="an answer within a second of the request")
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "redis"])
+def test_no_connection_is_waited_for(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests have them all, so the store answers; a probe would wait behind them."""
+    app, authx = app_on({**settings_for(kind, tmp_path), "JWT_STORE_CONNECTIONS": 1})
+
+    @app.get("/guarded")
+    @authx.token_required
+    def guarded() -> dict[str, str]:
+        return {}
+
+    token = access_token(app, authx)
+    assert ask(app, headers=bearer(token)).status_code == 200
+    for module in (sql_pool, redis_connections):
+        monkeypatch.setattr(module, "WAIT_LIMIT", 600)
+    taken: list[object] = []
+    # The request's look-up keeps its connection.
+    monkeypatch.setattr(sql_pool.Pool, "give", lambda _, one: taken.append(one))
+    monkeypatch.setattr(
+        redis_connections.StoreConnections, "give_back", lambda _, one: taken.append(one)
+    )
+    assert ask(app, headers=bearer(token)).status_code == 200
+    assert len(taken) == 1
+    monkeypatch.setattr(CircuitBreaker, "succeeded_lately", lambda _: False)
+    told: list[dict[str, bool]] = []
+    probe = threading.Thread(target=lambda: told.append(answers(authx, app)), daemon=True)
+    probe.start()
+    probe.join(60)
+    assert told == [{"revocations": True}]
+    assert len(taken) == 1
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flask_authx.process_lock import ProcessLock
-from flask_authx.stores.base import StoreBusyError, StoreError
+from flask_authx.stores.base import StoreBusyError, StoreError, never_waits
 
 #: Seconds for which an answer is shared.
 _SHARED = 1.0
@@ -43,8 +43,9 @@ class ReadinessCheck:
 
     It asks as a request does, by a look-up on a connection that the store has: a server that is
     full refuses new connections, while look-ups on open ones succeed. A store that requests use is
-    not asked, so their look-ups have all its connections. One that has failed is in use again as
-    soon as it answers, also if no requests come meanwhile.
+    not asked, and no connection is waited for, so look-ups have them all and a probe has its answer
+    soon. One that has failed is in use again as soon as it answers, also if no requests come
+    meanwhile.
 
     :param stores: by their names.
     :param clock: monotonic seconds. The default does not stand still where tests freeze time.
@@ -64,7 +65,11 @@ class ReadinessCheck:
             last = self._last
             if last is not None and self._clock() - last[0] < _SHARED:
                 return last[1]
-            answer = Readiness({name: _answers(store) for name, store in self._stores.items()})
+            token = never_waits.set(True)
+            try:
+                answer = Readiness({name: _answers(one) for name, one in self._stores.items()})
+            finally:
+                never_waits.reset(token)
             self._last = (self._clock(), answer)
             return answer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -24,6 +25,10 @@ MAX_CONNECTIONS = 10
 
 #: Microseconds in a second.
 MICROSECONDS = 10**6
+
+
+#: Whether a call is refused as busy at once where another one would wait for a connection.
+never_waits: ContextVar[bool] = ContextVar("flask_authx_never_waits", default=False)
 
 
 def system_clock() -> float:

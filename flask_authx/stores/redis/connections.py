@@ -28,7 +28,14 @@ from typing import Any, TypeAlias
 from redis import ResponseError
 from redis import TimeoutError as RedisTimeoutError
 
-from flask_authx.stores.base import MAX_AGE, WAIT_LIMIT, StoreBusyError, StoreError, reports_wait
+from flask_authx.stores.base import (
+    MAX_AGE,
+    WAIT_LIMIT,
+    StoreBusyError,
+    StoreError,
+    never_waits,
+    reports_wait,
+)
 
 #: Seconds after which the successor of a connection is opened: some time before it is closed.
 RENEW_AGE = 0.75 * MAX_AGE
@@ -195,6 +202,8 @@ class StoreConnections:
     @reports_wait("redis")
     def _wait(self, process: _Process) -> Held:
         """A connection that is given back, or opened for this call or for another."""
+        if process.open and never_waits.get():
+            raise StoreBusyError("all its connections are in use")
         mine: _Waiting = SimpleQueue()
         limit = WAIT_LIMIT if process.open else self._connect_timeout
         process.waiting.append(mine)

@@ -26,6 +26,7 @@ from flask_authx.stores.base import (
     WAIT_LIMIT,
     StoreBusyError,
     StoreError,
+    never_waits,
     reports_wait,
 )
 
@@ -200,6 +201,8 @@ class Pool:
 
     @reports_wait("sql")
     def _wait(self) -> StoreConnection:
+        if self._open >= (1 if self._server else self._size) and never_waits.get():
+            raise StoreBusyError("all its connections are in use")
         waiter = _Waiter()
         with self._lock:
             self._waiters.append(waiter)
