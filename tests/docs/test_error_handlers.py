@@ -1,15 +1,35 @@
-"""Runs the code of docs/errors.md."""
+"""Runs the code of docs/errors.md: the handler of a class, and each recipe for a whole format."""
 
 from __future__ import annotations
 
-from flask_authx import TokenExpiredError
-from tests.docs.support import page
-from tests.support import access_token, bearer
-from tests.support.answers import OK, outcome
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_authx import AuthX, TokenExpiredError
+from tests.docs.support import headings, section
+from tests.support import SECRET, access_token, bearer, reforge
+from tests.support.answers import OK, ask, outcome, who
+
+RECIPES = [heading for heading in headings("errors") if heading.startswith("Your own format")]
+#: What a framework may make of an error depends on these.
+MODES: list[dict[str, Any]] = [
+    {},
+    {"DEBUG": True},
+    {"TESTING": True},
+    {"PROPAGATE_EXCEPTIONS": True},
+]
+HEADERS = ("WWW-Authenticate", "Cache-Control", "Retry-After", "Allow", "Vary")
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_JWT_SECRET_KEY", SECRET)
 
 
 def test_a_response_of_the_apps_own() -> None:
-    with page("errors") as names:
+    with section("errors", "Your own response") as names:
         token = access_token(names.app, names.authx, expiry=1)
         response = names.app.test_client().get("/profile", headers=bearer(token))
         assert outcome(response) == OK
@@ -21,3 +41,74 @@ def test_a_response_of_the_apps_own() -> None:
         'Bearer realm="api", error="invalid_token"'
     )
     assert response.headers.getlist("Content-Type") == ["application/json"]
+
+
+def test_there_is_a_recipe_for_each_framework() -> None:
+    frameworks = ("Flask-RESTful", "Flask-RESTX", "flask-smorest", "APIFlask")
+    expected = ["Your own format", *(f"Your own format with {one}" for one in frameworks)]
+    assert expected == RECIPES
+
+
+def prepared(app: Flask, authx: AuthX) -> dict[str, dict[str, Any]]:
+    """A request for each kind of error, by the status and the type that it gets."""
+
+    @authx.set_callback_token_blocklist
+    def revoked(token: str, claims: dict[str, Any]) -> bool:
+        if claims["sub"] == "unlucky":
+            raise OSError("the disk is gone")
+        return bool(claims["sub"] == "gone")
+
+    valid = access_token(app, authx)
+    gone, unlucky = (access_token(app, authx, uid) for uid in ("gone", "unlucky"))
+    expired = reforge(valid, iat=100, nbf=100, auth_time=100, exp=200)
+    return {
+        "401 MissingTokenError": {},
+        "401 JWTDecodeError": {"headers": bearer("a.b.c")},
+        "401 TokenExpiredError": {"headers": bearer(expired)},
+        "401 RevokedTokenError": {"headers": bearer(gone)},
+        "400 MalformedRequestError": {"headers": {"Authorization": "Bearer"}},
+        "503 StoreUnavailableError": {"headers": bearer(unlucky)},
+        "405 None": {"method": "DELETE", "headers": bearer(valid)},
+        "404 None": {"path": "/nowhere", "headers": bearer(valid)},
+    }
+
+
+def unformatted() -> tuple[Flask, AuthX]:
+    """An app without a format of its own."""
+    app = Flask("tests")
+    app.config["JWT_SECRET_KEY"] = SECRET
+    authx = AuthX(app)
+    app.add_url_rule("/profile", "profile", authx.token_required(who))
+    return app, authx
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("heading", RECIPES)
+def test_a_recipe_formats_every_error_and_keeps_its_headers(
+    heading: str, mode: dict[str, Any]
+) -> None:
+    """USERS 76 and 77."""
+    plain, its_authx = unformatted()
+    prepared(plain, its_authx)
+    with section("errors", heading) as names:
+        names.app.config.from_mapping(mode)
+        for name, request in prepared(names.app, names.authx).items():
+            response = ask(names.app, **{"path": "/profile", **request})
+            assert response.headers.getlist("Content-Type") == ["application/json"]
+            body: Any = response.get_json()
+            assert [*body] == ["error"]
+            error = body["error"]
+            assert f"{response.status_code} {error.get('type')}" == name
+            assert error["code"] == response.status_code
+            expected = ask(plain, **{"path": "/profile", **request})
+            kept = {one: expected.headers.getlist(one) for one in HEADERS}
+            # What each framework says of the methods of a resource is its own affair.
+            found = {one: response.headers.getlist(one) for one in HEADERS}
+            assert bool(kept.pop("Allow")) is bool(found.pop("Allow"))
+            assert found == kept
+            if "type" in error:
+                plain_body: Any = expected.get_json()
+                assert error["detail"] == plain_body["msg"]
+        token = access_token(names.app, names.authx)
+        allowed = ask(names.app, path="/profile", headers=bearer(token))
+        assert allowed.get_json() == {"user": "ann"}
