@@ -126,11 +126,11 @@ def new_session(state: AppState, uid: Uid) -> tuple[SessionClaims, Cutoffs]:
         return state.creator.session(uid), Cutoffs((), None)
     try:
         beginning = state.revocations.begin(subject(uid))
-    except StoreBusyError:
-        raise StoreUnavailableError from None
-    except StoreError:
+    except StoreBusyError as error:
+        raise StoreUnavailableError(error.reason) from None
+    except StoreError as error:
         if state.settings.blocklist_on_error is OnError.REFUSE:
-            raise StoreUnavailableError from None
+            raise StoreUnavailableError(error.reason) from None
         _log.warning("a session was opened although revocations could not be checked")
         return state.creator.session(uid), Cutoffs((), None)
     claims = state.creator.session(uid, began=beginning.at, epoch=beginning.epoch)
@@ -165,8 +165,8 @@ def latest_expiry(state: AppState, token: Token | None) -> int | None:
         return None
     try:
         row = state.sessions.find(token.sid)
-    except StoreError:
-        raise StoreUnavailableError from None
+    except StoreError as error:
+        raise StoreUnavailableError(error.reason) from None
     if row is None:
         raise RevokedTokenError("its session has ended")
     idle = state.settings.refresh_token_expires

@@ -20,9 +20,9 @@ def active_sessions(state: AppState, uid: Uid) -> list[Session]:
     sessions = state.require_sessions()
     try:
         active, _ = sessions.active_and_ended(sub, state.require_revocations().cutoffs(sub))
-    except StoreError:
+    except StoreError as error:
         what = "The sessions can't be listed right now"
-        raise StoreUnavailableError(description=what) from None
+        raise StoreUnavailableError(error.reason, description=what) from None
     return active
 
 
@@ -41,9 +41,9 @@ def active_session(state: AppState, sid: str) -> Session | None:
         row = sessions.find(sid)
         if row is None or sessions.has_ended(row, revocations.cutoffs(row.sub)):
             return None
-    except StoreError:
+    except StoreError as error:
         what = "The session can't be read right now"
-        raise StoreUnavailableError("a store has failed", description=what) from None
+        raise StoreUnavailableError(error.reason, description=what) from None
     return row
 
 
@@ -54,8 +54,8 @@ def find_session(state: AppState, sid: str) -> Session | None:
     """
     try:
         return state.require_sessions().find(sid)
-    except StoreError:
-        raise StoreUnavailableError from None
+    except StoreError as error:
+        raise StoreUnavailableError(error.reason) from None
 
 
 def name_session(state: AppState, sid: str, name: str | None) -> bool:
@@ -68,6 +68,6 @@ def name_session(state: AppState, sid: str, name: str | None) -> bool:
     check_name(name)
     try:
         return sessions.rename(sid, name)
-    except StoreError:
+    except StoreError as error:
         what = "The name may not have been written"
-        raise StoreUnavailableError(description=what) from None
+        raise StoreUnavailableError(error.reason, description=what) from None

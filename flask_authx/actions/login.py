@@ -66,9 +66,9 @@ def open_session(  # noqa: PLR0913 - the user, the tokens, the name, and two con
             active, ended = sessions.active_and_ended(sub, cutoffs, rows)
     try:
         sessions.open(claims, client_of_request(state), name)
-    except StoreError:
+    except StoreError as error:
         what = "The session could not be opened right now"
-        raise StoreUnavailableError(description=what) from None
+        raise StoreUnavailableError(error.reason, description=what) from None
     # The session is open. A failure has been logged, and the next log-in tries again.
     with contextlib.suppress(StoreError, StoreUnavailableError):
         counted = [session for session in active if session.sid not in replaces]

@@ -88,9 +88,9 @@ def refresh(
             _check_access_cookie(state, token)
         exchange = _Exchange(token, context, options, in_cookies=in_cookies)
         pair = _rotate(state, sessions, exchange)
-    except StoreError:
+    except StoreError as failure:
         what = "The token could not be refreshed right now: keep it and try again"
-        refusal: AuthXException = StoreUnavailableError(description=what)
+        refusal: AuthXException = StoreUnavailableError(failure.reason, description=what)
     except AuthXException as error:
         refusal = error
     else:

@@ -87,8 +87,8 @@ def is_revoked(state: AppState, token: str | RequestToken | Token) -> bool:
         try:
             if state.revocations.is_revoked(verified):
                 return True
-        except StoreError:
-            raise StoreUnavailableError from None
+        except StoreError as error:
+            raise StoreUnavailableError(error.reason) from None
     if state.callbacks.is_revoked is None:
         return False
     raw = _text_of(state, token)

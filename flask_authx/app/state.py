@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
@@ -22,7 +23,7 @@ from flask_authx.settings.options import Settings
 from flask_authx.signals import Announcer
 from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.new_token import TokenCreator
-from flask_authx.tokens.token import CreatedToken, RequestToken
+from flask_authx.tokens.token import CreatedToken, RequestToken, Token
 
 #: The key in ``app.extensions``.
 EXTENSION = "authx"
@@ -33,22 +34,34 @@ _state_numbers = itertools.count()
 EndpointRules: TypeAlias = tuple[object, dict[str, Requirement | None]]
 
 
+_log = logging.getLogger("flask_authx")
+
+
 class WordedErrors:
-    """Sets the app's realm and message key on errors that leave a ``with`` block.
+    """Sets the app's realm and message key on errors that leave a ``with`` block, and logs them.
 
     Used only where errors leave the package: a framework may render them without the app.
     """
 
-    __slots__ = ("_message_key", "_realm")
+    __slots__ = ("_message_key", "_name", "_realm")
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, name: str) -> None:
         self._realm = settings.realm
         self._message_key = settings.error_message_key
+        self._name = name
 
-    def word(self, error: AuthXException) -> None:
-        """Set the realm of an error's challenge, and the key of the message in its body."""
+    def word(self, error: AuthXException, token: Token | None = None) -> None:
+        """Set the realm of an error's challenge, and the key of the message in its body.
+
+        :param token: the verified token that is refused, if there is one, for the log.
+        """
         error.realm = self._realm
         error.message_key = self._message_key
+        if _log.isEnabledFor(logging.DEBUG):
+            what = {"error_type": error.error_type.value, "reason": error.reason}
+            ids = {name: getattr(token, name, None) for name in ("jti", "sid", "sub", "type")}
+            fields = {"instance": self._name, **what, **ids}
+            _log.debug("refused with %s: %s", *what.values(), extra=fields)
 
     def __enter__(self) -> None:
         return None
@@ -97,7 +110,7 @@ class AppState:
     endpoint_rules: dict[str, EndpointRules] = field(default_factory=dict[str, EndpointRules])
 
     def __post_init__(self) -> None:
-        self.worded = WordedErrors(self.settings)
+        self.worded = WordedErrors(self.settings, self.name)
 
     @property
     def name(self) -> str:

@@ -7,7 +7,6 @@ again, with its verdict. Everywhere else the verifier waits for the callback.
 from __future__ import annotations
 
 import functools
-import logging
 from dataclasses import replace
 from typing import Any, cast
 
@@ -30,8 +29,6 @@ from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import REUSE_REASON, Pending
 from flask_authx.signals import token_accepted
 from flask_authx.tokens.token import RequestToken, Token
-
-_log = logging.getLogger("flask_authx")
 
 
 def check_request(
@@ -220,18 +217,9 @@ def refuse(state: AppState, token: Token | None, error: AuthXException) -> AuthX
             )
         except AuthXException as failure:
             error = failure
-    state.worded.word(error)
-    if _log.isEnabledFor(logging.DEBUG):
-        _log_refusal(state, token, error)
+    state.worded.word(error, token)
     state.announcer.refused(token, error)
     return error
-
-
-def _log_refusal(state: AppState, token: Token | None, error: AuthXException) -> None:
-    what = {"error_type": error.error_type.value, "reason": error.reason}
-    ids = {name: getattr(token, name, None) for name in ("jti", "sid", "sub", "type")}
-    fields = {"instance": state.name, **what, **ids}
-    _log.debug("refused with %s: %s", *what.values(), extra=fields)
 
 
 def _announce_accepted(state: AppState, token: Token, context: RequestContext) -> None:

@@ -46,7 +46,6 @@ _log = logging.getLogger("flask_authx")
 #: The reason of a revocation for reuse of a refresh token.
 REUSE_REASON = "a refresh token was used again"
 #: Why it is unknown whether a token is revoked.
-_BUSY, _FAILED = "the store is busy", "the store has failed"
 _CALLBACK_FAILED = "the revocation callback has failed"
 _CLAIMS_CHECK_FAILED = "the callback that checks claims has failed"
 
@@ -238,14 +237,14 @@ class Verifier:
             return self._revocations.is_revoked(token)
         except StoreBusyError:
             # Whatever the setting: the store has not failed, and an attacker can keep it busy.
-            return _BUSY
+            return StoreBusyError.reason
         except StoreError:
             pass
         # One call that failed may have met a slow answer: a revoked token that is sent often enough
         # would pass while the store works.
         accepts = self._accepts_unchecked and token.type in UNCHECKED_ALLOWED
         if not accepts or not self._revocations.is_down():
-            return _FAILED
+            return StoreError.reason
         _log.warning(
             "accepted a token although its revocation could not be checked: jti=%s sid=%s",
             token.jti,
@@ -293,8 +292,7 @@ def _check_rotation(sessions: Sessions, parsed: TokenClaims, requirement: Requir
     try:
         status, _ = sessions.status_of(parsed)
     except StoreError as error:
-        busy = isinstance(error, StoreBusyError)
-        raise StoreUnavailableError(_BUSY if busy else _FAILED) from None
+        raise StoreUnavailableError(error.reason) from None
     if status is RefreshStatus.EXPIRED:
         raise TokenExpiredError("its session has expired")
     if status is RefreshStatus.NOT_FOUND:

@@ -231,9 +231,10 @@ class Revocations(Lookups):
             self._trail.refuse_uncommitted_writes()
         try:
             self._add(revocation.entry)
-        except StoreError:
+        except StoreError as error:
             # It may have been written, if only the store's confirmation came too late.
-            raise _unavailable("The revocation may not have been written") from None
+            what = "The revocation may not have been written"
+            raise StoreUnavailableError(error.reason, description=what) from None
         # From here on it is in force, whatever else fails.
         removed: bool | None = None
         is_listed = False

@@ -68,9 +68,14 @@ def reports_wait(kind: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 class StoreError(Exception):
     """A store is unavailable."""
 
+    #: Why a request is refused then, for the log: a fixed text.
+    reason = "the store has failed"
+
 
 class StoreBusyError(StoreError):
     """A store is too busy to complete this call in time; it has not failed."""
+
+    reason = "the store is busy"
 
 
 class UncommittedWritesError(RuntimeError):

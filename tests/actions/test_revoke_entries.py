@@ -303,8 +303,8 @@ def test_an_invalid_token_is_not_looked_up() -> None:
     store.calls.clear()
     for kind, invalid in tokens.items():
         for kwargs in in_all_places(invalid):
-            for path in ("/guarded", "/optional"):
-                assert ask(app, path=path, **kwargs).status_code in {400, 401}, kind
+            ask(app, path="/optional", **kwargs)
+            assert ask(app, **kwargs).status_code in {400, 401}, kind
     assert store.calls == []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from flask_authx import AuthX, MemorySessions, Session, StoreBusyError
+from flask_authx import AuthX, MemorySessions, Session, StoreBusyError, StoreUnavailableError
 from tests.support import (
     OTHER_SECRET,
     SECRET,
@@ -128,3 +128,54 @@ def test_a_session_store_that_is_busy_has_not_failed(
     caplog.set_level(logging.DEBUG, "flask_authx")
     ask(app, path="/refresh", headers=bearer(token))
     assert vars(caplog.records[-1])["reason"] == reason
+
+
+def busy_sessions(clock: Clock) -> tuple[Flask, AuthX, SpyStore]:
+    """An app with stored sessions, and the store of its revocations."""
+    app, store = Flask("tests"), SpyStore(clock=clock)
+    app.config["JWT_SECRET_KEY"] = SECRET
+    authx = AuthX(app, blocklist=store, sessions=MemorySessions(clock), clock=clock)
+    store.trust_older(app, "authx")
+    return app, authx, store
+
+
+#: What an app does without a guard, for a user and with a refresh token.
+VERBS: dict[str, Callable[[AuthX, str], object]] = {
+    "login": lambda authx, _: authx.login("ann"),
+    "refresh": lambda authx, token: authx.refresh(token),
+    "create_access_token": lambda authx, _: authx.create_access_token("ann"),
+    "revoke_subject": lambda authx, _: authx.revoke_subject("ann"),
+    "is_revoked": lambda authx, token: authx.is_revoked(token),
+    "sessions": lambda authx, _: authx.sessions("ann"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(StoreBusyError("in use"), "the store is busy"), (OSError("down"), "the store has failed")],
+)
+def test_each_verb_tells_a_busy_store_from_one_that_has_failed(
+    caplog: pytest.LogCaptureFixture, verb: str, error: Exception, reason: str
+) -> None:
+    app, authx, store = busy_sessions(Clock())
+    with app.app_context():
+        token = authx.login("ann").refresh_token
+        store.error = error
+        caplog.set_level(logging.DEBUG, "flask_authx")
+        caplog.clear()
+        with pytest.raises(StoreUnavailableError) as raised:
+            VERBS[verb](authx, token)
+    assert raised.value.reason == reason
+    [line] = [one for one in caplog.records if one.levelno == logging.DEBUG]
+    assert line.getMessage() == f"refused with StoreUnavailableError: {reason}"
+
+
+def test_a_refused_log_out_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    app, authx, _ = busy_sessions(Clock())
+    app.add_url_rule("/out", "out", authx.logout, methods=["POST"])
+    caplog.set_level(logging.DEBUG, "flask_authx")
+    header, claims, _ = parts(access_token(app, authx))
+    ask(app, "POST", path="/out", headers=bearer(forge(header, claims, OTHER_SECRET)))
+    [line] = [one for one in caplog.records if one.levelno == logging.DEBUG]
+    assert vars(line)["reason"] == "the signature is invalid"
