@@ -39,6 +39,7 @@ from flask_authx.startup import READY
 from flask_authx.stores.session_store import Session
 from flask_authx.tokens.new_token import TokenOptions
 from flask_authx.tokens.token import Token, TokenPair
+from flask_authx.tracebacks import outline
 
 from .enums import Location, TokenType
 from .errors import (
@@ -192,8 +193,9 @@ def _revoke_former(state: AppState, token: Token) -> None:
     """Revoke the session whose cookies a new one overwrites (ASVS 7.2.4)."""
     try:
         revoke_session_of(state, token, "another log-in in its browser")
-    except Exception:  # noqa: BLE001 - whatever fails, the new session is open
-        _log.exception("a session that a new one replaces was not revoked: sid=%s", token.sid)
+    except Exception as error:  # noqa: BLE001 - whatever fails, the new session is open
+        what = "a session that a new one replaces was not revoked: sid=%s: %s"
+        _log.error(what, token.sid, outline(error))
 
 
 def _revoke_own(state: AppState, token: Token) -> bool:

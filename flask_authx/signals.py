@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from blinker import Namespace, Signal
 
 from .errors import AuthXException, RevokedTokenError
 from .tokens.token import Token
+from .tracebacks import outline
 
 _log = logging.getLogger("flask_authx")
 _signals = Namespace()
@@ -125,9 +125,7 @@ class Announcer:
                     result.close()
                     _log_failure(signal, receiver, "is async and was not run")
             except Exception as error:  # noqa: BLE001 - an app's receiver may raise any exception
-                # Without the exception's text: a receiver can read the request's token.
-                trace = "".join(traceback.format_tb(error.__traceback__)).rstrip()
-                _log_failure(signal, receiver, f"raised {type(error).__name__}:\n{trace}")
+                _log_failure(signal, receiver, f"raised {outline(error)}")
 
 
 def _log_failure(signal: Signal, receiver: Callable[..., Any], what: str) -> None:

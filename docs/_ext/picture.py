@@ -39,7 +39,7 @@ BANDS = (
         (
             ("sessions", "signals", "tokens"),
             ("keys", "settings", "enums"),
-            ("stores", "errors", "process_lock"),
+            ("stores", "errors", "process_lock", "tracebacks"),
         ),
     ),
 )

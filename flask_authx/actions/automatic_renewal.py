@@ -21,6 +21,7 @@ from flask_authx.settings.options import Settings
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.new_token import TokenOptions
 from flask_authx.tokens.token import Token
+from flask_authx.tracebacks import outline
 
 from .create_tokens import create_token, inherited_claims
 from .login import client_of_request
@@ -46,8 +47,8 @@ def register_renewal(state: AppState) -> None:
         except (AuthXException, StoreError):
             # The response is valid without it. The next request tries again, or is refused.
             _log.info("a token was not renewed: sid=%s", token.sid)
-        except Exception:  # noqa: BLE001 - of the app's callbacks: the view's response is sent
-            _log.exception("a token could not be renewed: sid=%s", token.sid)
+        except Exception as error:  # noqa: BLE001 - of the app's callbacks: the response is sent
+            _log.error("a token could not be renewed: sid=%s: %s", token.sid, outline(error))
         return response
 
     state.app.after_request(authx_renewal)

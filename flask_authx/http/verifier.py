@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import traceback
 from collections.abc import Awaitable, Callable
 
 from werkzeug.wrappers import Request
@@ -33,6 +32,7 @@ from flask_authx.stores.base import StoreBusyError, StoreError
 from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.scopes import grants
 from flask_authx.tokens.token import RequestToken, Token, TokenClaims
+from flask_authx.tracebacks import outline
 
 from .callbacks import Callbacks, ClaimsCheck, RevocationCallback, Wait
 from .context import RequestContext
@@ -220,8 +220,7 @@ class Verifier:
             return error
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
             # Without its words: it has been given the claims.
-            trace = "".join(traceback.format_tb(error.__traceback__)).rstrip()
-            what = f"it raised {type(error).__name__}:\n{trace}"
+            what = f"it raised {outline(error)}"
         else:
             if type(answer) is bool:
                 return answer
@@ -264,20 +263,20 @@ class Verifier:
             awaitable = result if inspect.isawaitable(result) else None
             if awaitable is not None and not can_await:
                 result, awaitable = self._wait(awaitable), None
-        except Exception:  # noqa: BLE001 - whatever it is, the verdict is unknown
-            _log_failure(raw, token, traceback.format_exc())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the verdict is unknown
+            _log_failure(outline(error))
             return _CALLBACK_FAILED
         if awaitable is not None:
             raise Pending(raw, token, awaitable)
-        return _verdict(raw, token, result)
+        return _verdict(result)
 
     async def await_verdict(self, pending: Pending, context: RequestContext) -> None:
         """Await the revocation callback, and keep its verdict in the context."""
         revoked: bool | str = _CALLBACK_FAILED
         try:
-            revoked = _verdict(pending.raw, pending.token, await pending.result)
-        except Exception:  # noqa: BLE001 - whatever it is, the verdict is unknown
-            _log_failure(pending.raw, pending.token, traceback.format_exc())
+            revoked = _verdict(await pending.result)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the verdict is unknown
+            _log_failure(outline(error))
         context.remember(pending.raw, pending.token, revoked=revoked)
 
 
@@ -301,18 +300,13 @@ def _check_rotation(sessions: Sessions, parsed: TokenClaims, requirement: Requir
         raise ReusedTokenError(REUSE_REASON)
 
 
-def _verdict(raw: str, token: Token, result: object) -> bool | str:
+def _verdict(result: object) -> bool | str:
     """The result of the callback. Any but ``True`` and ``False`` is a failure."""
     if type(result) is bool:
         return result
-    what = f"it must return True or False, and returned {type(result).__name__}"
-    _log_failure(raw, token, what)
+    _log_failure(f"it must return True or False, and returned {type(result).__name__}")
     return _CALLBACK_FAILED
 
 
-def _log_failure(raw: str, token: Token, what: str) -> None:
-    # Some drivers put a statement's parameters into the message.
-    for secret in (raw, *raw.split("."), token.csrf):
-        if secret:
-            what = what.replace(secret, "<token>")
+def _log_failure(what: str) -> None:
     _log.error("the revocation callback failed, so the request is refused: %s", what)

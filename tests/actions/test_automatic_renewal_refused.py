@@ -278,7 +278,7 @@ def test_a_token_of_a_deleted_user_is_not_renewed(
     assert setup.last_seen() == [DUE]
 
 
-@pytest.mark.parametrize("which", ["user", "claims", "too many claims"])
+@pytest.mark.parametrize("which", ["user", "async user", "claims", "too many claims"])
 def test_a_callback_that_fails_is_logged_and_the_response_is_intact(
     which: str, setup: Setup, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -287,10 +287,13 @@ def test_a_callback_that_fails_is_logged_and_the_response_is_intact(
     def fail(uid: str) -> dict[str, Any]:
         if which == "too many claims":
             return {"x": "y" * 4000}
-        raise LookupError("the app's own")
+        raise LookupError(f"the app's own words about {uid}")
 
-    if which == "user":
-        setup.authx.set_subject_getter(fail)
+    async def fail_async(uid: str) -> dict[str, Any]:
+        return fail(uid)
+
+    if "user" in which:
+        setup.authx.set_subject_getter(fail_async if "async" in which else fail)
     else:
         setup.authx.set_callback_additional_claims(fail)
     response = client.get("/guarded")
@@ -299,3 +302,7 @@ def test_a_callback_that_fails_is_logged_and_the_response_is_intact(
     assert cookies_in(response) == {}
     (line,) = said(caplog, logging.ERROR)
     assert line.startswith("a token could not be renewed")
+    assert "Error:\n  File " in line
+    # SECURITY A.16 334: the callbacks have the token's claims.
+    assert "the app's own words" not in caplog.text
+    assert [one.exc_info for one in caplog.records if one.levelno == logging.ERROR] == [None]
