@@ -135,7 +135,7 @@ def _configure(
             problems.extend(one for one in error.problems if one not in problems)
         return None
 
-    keys = collect(lambda: load_keys(settings))
+    keys = collect(lambda: load_keys(settings, clock))
     stores = _Stores()
     before = len(problems)
     stores.blocklist = collect(lambda: open_blocklist(app, callbacks, settings, clock))

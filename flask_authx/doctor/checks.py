@@ -259,6 +259,21 @@ def _previous_key(inspected: Inspected) -> Iterator[Finding]:
         )
 
 
+def _weak_previous_secret(inspected: Inspected) -> Iterator[Finding]:
+    if inspected.settings.previous_weak_until is None:
+        return
+    setting, weak = inspected.setting("PREVIOUS_WEAK_UNTIL"), inspected.state.codec.keys.weak
+    if weak is None:
+        yield Finding(
+            Level.WARNING,
+            setting,
+            "it is past: the previous secret verifies no tokens.",
+            f"remove it and {inspected.setting('PREVIOUS_SECRET_KEY')}.",
+        )
+    else:
+        yield Finding(Level.ERROR, setting, weak.warning)
+
+
 def _issuer_and_audience(inspected: Inspected) -> Iterator[Finding]:
     settings, prefix = inspected.settings, inspected.settings.prefix
     if not settings.algorithm.symmetric and settings.issuer is None and not settings.audiences:
@@ -419,6 +434,7 @@ CHECKS: dict[str, Check] = {
     "signature malleability": _signature_malleability,
     "secret reuse": _secret_reuse,
     "previous key": _previous_key,
+    "weak previous secret": _weak_previous_secret,
     "issuer and audience": _issuer_and_audience,
     "own tokens": _own_tokens,
     "access token lifetime": _access_token_lifetime,

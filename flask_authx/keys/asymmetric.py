@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from flask_authx.enums import Algorithm
 from flask_authx.errors import BadConfigurationError
 
+from .published import is_published
+
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import (
         EllipticCurvePrivateKey,
@@ -56,6 +58,12 @@ def load(value: object, name: str, algorithm: Algorithm, *, private: bool) -> An
     problem = _key_problem(key, algorithm, private=private)
     if problem:
         raise BadConfigurationError(f"{name}: {problem}.")
+    public: Any = key
+    if is_published(thumbprint(public.public_key() if private else public).encode()):
+        raise BadConfigurationError(
+            f"{name}: this key pair was published, in a tutorial or a specification: everybody can "
+            f"sign with it; create one with `flask authx generate-key --algorithm {algorithm}`."
+        )
     return key
 
 

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import hmac
+import logging
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flask_authx.enums import Algorithm
 from flask_authx.errors import BadConfigurationError
 from flask_authx.settings.options import Settings
 
 from . import asymmetric, weak_secrets
-from .ring import Key, KeyRing
+from .ring import Key, KeyRing, WeakPrevious
+
+T = TypeVar("T")
+
+_log = logging.getLogger("flask_authx")
+
+#: For how many days at most a weak secret may verify tokens.
+_WEAK_DAYS = 30
 
 
-def load_keys(settings: Settings) -> KeyRing:
+def load_keys(settings: Settings, clock: Callable[[], float] = time.time) -> KeyRing:
     """Load every key that the settings name.
 
+    :param clock: seconds since 1970-01-01 UTC.
     :raises BadConfigurationError: with every problem found, each naming its setting.
     """
     problems: list[str] = []
@@ -29,6 +40,7 @@ def load_keys(settings: Settings) -> KeyRing:
             f"{prefix}PREVIOUS_*: the previous key and the current one have the same kid: "
             "remove the previous one if it is the same key, else give each its own kid."
         )
+    weak = _attempt(problems, lambda _: _weak_previous(settings, clock()), settings)
     allowed = {key.algorithm for key in (current, previous) if key}
     if settings.decode_algorithms and not settings.decode_algorithms <= allowed:
         problems.append(
@@ -41,18 +53,25 @@ def load_keys(settings: Settings) -> KeyRing:
     if previous is None:
         return KeyRing(current, by_kid, unnamed=current)
     # Tokens of another library were created before the migration, with the previous key.
-    return KeyRing(current, by_kid, unnamed=previous if settings.accept_untyped else None)
+    ring = KeyRing(current, by_kid, previous if settings.accept_untyped else None, weak)
+    if weak is None:
+        return ring
+    if weak.since < weak.until:
+        _log.warning(weak.warning)
+        return ring
+    # The app starts all the same: a process may be replaced by another one at any time.
+    _log.error("%sPREVIOUS_WEAK_UNTIL is past: the previous secret verifies no tokens", prefix)
+    return ring.without_previous()
 
 
 def _attempt(
-    problems: list[str], load: Callable[[Settings], Key | None], settings: Settings
-) -> Key | None:
+    problems: list[str], load: Callable[[Settings], T | None], settings: Settings
+) -> T | None:
     try:
-        key = load(settings)
+        return load(settings)
     except BadConfigurationError as error:
-        problems.extend(error.problems)
+        problems.extend(one for one in error.problems if one not in problems)
         return None
-    return key
 
 
 def _current_key(settings: Settings) -> Key:
@@ -109,14 +128,64 @@ def _previous_key(settings: Settings) -> Key | None:
         )
     if secret is not None:
         name = f"{prefix}PREVIOUS_SECRET_KEY"
-        key = _secret(secret, algorithm, settings.previous_key_id, name)
-        return Key(key.kid, algorithm, key.verifying, None, None)
+        value = _secret_bytes(secret, name)
+        problem = weak_secrets.key_problem(value)
+        if problem is None and settings.previous_weak_until is None:
+            problem = weak_secrets.problem_with(value, algorithm)
+            if problem:
+                problem += (
+                    f". If tokens of it must be accepted for some days more, set {prefix}"
+                    "PREVIOUS_WEAK_UNTIL: until that date, whoever guesses it can forge tokens"
+                )
+        if problem:
+            raise BadConfigurationError(f"{name}: {problem}.")
+        kid = settings.previous_key_id or _kid(value)
+        return Key(kid, algorithm, value, None, None)
     loaded = _asymmetric(public, f"{prefix}PREVIOUS_PUBLIC_KEY", algorithm, private=False)
     kid = settings.previous_key_id or asymmetric.thumbprint(loaded)
     return Key(kid, algorithm, loaded, None, None)
 
 
+def _weak_previous(settings: Settings, now: float) -> WeakPrevious | None:
+    """Until when a weak previous secret verifies tokens; ``None`` if it is not weak."""
+    until, prefix = settings.previous_weak_until, settings.prefix
+    if until is None:
+        return None
+    name, secret = f"{prefix}PREVIOUS_WEAK_UNTIL", f"{prefix}PREVIOUS_SECRET_KEY"
+    algorithm = settings.previous_algorithm or settings.algorithm
+    weakness = None
+    if settings.previous_secret_key is not None and algorithm.symmetric:
+        value = _secret_bytes(settings.previous_secret_key, secret)
+        weakness = weak_secrets.problem_with(value, algorithm)
+    if weakness is None:
+        raise BadConfigurationError(
+            f"{name} has no effect: it is for a weak {secret}, and there is none. Remove it."
+        )
+    today = datetime.fromtimestamp(now, UTC).date()
+    last = today + timedelta(days=_WEAK_DAYS)
+    if until > last:
+        raise BadConfigurationError(
+            f"{name} is more than {_WEAK_DAYS} days ahead: set {last} or an earlier date, since "
+            "until then whoever guesses the secret can forge tokens."
+        )
+    warning = (
+        f"{secret} is weak, and verifies tokens until the end of {until} ({name}): until then "
+        f"whoever guesses it can forge the tokens of any user. Remove both settings as soon as you "
+        f"can. What is wrong with it: {weakness}."
+    )
+    end = datetime.combine(until, datetime.min.time(), UTC) + timedelta(days=1)
+    return WeakPrevious(warning, now, end.timestamp())
+
+
 def _secret(value: object, algorithm: Algorithm, kid: str | None, name: str) -> Key:
+    secret = _secret_bytes(value, name)
+    problem = weak_secrets.problem_with(secret, algorithm)
+    if problem:
+        raise BadConfigurationError(f"{name}: {problem}.")
+    return Key(kid or _kid(secret), algorithm, secret, secret, _derive(secret, b"csrf"))
+
+
+def _secret_bytes(value: object, name: str) -> bytes:
     if isinstance(value, Path):
         # Editors and secret stores end files with a line break that is not part of the secret.
         value = _read(value, name).rstrip(b"\r\n")
@@ -131,11 +200,11 @@ def _secret(value: object, algorithm: Algorithm, kid: str | None, name: str) -> 
         raise BadConfigurationError(
             f"{name}: it is the path of a file and not the secret: use pathlib.Path(...)."
         )
-    problem = weak_secrets.problem_with(value, algorithm)
-    if problem:
-        raise BadConfigurationError(f"{name}: {problem}.")
-    kid = kid or asymmetric.base64url(_derive(value, b"kid")[:16])
-    return Key(kid, algorithm, value, value, _derive(value, b"csrf"))
+    return value
+
+
+def _kid(secret: bytes) -> str:
+    return asymmetric.base64url(_derive(secret, b"kid")[:16])
 
 
 def _key_pair(settings: Settings) -> Key:

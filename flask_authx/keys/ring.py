@@ -25,6 +25,20 @@ class Key:
     derived: bytes | None = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class WeakPrevious:
+    """That the previous secret is weak, and verifies for some days all the same.
+
+    :param warning: what is logged each day.
+    :param since: when it was loaded, in seconds since 1970-01-01 UTC.
+    :param until: from when on it is refused, likewise.
+    """
+
+    warning: str
+    since: float
+    until: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class KeyRing:
     """The keys of one ``AuthX`` object. Two rings are equal only if they are the same object."""
@@ -33,7 +47,14 @@ class KeyRing:
     by_kid: dict[str, Key]
     #: The key for tokens without a ``kid``, which another library created; ``None`` refuses them.
     unnamed: Key | None
+    #: Set if the previous secret is weak.
+    weak: WeakPrevious | None = None
 
     def find(self, kid: str | None) -> Key | None:
         """The key with this ``kid``, or for ``None`` the key for tokens without a ``kid``."""
         return self.unnamed if kid is None else self.by_kid.get(kid)
+
+    def without_previous(self) -> KeyRing:
+        """The ring with the current key alone."""
+        unnamed = self.current if self.unnamed is self.current else None
+        return KeyRing(self.current, {self.current.kid: self.current}, unnamed)

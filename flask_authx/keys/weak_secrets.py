@@ -1,4 +1,4 @@
-"""Refuses weak HMAC secrets: short or guessable ones, and public keys in any encoding.
+"""Refuses HMAC secrets that others know or may guess, and public keys in any encoding.
 
 If a public key serves as the secret, everybody who has it can create tokens (algorithm confusion,
 CVE-2015-9235 and its successors). The secret is decoded (text encodings, hexadecimal, base64), and
@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import math
 import re
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from flask_authx.enums import Algorithm
+
+from .published import is_published
 
 #: The key must be at least as long as the hash (RFC 7518 section 3.2).
 _BYTES_NEEDED = {Algorithm.HS256: 32, Algorithm.HS384: 48, Algorithm.HS512: 64}
@@ -39,9 +42,29 @@ _WORDS = re.findall(
     abcdefghijklmnopqrstuvwxyz abc xyz enter insert must be should at least only local hello
     world todo 0123456789 1234567890 123456789 12345678 1234567 123456
     12345 1234 123 987654321 256 384 512
+    qwertyuiop asdfghjkl zxcvbnm qwertz azerty qazwsx wsxedc asdf zxcv letmein welcome changeit
     """,
 )
 _WORDS.sort(key=len, reverse=True)
+
+
+#: How a new secret is made; the end of each message.
+_NEW = "create one with `flask authx generate-key`"
+
+#: What an editor, a shell or a configuration file leaves around a secret.
+_QUOTES = "\"'`\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb"
+#: Texts in which no program has put the secret in the place of a name.
+_TEMPLATE = re.compile(r"\$\{.*\}|\$\(.*\)|\{\{.*\}\}|<.*>|%\(?\w+\)?[%s]")
+#: What no generator of secrets makes, and what is said of a text that has it.
+_REMNANTS: tuple[tuple[Callable[[str], bool], str], ...] = (
+    (lambda text: text.startswith("\ufeff"), "begins with a byte order mark"),
+    (lambda text: text.splitlines() != [text], "contains a line end"),
+    (lambda text: any(map(str.isspace, text)), "contains a blank"),
+    (lambda text: not text.isprintable(), "contains a character that can't be seen"),
+    (lambda text: text[0] in _QUOTES or text[-1] in _QUOTES, "begins or ends with a quote"),
+    (lambda text: text.endswith(("\\n", "\\r")), "ends with an escaped line end"),
+    (lambda text: _TEMPLATE.fullmatch(text) is not None, "is the name of a secret in a template"),
+)
 
 
 def problem_with(secret: bytes, algorithm: Algorithm) -> str | None:
@@ -50,8 +73,15 @@ def problem_with(secret: bytes, algorithm: Algorithm) -> str | None:
     if len(secret) < needed:
         return (
             f"it is {len(secret)} bytes long and {algorithm} needs {needed} "
-            "(RFC 7518 section 3.2); create one with `flask authx generate-key`"
+            f"(RFC 7518 section 3.2); {_NEW}"
         )
+    return key_problem(secret) or _weakness(secret)
+
+
+def key_problem(secret: bytes) -> str | None:
+    """The reason why these bytes can't be a secret for anybody: they are a key, or nothing."""
+    if not secret:
+        return f"it is empty; {_NEW}"
     for layer in _layers(secret, depth=3):
         if _is_key(layer):
             return (
@@ -59,11 +89,52 @@ def problem_with(secret: bytes, algorithm: Algorithm) -> str | None:
                 "public key could sign tokens; create a secret with `flask authx generate-key`, "
                 "or use the algorithm of the key"
             )
+        if _is_modulus(layer):
+            return (
+                "it is a public or private key or a part of one, perhaps encoded: it can be the "
+                "modulus of an RSA key; create a secret with `flask authx generate-key`, which is "
+                f"not longer than {_LONGEST_SECRET} bytes"
+            )
+    return None
+
+
+def _weakness(secret: bytes) -> str | None:
+    if any(is_published(layer) for layer in _layers(secret, depth=2)):
+        return f"it was published, in a tutorial or a specification: everybody knows it; {_NEW}"
     if _is_guessable(secret):
+        return f"it is a placeholder or follows a pattern; {_NEW}"
+    remnant = _remnant(secret)
+    if remnant:
         return (
-            "it is a placeholder or follows a pattern; create one with `flask authx generate-key`"
+            f"it {remnant}, which no generator of secrets makes: correct it where the secret is "
+            f"set, or {_NEW}"
         )
     return None
+
+
+def _remnant(secret: bytes) -> str | None:
+    """What an editor, a shell or a configuration file has left in a secret that is text.
+
+    Random bytes are text by chance in fewer than one of a hundred million cases.
+    """
+    if _is_wide(secret):
+        return "is text in UTF-16 or UTF-32"
+    try:
+        text = secret.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return None
+    return next((said for applies, said in _REMNANTS if applies(text)), None)
+
+
+def _is_wide(data: bytes) -> bool:
+    """Whether this is ASCII text with two or four bytes for each character."""
+    if b"\0" not in data:
+        return False
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"):
+        text = _recoded(data, encoding, "latin-1")
+        if text and text.isascii() and b"\0" not in text:
+            return True
+    return False
 
 
 def _layers(data: bytes, depth: int) -> Iterator[bytes]:
@@ -80,23 +151,27 @@ def _decoded(data: bytes) -> Iterator[bytes]:
     # Text in another encoding: UTF-16, UTF-32, bytes read as Latin-1, escaped line breaks.
     for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
         if b"\0" in data or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            yield _recoded(data, encoding, "utf-8")
+            yield _recoded(data, encoding, "latin-1")
     yield _recoded(data, "utf-8-sig", "latin-1")
     yield data.replace(b"\\r", b"\r").replace(b"\\n", b"\n")
     if b"%" in data:
         yield urllib.parse.unquote_to_bytes(data)
     # A line of a configuration file: a name, quotes, a line break.
     yield re.sub(rb"\A\w+=", b"", data.strip()).strip(b"\"'")
-    # Hexadecimal, decimal or base64, with or without the lines of a PEM armour.
+    # Decimal, hexadecimal or base64, with or without the lines of a PEM armour.
     packed = b"".join(_ARMOUR_LINE.sub(b"", data).split())
     digits = packed.removeprefix(b"0x").replace(b":", b"")
-    if re.fullmatch(rb"[0-9a-fA-F]+", digits):
-        yield binascii.unhexlify(digits.zfill(len(digits) + len(digits) % 2))
-    if re.fullmatch(rb"[0-9]{600,}", packed) and len(packed) <= 4096:
-        # An RSA modulus in decimal. CPython refuses more than 4,300 digits.
-        number = int(packed)
+    if re.fullmatch(rb"[0-9]{155,10000}", packed):
+        # An RSA modulus in decimal. CPython converts at most 4,300 digits at once.
+        number = 0
+        for start in range(0, len(packed), 4000):
+            part = packed[start : start + 4000]
+            number = number * 10 ** len(part) + int(part)
         yield number.to_bytes((number.bit_length() + 7) // 8, "big")
-    if re.fullmatch(rb"[A-Za-z0-9+/_-]+={0,2}", packed):
+    if re.fullmatch(rb"[0-9a-fA-F]+", digits):
+        # Not base64 as well: what that yields has the length of a modulus, and is none.
+        yield binascii.unhexlify(digits.zfill(len(digits) + len(digits) % 2))
+    elif re.fullmatch(rb"[A-Za-z0-9+/_-]+={0,2}", packed):
         body = packed.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
         if len(body) % 4 != 1:
             yield base64.b64decode(body + b"=" * (-len(body) % 4))
@@ -115,7 +190,6 @@ def _is_key(data: bytes) -> bool:
         or _SSH.match(data) is not None
         or _is_der_sequence(data)
         or _is_curve_point(data)
-        or _is_modulus(data)
         or _is_jwk(data)
     )
 
@@ -185,17 +259,24 @@ def _small_primes() -> int:
     return math.prod(number for number in range(3, 65536, 2) if sieve[number])
 
 
-def _is_modulus(data: bytes) -> bool:
-    """Whether this can be the ``n`` of an RSA key: of the right size, without small factors.
+#: The longest secret that is never taken for a modulus, in bytes. No algorithm gains by more.
+_LONGEST_SECRET = 64
 
-    About one in twenty random secrets of exactly 256, 384 or 512 bytes is refused, too. No secret
-    needs that length.
+
+def _is_modulus(data: bytes) -> bool:
+    """Whether this can be the ``n`` of an RSA key of more than 512 bits: without small factors.
+
+    About one in twenty random secrets of more than 64 bytes is refused, too.
     """
-    if data[:1] == b"\0":
-        data = data[1:]
-    if len(data) not in (256, 384, 512, 1024) or data[0] < 0x80 or not data[-1] & 1:
+    data = data.lstrip(b"\0")
+    # Of a number's bytes half are above 127, and of a text's hardly any.
+    if len(data) <= _LONGEST_SECRET or not data[-1] & 1 or 4 * _high(data) < len(data):
         return False
     return math.gcd(int.from_bytes(data, "big"), _small_primes()) == 1
+
+
+def _high(data: bytes) -> int:
+    return sum(byte > 127 for byte in data)
 
 
 def _is_jwk(data: bytes) -> bool:
@@ -215,6 +296,8 @@ def _is_jwk(data: bytes) -> bool:
 def _is_guessable(secret: bytes) -> bool:
     if len(set(secret)) < 8 or _repeats(secret):
         return True
+    if any(layer in _word_digests() for layer in _layers(secret, depth=1)):
+        return True
     try:
         left = secret.decode("ascii").lower()
     except UnicodeError:
@@ -226,6 +309,16 @@ def _is_guessable(secret: bytes) -> bool:
     for word in _WORDS:
         left = left.replace(word, " ")
     return sum(map(str.isalnum, left)) <= 6
+
+
+@cache
+def _word_digests() -> frozenset[bytes]:
+    """The digests of nothing and of each word of placeholders."""
+    return frozenset(
+        hashlib.new(name, word.encode(), usedforsecurity=False).digest()
+        for name in ("md5", "sha1", "sha256", "sha384", "sha512")
+        for word in ("", *_WORDS)
+    )
 
 
 def _repeats(secret: bytes) -> bool:

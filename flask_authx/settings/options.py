@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date
 from types import MappingProxyType
 from typing import Any
 
@@ -76,6 +77,10 @@ class Settings:
     previous_algorithm: Algorithm | None = _setting(None, parsers.member(Algorithm))
     #: The ``kid`` of the previous key; by default derived from it.
     previous_key_id: str | None = _setting(None, parsers.text)
+    #: Until when a weak previous secret is accepted: an ISO date, at most 30 days ahead; the whole
+    #: day in UTC counts. Whoever guesses the secret can forge tokens until then, which is logged
+    #: each day. Use it during a migration only.
+    previous_weak_until: date | None = _setting(None, parsers.iso_date)
 
     #: The lifetime of an access token.
     access_token_expires: int = _setting(900, parsers.lifetime)

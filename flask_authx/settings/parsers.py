@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Collection, Iterable
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from math import inf
 from typing import Any, TypeGuard, TypeVar, cast
@@ -122,6 +122,16 @@ def timeout(value: object) -> float:
 def positive_duration(value: object) -> int:
     """A duration of at least one second, in the same forms as :func:`seconds`."""
     return seconds(value, 1)
+
+
+def iso_date(value: object) -> date:
+    """A ``date``, or its text (RFC 3339, full-date)."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = date.fromisoformat(value.strip())
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    raise ValueError('set it to a date such as "2030-12-31"')
 
 
 def store_url(value: object) -> str:

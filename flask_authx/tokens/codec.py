@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -25,13 +26,16 @@ from flask_authx.errors import (
     TokenInvalidIssuerError,
     TokenInvalidSignatureError,
 )
-from flask_authx.keys.ring import Key, KeyRing
+from flask_authx.keys.ring import Key, KeyRing, WeakPrevious
 from flask_authx.settings.options import Settings
 
 from . import claims
 from .cache import TokenCache
 from .token import TokenClaims
 
+_log = logging.getLogger("flask_authx")
+
+_DAY = 86_400
 #: The JWS compact serialization (RFC 7515 section 3.1, RFC 8725bis section 3.14).
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 #: The longest encoded header, in characters. Those of this package have about 100.
@@ -52,6 +56,10 @@ class _PreparedHMAC(HMACAlgorithm):
 
     def prepare_key(self, key: str | bytes) -> bytes:
         return key if isinstance(key, bytes) else key.encode()
+
+    def check_key_length(self, key: bytes) -> str | None:
+        # A previous secret may be short for some days.
+        return None
 
 
 def _check_secrets(keys: KeyRing) -> None:
@@ -89,6 +97,9 @@ class Codec:
         self._leeway = settings.decode_leeway
         self._issuer = settings.issuer
         self._audiences = settings.audiences
+        #: By the day since the keys were loaded: who has warned of a weak one. The first day's
+        #: warning was logged then.
+        self._warned: dict[int, object] = {0: None}
 
     @property
     def keys(self) -> KeyRing:
@@ -144,6 +155,8 @@ class Codec:
         :raises JWTDecodeError: or one of its subclasses. No token makes it raise anything else.
         """
         keys = self._keys
+        if keys.weak is not None:
+            keys = self._limit(keys, keys.weak, now)
         parsed = self._cache.get(token, keys) if self._cache is not None else None
         if parsed is None:
             parsed = self._verify(token, keys)
@@ -160,6 +173,18 @@ class Codec:
         if now >= parsed.exp + self._leeway and not expired:
             raise TokenExpiredError
         return parsed
+
+    def _limit(self, keys: KeyRing, weak: WeakPrevious, now: float) -> KeyRing:
+        """Warn of a weak previous secret once a day, and give it up on its last day."""
+        if now >= weak.until:
+            keys = keys.without_previous()
+            self.use(keys)
+            _log.warning("a weak previous secret has expired: its tokens are refused from now on")
+            return keys
+        mine = object()
+        if self._warned.setdefault(int((now - weak.since) // _DAY), mine) is mine:
+            _log.warning(weak.warning)
+        return keys
 
     def _verify(self, token: str, keys: KeyRing) -> TokenClaims:
         # The length is checked first, so that nothing below copies or splits a token of any size.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -72,6 +75,8 @@ PLACEHOLDERS = [
     "use-a-long-random-string",
     "foobar",
     "hello-world",
+    "qwertyuiopasdfghjklzxcvbnm1234567890",
+    "qwertz-asdfghjkl",
 ]
 
 
@@ -142,6 +147,108 @@ def test_a_pattern_is_no_secret() -> None:
             make_codec(SECRET_KEY=secret)
 
     check_all(by_repr(PATTERNS), check)
+
+
+LINE_ENDS = ("\n", "\r", "\r\n", "\n\n", "\x0b", "\x0c", "\x85", "\u2028")
+WIDE = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+
+
+def remnants(secret: str) -> dict[str, list[str | bytes]]:
+    """What editors, shells and configuration files make of a secret, by what is said of it."""
+    return {
+        "contains a line end": [
+            *(secret + end for end in LINE_ENDS),
+            *(end + secret for end in LINE_ENDS),
+            *(secret[:20] + end + secret[20:] for end in LINE_ENDS),
+        ],
+        "contains a blank": [
+            *(secret + " ", " " + secret, "\t" + secret, secret + "\xa0", secret + "\u3000"),
+            " ".join(re.findall(".{8}", secret)),
+        ],
+        "begins or ends with a quote": [
+            *(f'"{secret}"', f"'{secret}'", f"`{secret}`", f"\u201c{secret}\u201d"),
+            *(secret + '"', "'" + secret, repr(secret.encode())),
+        ],
+        "begins with a byte order mark": ["\ufeff" + secret, secret.encode("utf-8-sig")],
+        "contains a character that can't be seen": [
+            *(secret + "\u200b", secret + "\0", "\x1b[0m" + secret, secret + "\udce9"),
+        ],
+        "ends with an escaped line end": [secret + "\\n", secret + "\\r\\n"],
+        "is the name of a secret in a template": [
+            *("${" + secret + "}", "{{" + secret + "}}", f"<{secret}>", f"$(cat<{secret})"),
+            *(f"%({secret.replace('-', '_')})s", f"%{secret.replace('-', '_')}%"),
+        ],
+        "is text in UTF-16 or UTF-32": [
+            *(secret.encode(encoding) for encoding in WIDE),
+            secret.encode("utf-16-le").decode(),
+        ],
+    }
+
+
+def test_what_no_generator_makes_is_refused_with_words(tmp_path: Path) -> None:
+    """SECURITY A.18 340: as text, as bytes and in a file."""
+    file = tmp_path / "secret"
+
+    def check(case: tuple[str, str | bytes, str]) -> None:
+        said, changed, secret = case
+        data = changed.encode("utf-8", "surrogatepass") if isinstance(changed, str) else changed
+        file.write_bytes(data)
+        # A line end at the end of a file is not part of its text.
+        for value in (changed, data, *(() if data.endswith((b"\r", b"\n")) else (file,))):
+            with pytest.raises(BadConfigurationError) as caught:
+                make_codec(SECRET_KEY=value)
+            assert str(caught.value).startswith(f"JWT_SECRET_KEY: it {said}")
+            assert "correct it" in str(caught.value)
+            assert secret[:8] not in str(caught.value)
+
+    secrets = [SECRET, b64(random.Random(1).randbytes(32)), "ab01" + SECRET.lower()]
+    check_all(
+        by_repr(
+            (said, changed, secret)
+            for secret in secrets
+            for said, spoiled in remnants(secret).items()
+            for changed in spoiled
+        ),
+        check,
+    )
+
+
+def test_a_line_end_at_the_end_of_a_file_is_not_part_of_the_secret(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    for end in ("", "\n", "\r\n"):
+        file.write_bytes((SECRET + end).encode())
+        assert make_codec(SECRET_KEY=file).keys.current.verifying == SECRET.encode()
+
+
+def test_what_generators_make_is_accepted() -> None:
+    """Of punctuation too, and of bytes that are no text."""
+    source = random.Random(7)
+    letters = "".join(map(chr, range(33, 127)))
+    for _ in range(300):
+        text = "".join(source.choices(letters, k=50))
+        text = text.strip("\"'`")
+        if not text.endswith(("\\n", "\\r")):
+            assert problem_with(text.encode(), Algorithm.HS256) is None, text
+    for data in (b"\n", b" ", b'"', b"\xff\xfe", b"\xef\xbb\xbf", b"\r\n"):
+        for _ in range(50):
+            raw = source.randbytes(40)
+            assert problem_with(data + raw, Algorithm.HS256) is None
+            assert problem_with(raw + data, Algorithm.HS256) is None
+    assert problem_with("Schlüssel-äöü-ж-漢字-0x7fQ9z".encode(), Algorithm.HS256) is None
+
+
+@pytest.mark.parametrize("name", ["md5", "sha1", "sha256", "sha384", "sha512"])
+def test_the_digest_of_a_word_is_that_word(name: str) -> None:
+    for word in ("", "secret", "password", "changeme", "qwerty", "flask"):
+        digest = hashlib.new(name, word.encode())
+        spellings = [digest.hexdigest().encode(), base64.b64encode(digest.digest())]
+        spellings += [digest.hexdigest().upper().encode(), b64(digest.digest()).encode()]
+        if digest.digest_size >= 32:
+            spellings.append(digest.digest())
+        for spelling in spellings:
+            problem = problem_with(spelling, Algorithm.HS256)
+            assert problem is not None
+            assert "placeholder" in problem or "bytes long" in problem
 
 
 @pytest.mark.parametrize(("different", "guessable"), [(7, True), (8, False)])

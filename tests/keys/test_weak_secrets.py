@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import math
+import random
 import re
 import urllib.parse
 from collections.abc import Callable
@@ -239,6 +241,54 @@ def test_an_rsa_modulus_is_no_secret(bits: int) -> None:
         b64(data),
         str(n),
     ):
+        assert_taken_for_a_key(spelling)
+
+
+#: From the smallest that is no longer than a random secret may be, with and without whole bytes.
+SIZES = [521, 768, 1000, 1024, 1031, 1536, 2047, 2049, 2056, 4096, 5000, 8192, 16384]
+
+
+def modulus(bits: int) -> int:
+    """A number of that many bits without factors below 65,536, as of two primes.
+
+    Primes of this size take minutes to find.
+    """
+    source = random.Random(bits)
+    while True:
+        number = source.getrandbits(bits) | 1 | 1 << (bits - 1)
+        if math.gcd(number, PRIMORIAL) == 1:
+            return number
+
+
+PRIMORIAL = math.prod(
+    n for n in range(3, 65_536, 2) if all(n % d for d in range(3, 257, 2) if d < n)
+)
+
+
+def decimal(number: int) -> str:
+    """The digits of a number of any size: ``str`` refuses more than 4,300."""
+    digits = ""
+    while number:
+        number, part = divmod(number, 10**4000)
+        digits = (f"{part:04000d}" if number else str(part)) + digits
+    return digits
+
+
+@pytest.mark.parametrize("bits", SIZES)
+def test_an_rsa_modulus_of_any_size_is_no_secret(bits: int) -> None:
+    """SECURITY A.18 340."""
+    n = modulus(bits)
+    data = n.to_bytes((bits + 7) // 8, "big")
+    for spelling in (data, b"\0" + data, data.hex(), f"{n:x}".encode(), base64.b64encode(data)):
+        assert_taken_for_a_key(spelling)
+    assert_taken_for_a_key(b64(data))
+    assert_taken_for_a_key(decimal(n))
+
+
+@pytest.mark.parametrize("bits", [1024, 1200])
+def test_the_modulus_of_a_real_key_is_no_secret(bits: int) -> None:
+    n = rsa_key(bits).public_key().public_numbers().n
+    for spelling in (n.to_bytes((bits + 7) // 8, "big"), f"{n:x}", str(n)):
         assert_taken_for_a_key(spelling)
 
 

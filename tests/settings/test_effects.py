@@ -18,6 +18,7 @@ from tests.support import (
     access_token,
     bearer,
     ed25519_key,
+    forge,
     make_app,
     parts,
     private_pem,
@@ -121,6 +122,21 @@ def test_setting_previous_key_id() -> None:
 
 
 # Tokens that are created and accepted
+
+
+def test_setting_previous_weak_until() -> None:
+    keys: dict[str, Any] = {
+        "SECRET_KEY": OTHER_SECRET,
+        "PREVIOUS_SECRET_KEY": "short",
+        "PREVIOUS_KEY_ID": "old",
+    }
+    with pytest.raises(BadConfigurationError, match="set JWT_PREVIOUS_WEAK_UNTIL"):
+        make_app(**keys)
+    claims = parts(access_token(*app_with()))[1]
+    old = forge({"alg": "HS256", "kid": "old", "typ": "at+jwt"}, claims, "short")
+    # The clock says 2027-01-15.
+    assert response_to(make_app(**keys, PREVIOUS_WEAK_UNTIL="2027-01-20")[0], old) == OK
+    assert response_to(make_app(**keys, PREVIOUS_WEAK_UNTIL="2027-01-14")[0], old) == INVALID
 
 
 def test_setting_access_token_expires() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,9 +17,13 @@ from tests.support.corpus import by_repr, check_all
 Parser = Callable[[object], object]
 
 NO_TEXT: list[Any] = [None, 5, 1.5, True, b"text", ["text"], object()]
+NEW_YEAR = datetime(2030, 1, 1, tzinfo=UTC)
 INF, NAN = float("inf"), float("nan")
 
 VALID: list[tuple[Parser, object, object]] = [
+    (parsers.iso_date, "2030-12-31", date(2030, 12, 31)),
+    (parsers.iso_date, " 20301231 ", date(2030, 12, 31)),
+    (parsers.iso_date, date(2030, 12, 31), date(2030, 12, 31)),
     (parsers.boolean, True, True),
     (parsers.boolean, False, False),
     *((parsers.boolean, word, True) for word in ("true", "True", "YES", " on ")),
@@ -107,6 +111,8 @@ INVALID: list[tuple[Parser, Any]] = [
     *((parsers.texts, value) for value in (b"one", {"a": 1}.values())),
     *((parsers.texts, value) for value in (["a", " "], [" ", "\t"])),
     *((parsers.audiences, value) for value in (None, "", 5, ["api", " "])),
+    *((parsers.iso_date, value) for value in (*NO_TEXT, "", "soon", "31.12.2030", "2030-02-30")),
+    *((parsers.iso_date, value) for value in (20301231, "2030-12-31T00:00", NEW_YEAR)),
     *((parsers.locations, value) for value in ("header", "headers;cookies", ["body"], 5, None)),
     *((parsers.methods, value) for value in ("", "GET POST", ["GET", ""], None, ["GET:"])),
     *((parsers.member(Algorithm), value) for value in ("none", "None", "hs256", "", "ES521", None)),

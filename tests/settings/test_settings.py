@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import fields
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -48,6 +48,7 @@ ENVIRONMENT: dict[str, tuple[str, object]] = {
     "algorithm": ("HS512", Algorithm.HS512),
     "decode_algorithms": ("HS256", frozenset({Algorithm.HS256})),
     "key_id": ("2027-01", "2027-01"),
+    "previous_weak_until": ("2027-01-31", date(2027, 1, 31)),
     "access_token_expires": ("5m", 300),
     "refresh_token_expires": ("1209600", 1209600),
     "max_token_lifetime": ("8w", 8 * 604800),
