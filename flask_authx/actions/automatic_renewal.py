@@ -129,7 +129,7 @@ def _active_until(state: AppState, current: Request, token: Token) -> int | None
 def _renew(state: AppState, token: Token, response: Response, until: int) -> None:
     options = TokenOptions(
         scopes=sorted(token.scopes) or None,
-        audience=token.aud or None,
+        audience=token.claims.get("aud"),
         data=inherited_claims(state, token),
         # Its lifetime is this one's.
         until=min(int(state.clock()) + token.exp - token.iat, until),

@@ -129,7 +129,7 @@ def reauthenticate(state: AppState, uid: Uid, expiry: Expiry | None) -> CreatedT
         fresh=True,
         expiry=expiry,
         scopes=sorted(token.scopes) or None,
-        audience=token.aud or None,
+        audience=token.claims.get("aud"),
         data=inherited_claims(state, token),
         until=latest_expiry(state, token),
     )

@@ -80,7 +80,7 @@ def refresh(
     try:
         options = TokenOptions(
             scopes=_narrowed_scopes(token, scopes),
-            audience=token.aud or None,
+            audience=token.claims.get("aud"),
             data=inherited_claims(state, token) if data is None else data,
         )
         in_cookies = location is Location.COOKIES

@@ -295,7 +295,7 @@ def _own_tokens(inspected: Inspected) -> Iterator[Finding]:
     for claim, refused in {
         "ISSUER": settings.issuer != settings.encode_issuer,
         "AUDIENCE": bool(settings.audiences)
-        and settings.audiences.isdisjoint(settings.encode_audience or ()),
+        and settings.audiences.isdisjoint(settings.encoded_audiences),
     }.items():
         if refused:
             yield Finding(

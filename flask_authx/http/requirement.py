@@ -17,6 +17,7 @@ from flask_authx.enums import (
 )
 from flask_authx.errors import BadConfigurationError
 from flask_authx.settings import parsers
+from flask_authx.tokens.new_token import check_fresh
 from flask_authx.tokens.scopes import scope_list
 
 
@@ -107,6 +108,7 @@ def requirement_from(  # noqa: PLR0913 - a keyword for each condition is the pub
     """A requirement from a guard's keywords, which take strings for members of closed sets.
 
     :raises BadConfigurationError: if they contradict each other.
+    :raises TypeError: if ``fresh`` is a duration.
     :raises ValueError: if a value is out of bounds.
     """
     type = parsers.member(TokenType)(type)
@@ -115,6 +117,7 @@ def requirement_from(  # noqa: PLR0913 - a keyword for each condition is the pub
             f"check_revocation=False with a {type} token: it is exchanged for others, so its "
             "revocation is always checked."
         )
+    check_fresh(fresh)
     if max_age is not None and not fresh:
         raise BadConfigurationError(
             "max_age= needs fresh=True: it limits the time since the log-in."

@@ -100,8 +100,8 @@ class Settings:
     #: are stored by issuer, so services that accept the same tokens and share a store need the same
     #: value.
     decode_issuer: str | None = _setting(None, parsers.text)
-    #: The ``aud`` of new tokens, one or several.
-    encode_audience: tuple[str, ...] | None = _setting(None, parsers.texts)
+    #: The ``aud`` of new tokens, one or several. One that is given as text is text in the token.
+    encode_audience: str | tuple[str, ...] | None = _setting(None, parsers.audience)
     #: The audiences of this app; by default the ``aud`` of new tokens. A token must name at least
     #: one of them. If the app has no audience, a token that names one is refused (RFC 7519 section
     #: 4.1.3).
@@ -307,7 +307,12 @@ class Settings:
         """The audiences of which a token must name one."""
         if self.decode_audience is not None:
             return self.decode_audience
-        return frozenset(self.encode_audience or ())
+        return self.encoded_audiences
+
+    @property
+    def encoded_audiences(self) -> frozenset[str]:
+        """The audiences that new tokens name."""
+        return parsers.audiences(self.encode_audience) if self.encode_audience else frozenset()
 
     def unused_session_settings(self) -> list[str]:
         """The changed settings that have an effect on stored sessions only."""

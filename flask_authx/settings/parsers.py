@@ -225,6 +225,12 @@ def _is_iterable(value: object) -> TypeGuard[Iterable[Any]]:
     return isinstance(value, Iterable)
 
 
+def audience(value: object) -> str | tuple[str, ...]:
+    """One audience, which stays a text, or a list of them."""
+    listed = texts(value)
+    return listed[0] if isinstance(value, str) and len(listed) == 1 else listed
+
+
 def audiences(value: object) -> frozenset[str]:
     """One audience or several."""
     return frozenset(texts(value))

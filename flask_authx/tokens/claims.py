@@ -101,6 +101,8 @@ def read_claims(
 ) -> TokenClaims:
     """The claims as an object, after a check of each.
 
+    A claim that is there has its type: ``null`` does not count as absent.
+
     :param text: the claims as JSON.
     :param typ: the token type in the header, or ``None`` for a token of another library.
     :param header: the first segment of the token.
@@ -112,6 +114,9 @@ def read_claims(
         raise JWTDecodeError(
             "the times of the claims contradict each other or the maximum lifetime"
         )
+    if settings.identity_claim != "sub" and not isinstance(claims.get("sub", ""), str):
+        # Another claim holds the subject, but this one is registered (RFC 7519 section 4.1.2).
+        raise JWTDecodeError("the claim sub is not text")
     if "cnf" in claims:
         # A token that is bound to a key is no bearer token (RFC 9449 section 7.2).
         raise JWTDecodeError("the token is bound to a key")
@@ -134,8 +139,8 @@ def read_claims(
         type=_type(claims.get("type"), typ),
         fresh=_boolean(claims.get("fresh", False)),
         scopes=_scopes(claims),
-        csrf=_csrf(claims.get("csrf")),
-        iss=_issuer(claims.get("iss")),
+        csrf=_csrf(claims["csrf"]) if "csrf" in claims else None,
+        iss=_issuer(claims["iss"]) if "iss" in claims else None,
         aud=_audience(claims["aud"]) if "aud" in claims else frozenset(),
         gen=_generation(claims["gen"]) if "gen" in claims else None,
         text=text,
@@ -205,23 +210,25 @@ def _boolean(value: object) -> bool:
 def _scopes(claims: dict[str, Any]) -> frozenset[str]:
     if "scope" in claims and "scopes" in claims:
         raise JWTDecodeError("the token has both scope and scopes")
-    value: Any = claims.get("scope", claims.get("scopes", []))
-    # RFC 9068 section 2.2.3: one text, separated by spaces. AuthX writes a list.
-    listed: Any = value.split(" ") if type(value) is str and value else value
-    if listed is None or listed == "":
+    value: Any = claims.get("scope", claims.get("scopes", ""))
+    if value == "":
         return frozenset()
+    # RFC 9068 section 2.2.3: one text, separated by spaces. AuthX writes a list.
+    listed: Any = value.split(" ") if type(value) is str else value
     if _is_list(listed) and all(type(one) is str and SCOPE.fullmatch(one) for one in listed):
         return frozenset(listed)
     raise JWTDecodeError("the scopes are not well-formed")
 
 
 def _csrf(value: object) -> str | None:
-    # A malformed value counts as none, and then the CSRF check refuses the request.
-    return value if isinstance(value, str) and value else None
+    if isinstance(value, str):
+        # AuthX writes an empty one, which counts as none: the CSRF check refuses the request then.
+        return value or None
+    raise JWTDecodeError("the claim csrf is not text")
 
 
-def _issuer(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and value):
+def _issuer(value: object) -> str:
+    if isinstance(value, str) and value:
         return value
     raise JWTDecodeError("the issuer is not well-formed")
 

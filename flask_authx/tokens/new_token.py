@@ -123,6 +123,7 @@ class TokenCreator:
         :raises TypeError: if the uid, a claim or an expiry has the wrong type.
         :raises ValueError: if a value is out of range or a name is reserved.
         """
+        check_fresh(options.fresh)
         now = int(self._clock())
         profile = self._settings.profiles[type]
         own = {**additional, **(options.data or {})}
@@ -242,6 +243,18 @@ def subject(uid: object) -> str:
             f"or be longer than {claims.MAX_SUBJECT_LENGTH} characters"
         ) from None
     return text
+
+
+def check_fresh(value: object) -> None:
+    """Refuse a duration, which similar libraries take.
+
+    :raises TypeError: if it is neither ``True`` nor ``False``, with how to limit the age.
+    """
+    if type(value) is not bool:
+        raise TypeError(
+            f"fresh= must be True or False, not {type(value).__name__}: the view says how old a "
+            "fresh token may be, with max_age= as in @authx.fresh_token_required(max_age=300)"
+        )
 
 
 def _check_names(given: Mapping[Any, Any], reserved: frozenset[str], kind: str) -> None:

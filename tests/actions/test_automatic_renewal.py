@@ -24,6 +24,15 @@ from tests.support.renewal import (
 )
 
 
+@pytest.mark.parametrize("audience", ["shop", ["shop"]])
+def test_the_next_token_has_the_same_audience(audience: str | list[str]) -> None:
+    clock = Clock()
+    app, _ = renewing_app(clock, ENCODE_AUDIENCE=audience)
+    client = browser(app)
+    clock.advance(DUE)
+    assert claims_of(renewed(client.get("/guarded")))["aud"] == audience
+
+
 @pytest.mark.parametrize(
     ("after", "expected"),
     [(0, False), (DUE - 1, False), (DUE, True), (LIFETIME - 1, True), (LIFETIME + 5, True)],

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
@@ -16,7 +16,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from flask_authx.settings.options import RESERVED_CLAIMS
 from tests.support import access_token, bearer, make_app, parts, refresh_token
-from tests.support.answers import OK, outcome
+from tests.support.answers import OK, ask, outcome
 from tests.support.corpus import by_repr, check_all
 from tests.support.session_sites import site
 
@@ -237,6 +237,38 @@ def test_an_audience_is_the_settings_or_the_calls() -> None:
     assert "aud" not in claims_of(access_token(app, authx))
 
 
+@pytest.mark.parametrize(
+    ("audience", "aud"),
+    [("api", "api"), (["api"], ["api"]), ("api,mail", ["api", "mail"]), (("a", "b"), ["a", "b"])],
+)
+def test_one_audience_that_is_text_stays_text(audience: Any, aud: str | list[str]) -> None:
+    app, authx = make_app(ENCODE_AUDIENCE=audience)
+    token = access_token(app, authx)
+    assert claims_of(token)["aud"] == claims_of(refresh_token(app, authx))["aud"] == aud
+    assert outcome(ask(app, headers=bearer(token))) == OK
+
+
+@pytest.mark.parametrize("audience", ["api", ["api"], ["b", "api"]])
+def test_the_next_tokens_of_a_session_have_the_same_audience(audience: Any) -> None:
+    app, authx = make_app(
+        BLOCKLIST="memory://", SESSIONS=True, ENCODE_AUDIENCE=audience, DECODE_AUDIENCE="api"
+    )
+
+    @app.get("/again")
+    @authx.token_required
+    def again() -> str:
+        return authx.reauthenticate("ann")
+
+    with app.app_context():
+        pair = authx.login("ann")
+        next_pair = authx.refresh(pair.refresh_token)
+    tokens = [
+        *(pair.access_token, pair.refresh_token, next_pair.access_token, next_pair.refresh_token),
+        ask(app, path="/again", headers=bearer(next_pair.access_token)).text,
+    ]
+    assert [claims_of(token)["aud"] for token in tokens] == [audience] * 5
+
+
 def test_an_audience_that_is_never_accepted_is_refused() -> None:
     """SECURITY A.19 10."""
     app, authx = make_app()
@@ -249,6 +281,39 @@ def test_an_audience_that_is_never_accepted_is_refused() -> None:
         by_repr(["", " ", [], [""], ["a", " \t"], [5], 5, b"a", "\ud800", ["\ud800"]]),
         check,
     )
+
+
+NO_FRESHNESS: list[Any] = [
+    *(300, 0, 1, 0.5, -1, None, "yes", "", "true", timedelta(minutes=5), timedelta(0)),
+    *(datetime(2027, 1, 1, tzinfo=UTC), [], [True], {}),
+]
+
+
+def test_fresh_is_true_or_false_and_no_duration() -> None:
+    """SECURITY A.4 90: similar libraries take one. The message says what limits the age here."""
+    app, authx = make_app(BLOCKLIST="memory://", SESSIONS=True)
+    other, other_authx = make_app()
+
+    def check(fresh: Any) -> None:
+        created: list[Callable[[], object]] = [
+            lambda: other_authx.create_access_token("ann", fresh=fresh),
+            lambda: other_authx.create_token_pair("ann", fresh=fresh),
+            lambda: authx.login("ann", fresh=fresh),
+            lambda: authx.token_required(fresh=fresh),
+            lambda: authx.protect(app, fresh=fresh),
+        ]
+        for create in created:
+            with (
+                (app if create in created[2:] else other).app_context(),
+                pytest.raises(TypeError, match=r"^fresh= must be True or False.*max_age="),
+            ):
+                create()
+
+    check_all(by_repr(NO_FRESHNESS), check)
+    for fresh in (True, False):
+        token = access_token(other, other_authx, fresh=fresh)
+        assert claims_of(token)["fresh"] is fresh
+        assert outcome(ask(other, headers=bearer(token))) == OK
 
 
 def test_scopes_are_one_text_as_in_rfc_9068() -> None:

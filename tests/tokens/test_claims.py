@@ -13,6 +13,7 @@ from flask_authx import (
     TokenInvalidAudienceError,
 )
 from flask_authx.errors import TokenInvalidIssuerError
+from flask_authx.settings.options import RESERVED_CLAIMS
 from flask_authx.tokens.token import Epoch, TokenClaims
 from tests.support import NOW, access_token, bearer, make_app, parts, reforge
 from tests.support.answers import OK, ask, outcome
@@ -275,11 +276,69 @@ def test_claims_without_a_meaning_here_are_left_to_the_app(value: Any) -> None:
         assert authx.decode_token(token).claims == parts(token)[1]
 
 
-def test_an_invalid_csrf_claim_matches_nothing() -> None:
-    """SECURITY A.4 92."""
-    values: list[Any] = [None, "", 5, [], ["x"], {}, True]
-    for value in values:
-        assert decoded({"csrf": value}).csrf is None
+def test_an_empty_csrf_claim_is_none() -> None:
+    """SECURITY A.4 92: AuthX writes it."""
+    assert decoded({"csrf": ""}).csrf is None
+
+
+#: Values of every type of JSON.
+VALUES: dict[str, Any] = {
+    "null": None,
+    "true": True,
+    "false": False,
+    "an integer": IAT,
+    "a fraction": 0.5,
+    "a text": "a",
+    "a list": ["a"],
+    "an empty list": [],
+    "an object": {"a": "a"},
+}
+#: The claims that RFC 7519, RFC 9068 and this package define, and which of these values each has.
+TYPES: dict[str, set[str]] = {
+    **{claim: {"a text"} for claim in ("iss", "sub", "jti", "sid", "csrf")},
+    **{claim: {"an integer", "a fraction"} for claim in ("nbf", "auth_time")},
+    # Half a second after 1970 is too long before `exp`, and all of them are before `iat`.
+    "iat": {"an integer"},
+    "exp": set(),
+    "aud": {"a text", "a list"},
+    "fresh": {"true", "false"},
+    "scope": {"a text", "a list", "an empty list"},
+    "scopes": {"a text", "a list", "an empty list"},
+    # One text, with a syntax of its own.
+    "type": set(),
+    "auth_epoch": set(),
+    # A number below a million.
+    "auth_us": set(),
+    "gen": {"an integer"},
+    # Never accepted.
+    "cnf": set(),
+}
+
+
+def test_a_claim_that_is_there_has_its_type() -> None:
+    """SECURITY A.4 342: null is no absence."""
+    assert TYPES.keys() == RESERVED_CLAIMS
+    codec = make_codec(DECODE_AUDIENCE="a")
+
+    def check(case: tuple[str, str]) -> None:
+        claim, value = case
+        token = token_of(codec, claims_of(**{"aud": "a", claim: VALUES[value]}))
+        if value in TYPES[claim]:
+            assert codec.decode(token, NOW)
+        else:
+            refused(codec, token, NOW, JWTDecodeError)
+
+    check_all({f"{c} {v}": (c, v) for c in sorted(TYPES) for v in VALUES}, check)
+
+
+def test_the_claim_sub_is_text_even_where_another_one_holds_the_subject() -> None:
+    codec = make_codec(IDENTITY_CLAIM="user")
+    texts: list[Any] = [..., "", "bob", "b" * 1000]
+    for sub in texts:
+        assert codec.decode(token_of(codec, claims_of(user="ann", sub=sub)), NOW).sub == "ann"
+    others: list[Any] = [None, 7, True, [], ["ann"], {}]
+    for sub in others:
+        refused(codec, token_of(codec, claims_of(user="ann", sub=sub)), NOW, JWTDecodeError)
 
 
 @pytest.mark.parametrize("leeway", [0, 10, 60])
