@@ -23,6 +23,7 @@ from flask_authx.enums import Location, OnError, TokenType
 from flask_authx.errors import BadConfigurationError
 from flask_authx.guards import rules
 from flask_authx.guards.route_table import routes_of
+from flask_authx.http.locations import longest_body
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import Risk, StoreError
@@ -399,6 +400,17 @@ def _headers(inspected: Inspected) -> Iterator[Finding]:
         )
 
 
+def _json_bodies(inspected: Inspected) -> Iterator[Finding]:
+    if Location.JSON in inspected.locations and not inspected.app.config["MAX_CONTENT_LENGTH"]:
+        yield Finding(
+            Level.HINT,
+            "MAX_CONTENT_LENGTH",
+            "nothing limits the bodies that views read. Before a request is authenticated, no more "
+            f"than {longest_body(inspected.settings)} bytes of its JSON body are read.",
+            'set app.config["MAX_CONTENT_LENGTH"] to the longest body that a view needs, in bytes.',
+        )
+
+
 def _query_string(inspected: Inspected) -> Iterator[Finding]:
     if Location.QUERY in inspected.locations:
         yield Finding(
@@ -442,6 +454,7 @@ CHECKS: dict[str, Check] = {
     "untyped tokens": _untyped_tokens,
     "signature cache": _signature_cache,
     "headers": _headers,
+    "JSON bodies": _json_bodies,
     "query string": _query_string,
     "CSRF": cookie_checks.csrf,
     "cookie names": cookie_checks.names,

@@ -15,14 +15,9 @@ from flask import Request, after_this_request, has_request_context
 from flask_authx.app.identity import actor_of_request, clear_identity, set_identity, user_of
 from flask_authx.app.state import AppState, context_of, current_state, this_request
 from flask_authx.enums import Location, OnInvalid
-from flask_authx.errors import (
-    AuthXException,
-    BadConfigurationError,
-    MissingTokenError,
-    ReusedTokenError,
-)
+from flask_authx.errors import AuthXException, BadConfigurationError, ReusedTokenError
 from flask_authx.http import csrf
-from flask_authx.http.caching import add_cache_headers, has_token_in_query, varies_by
+from flask_authx.http.caching import add_cache_headers, exposes_token, varies_by
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
@@ -57,7 +52,7 @@ def check_request(
         context.found, context.found_for = found, requirement
         if found is None:
             if not requirement.optional:
-                raise MissingTokenError
+                raise state.verifier.finder.missing(current, requirement.locations)
             clear_identity(current, context)
             return
         token = state.verifier.verify(found, requirement, current, context, can_await=can_await)
@@ -178,7 +173,7 @@ def find_token(state: AppState, current: Request, requirement: Requirement) -> R
     # Kept nowhere: it is the caller's own, who may change it.
     found = state.verifier.finder.find(current, requirement.type, requirement.locations)
     if found is None and not requirement.optional:
-        raise MissingTokenError
+        raise state.verifier.finder.missing(current, requirement.locations)
     return found
 
 
@@ -237,7 +232,7 @@ def _protect_from_caches(
 ) -> None:
     """Keep the token and the page out of caches and referrers. Each header is added once."""
     vary = varies_by(state.settings, requirement)
-    in_query = has_token_in_query(state.settings, requirement, current)
-    if in_query or not context.varied.issuperset(vary):
+    exposed = exposes_token(state.settings, requirement, current)
+    if exposed or not context.varied.issuperset(vary):
         context.varied = context.varied.union(vary)
-        after_this_request(functools.partial(add_cache_headers, vary, in_query=in_query))
+        after_this_request(functools.partial(add_cache_headers, vary, exposed=exposed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from werkzeug.wrappers import Request, Response
 
 from flask_authx.enums import Location
-from flask_authx.settings.options import Settings
+from flask_authx.settings.options import SAFE_METHODS, Settings
 
 from .requirement import Requirement
 
@@ -18,17 +18,25 @@ def varies_by(settings: Settings, requirement: Requirement) -> list[str]:
     headers: list[str] = []
     if Location.COOKIES in allowed:
         headers.append("Cookie")
-    if requirement.optional and Location.HEADERS in allowed:
-        # A page for anonymous visitors must not be served to a user. A view that requires a token
-        # has no such page.
+    if Location.HEADERS in allowed and (requirement.optional or not settings.header_keeps_private):
+        # No shared cache keeps the response to a request with Authorization (RFC 9111 section 3.5),
+        # but a page for anonymous visitors must not be served to a user.
         headers.append(settings.header_name)
     return headers
 
 
-def has_token_in_query(settings: Settings, requirement: Requirement, current: Request) -> bool:
-    """Whether a token may be in the query string, or the query string can't be read."""
+def exposes_token(settings: Settings, requirement: Requirement, current: Request) -> bool:
+    """Whether no ``Vary`` helps: the token may be in the query string, or in the body of a GET.
+
+    A query string that can't be read may have one.
+    """
     allowed = requirement.locations
-    if Location.QUERY not in (settings.token_location if allowed is None else allowed):
+    if allowed is None:
+        allowed = settings.token_location
+    if Location.JSON in allowed and current.method in settings.json_methods & SAFE_METHODS:
+        # Caches don't look at the body of such a request.
+        return True
+    if Location.QUERY not in allowed:
         return False
     try:
         return settings.query_string_name in current.args
@@ -36,13 +44,13 @@ def has_token_in_query(settings: Settings, requirement: Requirement, current: Re
         return True
 
 
-def add_cache_headers(vary: list[str], response: Response, *, in_query: bool) -> Response:
+def add_cache_headers(vary: list[str], response: Response, *, exposed: bool) -> Response:
     """Set ``Vary``, and with a token in the query string forbid caches and referrers.
 
     No cache may keep such a page, and its URL must not be passed on (RFC 6750 section 5.3).
     """
     response.vary.update(vary)
-    if in_query:
+    if exposed:
         response.headers["Cache-Control"] = "private, no-store"
         response.headers["Referrer-Policy"] = "no-referrer"
     return response

@@ -18,6 +18,8 @@ from flask_authx.settings.options import SAFE_METHODS, Settings
 from flask_authx.settings.profiles import TokenProfile
 from flask_authx.tokens.token import RequestToken, Token
 
+from .body import form_field
+
 #: ``Sec-Fetch-Site`` of a request from the app's own pages, or from the user without any page, such
 #: as a bookmark (Fetch Metadata, section 2.3).
 _ALLOWED_SITES = ("same-origin", "none")
@@ -57,7 +59,7 @@ def check_csrf(
     profile = settings.profiles[found.type]
     value = found.csrf
     if value is None and settings.csrf_check_form and request is not None:
-        value = request.form.get(profile.csrf_field)
+        value = form_field(request, profile.csrf_field)
     if not value:
         raise MissingCSRFTokenError(_how_to_send(settings, profile))
     # As bytes: the comparison in constant time refuses text beyond ASCII with a TypeError.

@@ -17,17 +17,32 @@ from typing import Any, TypeAlias
 from werkzeug.wrappers import Request
 
 from flask_authx.enums import Location, TokenType
-from flask_authx.errors import JWTDecodeError, MalformedRequestError
+from flask_authx.errors import JWTDecodeError, MalformedRequestError, MissingTokenError
 from flask_authx.settings.options import Settings
 from flask_authx.settings.profiles import TokenProfile, environ_key
 from flask_authx.tokens.token import RequestToken
+
+from .body import is_too_long, short_body
 
 #: RFC 9110 section 11.2, token68.
 _TOKEN68 = r"[A-Za-z0-9\-._~+/]++=*+"
 _UNPADDED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 _COOKIES = Location.COOKIES
+#: A header that was meant to hold a token: one at its end, or a scheme that others use for them.
+_MEANT = re.compile(
+    r"""\A["' ]*+(?:jwt|token|bearer)\b|(?<![\w.-])[\w-]++\.[\w-]++\.[\w-]++["']?[ \t]*+\Z""",
+    re.ASCII | re.IGNORECASE,
+)
 #: An unclosed quotation reaches to the end; without backtracking, so in linear time.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+
+
+def longest_body(settings: Settings) -> int:
+    """The length in bytes of a JSON body from which on it is not searched for a token.
+
+    Eight times that of a token: also with each of its characters escaped, it leaves some space.
+    """
+    return 8 * settings.max_token_length
 
 
 #: Reads the text of a token from one location, if there is a token.
@@ -55,7 +70,10 @@ class Finder:
         self._settings = settings
         self._header = environ_key(settings.header_name)
         self._scheme = settings.header_type.lower()
+        credentials = f"{settings.header_type} <token>".lstrip()
+        self._how_to_send = f"send the header {settings.header_name}: {credentials}"
         self._max_length = settings.max_token_length
+        self._max_body = longest_body(settings)
         scheme = re.escape(settings.header_type)
         separator = " ++" if scheme else ""
         self._credentials = re.compile(f"(?i:{scheme}){separator}({_TOKEN68})[ \t]*+", re.ASCII)
@@ -94,6 +112,28 @@ class Finder:
             text = read(request, search.profile)
             return None if text is None else RequestToken(text, None, type, location)
         return _first(request, search)
+
+    def missing(self, request: Request, locations: frozenset[Location] | None) -> MissingTokenError:
+        """The error for a request without a token. It says what a client has nearly done right."""
+        allowed = self._settings.token_location if locations is None else locations
+        problem = None
+        if Location.HEADERS in allowed and self._is_meant(request.environ.get(self._header, "")):
+            problem = self._how_to_send
+        elif (
+            Location.JSON in allowed
+            and self._reads_json(request)
+            and is_too_long(request, self._max_body)
+        ):
+            problem = f"a JSON body of more than {self._max_body} bytes is not searched for it"
+        message = f"{MissingTokenError.message}: {problem}" if problem else None
+        return MissingTokenError(message, description=message)
+
+    def _is_meant(self, value: str) -> bool:
+        """Whether a header that holds no token of our scheme was meant to."""
+        return len(value) <= self._max_length + 1024 and _MEANT.search(value) is not None
+
+    def _reads_json(self, request: Request) -> bool:
+        return request.method in self._settings.json_methods and request.is_json
 
     def _search(
         self, key: object, type: TokenType, locations: frozenset[Location] | None
@@ -134,7 +174,8 @@ class Finder:
             return match[1]
         # Another scheme is no error, unless the value also has ours.
         if not self._scheme or self._scheme_in_list.search(_QUOTED.sub("", value)):
-            raise MalformedRequestError("the header does not hold one token")
+            message = f"{MalformedRequestError.message}: {self._how_to_send}"
+            raise MalformedRequestError("the header does not hold one token", description=message)
         return None
 
     def _in_cookies(self, request: Request, profile: TokenProfile) -> str | None:
@@ -168,10 +209,9 @@ class Finder:
         return values[0][len(prefix) :]
 
     def _in_json(self, request: Request, profile: TokenProfile) -> str | None:
-        if request.method not in self._settings.json_methods or not request.is_json:
+        if not self._reads_json(request):
             return None
-        # Werkzeug keeps the bytes, so the view can still read them.
-        body = request.get_data(cache=True)
+        body = short_body(request, self._max_body)
         values = _members(body, profile.json_key) if body else []
         if not values:
             return None

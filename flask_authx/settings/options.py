@@ -111,7 +111,8 @@ class Settings:
     #: Whether tokens of AuthX and Flask-JWT-Extended are accepted, which have the ``typ`` ``JWT``
     #: and a ``type`` claim. Use it during a migration only.
     accept_untyped: bool = _setting(False, parsers.boolean)
-    #: The maximum length of a token in characters. Longer ones are neither read nor created.
+    #: The maximum length of a token in characters. Longer ones are neither read nor created. A JSON
+    #: body of more than eight times that many bytes is not searched for a token.
     max_token_length: int = _setting(8192, parsers.token_length)
     #: The maximum size of the cache of verified tokens in bytes; 0 turns it off.
     cache_size: int = _setting(10 * 1024 * 1024, parsers.count)
@@ -278,15 +279,26 @@ class Settings:
 
     #: The profile of each token type.
     profiles: Mapping[TokenType, TokenProfile] = field(init=False, repr=False)
-    #: Whether tokens come only from headers and JSON bodies. Caches and ``Referer`` expose others.
+    #: Whether tokens come only from the ``Authorization`` header and the bodies of unsafe methods.
+    #: Caches and ``Referer`` expose others.
     cache_safe: bool = field(init=False, repr=False)
     #: The prefix of the names of the settings in ``app.config``.
     prefix: str = field(default="JWT_", init=False, repr=False)
 
     def __post_init__(self) -> None:
-        cache_safe = self.token_location <= {Location.HEADERS, Location.JSON}
+        locations = self.token_location
+        cache_safe = locations <= {Location.HEADERS, Location.JSON}
+        if Location.HEADERS in locations and not self.header_keeps_private:
+            cache_safe = False
+        if Location.JSON in locations and not self.json_methods.isdisjoint(SAFE_METHODS):
+            cache_safe = False
         object.__setattr__(self, "cache_safe", cache_safe)
         object.__setattr__(self, "profiles", MappingProxyType(_profiles(self)))
+
+    @property
+    def header_keeps_private(self) -> bool:
+        """Whether shared caches know the header of the token (RFC 9111 section 3.5)."""
+        return self.header_name.lower() == "authorization"
 
     @property
     def issuer(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import re
 import time
@@ -130,6 +131,13 @@ MALFORMED: dict[str, tuple[str, dict[str, Any]]] = {
         {"data": '{"access_token": "a", "access_token": "b"}', "content_type": "application/json"},
     ),
     "the JSON body can't be read": ("json", {"data": "{", "content_type": "application/json"}),
+    "the body can't be read": (
+        "json",
+        {
+            "environ_overrides": {"wsgi.input": io.BytesIO(b"{"), "CONTENT_LENGTH": "100"},
+            "content_type": "application/json",
+        },
+    ),
 }
 
 

@@ -152,8 +152,34 @@ def test_a_location_that_only_a_view_names_counts() -> None:
     assert any("CSRF value only if" in problem for problem in problems)
 
 
+BODIES = ("hint", "MAX_CONTENT_LENGTH")
+
+
 def test_an_app_that_looks_at_no_header_hears_nothing_of_proxies() -> None:
-    assert found(app_with(TOKEN_LOCATION="json")) == set()
+    assert found(app_with(TOKEN_LOCATION="json")) == {BODIES}
+
+
+def test_an_app_that_reads_json_is_told_to_limit_bodies() -> None:
+    """SECURITY A.18 331."""
+    app = app_with(TOKEN_LOCATION=["headers", "json"])
+    assert found(app) == {PROXY, BODIES}
+    assert "65536 bytes" in run(app, "doctor").stdout
+    app.config["MAX_CONTENT_LENGTH"] = 10**6
+    assert found(app) == {PROXY}
+    app, authx = make_app()
+    authx.set_callback_token_blocklist(by_claims)
+    app.post("/json")(authx.token_required(locations=["json"])(lambda: ""))
+    assert found(app) == {PROXY, BODIES}
+
+
+def test_a_weak_previous_secret_is_an_error_and_a_past_date_a_warning() -> None:
+    keys: dict[str, Any] = {"SECRET_KEY": SECRET, "PREVIOUS_SECRET_KEY": "weak"}
+    about = "JWT_PREVIOUS_WEAK_UNTIL"
+    app = app_with(**keys, PREVIOUS_WEAK_UNTIL="2027-01-20")
+    assert found(app) == {PROXY, ("hint", "JWT_PREVIOUS_*"), ("error", about)}
+    assert run(app, "doctor").code == 1
+    app = app_with(**keys, PREVIOUS_WEAK_UNTIL="2027-01-01")
+    assert found(app) == {PROXY, ("warning", about)}
 
 
 def test_unguarded_views_that_change_something_are_counted() -> None:

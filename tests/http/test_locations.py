@@ -125,6 +125,77 @@ def test_a_long_header_of_another_scheme_is_no_token(scheme: str) -> None:
     assert send(app, f"{scheme} " + "Y" * 60_000 + "==") == MISSING
 
 
+#: Headers that were meant to hold a token; `{}` is the token.
+NEARLY_RIGHT = [
+    *("{}", "JWT {}", "jwt {}", "Token {}", "TOKEN  {}", "Bearer{}", "Bearer:{}", "Bearer: {}"),
+    *("Bearer={}", '"Bearer {}"', "'{}'", "Authorization: Bearer {}", "OAuth {}", "X-Auth {} "),
+    *("JWT abc", "Token abc", "Token token={}", "Bearer\t{}", "Bearer", "Bearer {0} {0}"),
+    *("Bearer {0}, Bearer {0}", "token", "JWT"),
+]
+#: Headers of other schemes, which are none of our business.
+OTHERS = [
+    "",
+    "Basic QmVhcmVyIFQ=",
+    "Negotiate YII=",
+    'Digest username="a.b.c", realm="x"',
+    "Bas.ic x",
+]
+
+
+def message_of(app: Flask, value: str, key: str = "HTTP_AUTHORIZATION") -> str:
+    response = app.test_client().get("/guarded", environ_overrides={key: value})
+    assert response.status_code in (400, 401)
+    message: str = response.get_json()["msg"]
+    return message
+
+
+def test_who_sends_a_token_in_another_form_is_told_how() -> None:
+    app, authx = make_app()
+    token = access_token(app, authx)
+
+    def check(template: str) -> None:
+        message = message_of(app, template.format(token))
+        assert message.endswith(": send the header Authorization: Bearer <token>")
+        assert token[:10] not in message
+
+    check_all(by_repr(NEARLY_RIGHT), check)
+    assert {message_of(app, value) for value in OTHERS} == {"A token is required"}
+
+
+@pytest.mark.parametrize(
+    ("config", "sent", "told"),
+    [
+        ({"HEADER_TYPE": "JWT"}, "Bearer {}", "Authorization: JWT <token>"),
+        ({"HEADER_TYPE": ""}, "Bearer {}", "Authorization: <token>"),
+        ({"HEADER_NAME": "X-Auth", "HEADER_TYPE": ""}, "JWT {}", "X-Auth: <token>"),
+        ({"HEADER_NAME": "X-Auth"}, "{}", "X-Auth: Bearer <token>"),
+    ],
+)
+def test_what_is_told_follows_the_settings(config: dict[str, Any], sent: str, told: str) -> None:
+    app, authx = make_app(**config)
+    key = "HTTP_" + config.get("HEADER_NAME", "Authorization").upper().replace("-", "_")
+    message = message_of(app, sent.format(access_token(app, authx)), key)
+    assert message.endswith(f": send the header {told}")
+
+
+def test_a_view_that_reads_no_header_tells_nothing_of_headers() -> None:
+    app, authx = make_app(TOKEN_LOCATION=["cookies"])
+    assert message_of(app, access_token(app, authx)) == "A token is required"
+
+
+def test_an_optional_view_takes_another_form_for_no_token() -> None:
+    app, authx = make_app()
+    for value in ("{}", "JWT {}"):
+        headers = {"Authorization": value.format(access_token(app, authx))}
+        assert app.test_client().get("/optional", headers=headers).json == {"sub": None}
+
+
+def test_a_huge_header_that_nearly_holds_a_token_is_not_searched() -> None:
+    app, _ = make_app()
+    for value in ("a" * 10**6, "a." * 10**6, "-" * 10**6 + ".a.b", "a.b." * 10**5 + "!"):
+        assert message_of(app, value) == "A token is required"
+
+
 @pytest.mark.parametrize(
     "key",
     [

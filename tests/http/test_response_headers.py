@@ -76,6 +76,45 @@ def test_an_optional_view_varies_by_all_that_it_reads() -> None:
         assert vary(ask(app, path="/optional", headers=headers)) == {"x-auth", "cookie"}
 
 
+@pytest.mark.parametrize("name", ["X-Token", "X-Authorization", "Authorization2", "X-Api-Key"])
+@pytest.mark.parametrize("path", ["/guarded", "/optional", "/here"])
+def test_a_response_varies_by_any_header_that_caches_do_not_know(name: str, path: str) -> None:
+    """SECURITY A.9 332; RFC 9111 section 3.5: refused or not, by the settings or by the guard."""
+    for locations in (["headers"], ["headers", "json"], ["cookies"]):
+        app, authx = make_app(HEADER_NAME=name, TOKEN_LOCATION=locations)
+        app.get("/here")(authx.token_required(locations="headers")(lambda: "here"))
+        token = access_token(app, authx)
+        for value in (f"Bearer {token}", "Bearer x.y.z", None):
+            response = ask(app, path=path, headers={} if value is None else {name: value})
+            reads = "headers" in locations or path == "/here"
+            assert (name.lower() in vary(response)) is reads
+
+
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
+def test_a_response_does_not_vary_by_the_header_that_caches_know(name: str) -> None:
+    app, authx = make_app(HEADER_NAME=name, TOKEN_LOCATION=["headers", "json"])
+    response = ask(app, headers=bearer(access_token(app, authx)))
+    assert outcome(response) == OK
+    assert "Vary" not in response.headers
+
+
+def test_every_view_under_a_rule_varies_as_well() -> None:
+    app, authx = make_app(HEADER_NAME="X-Token", PROTECT_ALL=True)
+    app.add_url_rule("/plain", view_func=lambda: "plain", endpoint="plain")
+    response = ask(app, path="/plain", headers={"X-Token": f"Bearer {access_token(app, authx)}"})
+    assert (response.status_code, vary(response)) == (200, {"x-token"})
+
+
+def test_a_token_in_the_body_of_a_get_is_kept_from_caches() -> None:
+    """SECURITY A.9 332: no header of the request says that there is one."""
+    app, authx = make_app(TOKEN_LOCATION=["json"], JSON_METHODS=["GET", "POST"])
+    body = {"access_token": access_token(app, authx)}
+    for method, expected in (("GET", "private, no-store"), ("POST", None)):
+        response = ask(app, method, json=body)
+        assert outcome(response) == OK
+        assert response.headers.get("Cache-Control") == expected
+
+
 def test_nested_guards_do_not_repeat_themselves() -> None:
     app, authx, token = everywhere()
     authx.protect(app)

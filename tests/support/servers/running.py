@@ -18,14 +18,16 @@ from .site import application
 
 
 @contextmanager
-def gunicorn(worker: str, log: Path) -> Generator[int]:
+def gunicorn(
+    worker: str, log: Path, served: str = "tests.support.servers.site:application"
+) -> Generator[int]:
     """Gunicorn with two workers; gives the port. Whatever happens, it is stopped."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener, log.open("w") as output:
         # It inherits a socket that listens already: nobody has to wait or to guess a port.
         command = [
             *(sys.executable, "-m", "gunicorn", "-w", "2", "--threads", "4", "-k", worker),
             *("--bind", f"fd://{listener.fileno()}", "--no-control-socket"),
-            "tests.support.servers.site:application",
+            served,
         ]
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=output, stderr=output, pass_fds=[listener.fileno()]
@@ -55,12 +57,17 @@ def development_server() -> Generator[int]:
         server.server_close()
 
 
-def exchange(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
-    """The answer to these very bytes: status, headers by their names in lower case, body."""
+def exchange(port: int, request: bytes, *, ends: bool = False) -> tuple[int, dict[str, str], bytes]:
+    """The answer to these very bytes: status, headers by their names in lower case, body.
+
+    :param ends: whether the client says that no more will come.
+    """
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         answer = b""
         try:
             connection.sendall(request)
+            if ends:
+                connection.shutdown(socket.SHUT_WR)
             while received := connection.recv(65536):
                 answer += received
         except ConnectionError:
