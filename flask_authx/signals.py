@@ -8,10 +8,11 @@ Signals about the token of a request carry the keywords ``name`` (of the ``AuthX
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NewType
 
 from blinker import Namespace, Signal
 
@@ -35,8 +36,9 @@ revoked_token_used: Signal = _signals.signal("revoked-token-used")
 token_unchecked: Signal = _signals.signal("token-unchecked")
 
 #: A token has been revoked, and the store has confirmed it. Carries ``jti``, ``sid`` and ``sub`` of
-#: the token. This signal and the next three also carry ``name``, ``reason`` and ``actor`` (the
-#: subject of the token in the request that revoked, or ``None``).
+#: the token. This signal and the next three also carry ``name``, ``reason`` and ``actor``: who
+#: revoked, as ``user:`` and the subject of the request's token, or as ``cli:`` and the name of the
+#: system's user for a command; else ``None``.
 token_revoked: Signal = _signals.signal("token-revoked")
 #: A session has been revoked. Carries ``sid``.
 session_revoked: Signal = _signals.signal("session-revoked")
@@ -62,6 +64,21 @@ store_failed: Signal = _signals.signal("store-failed")
 #: A store that failed works again. Carries ``name``, ``store``, ``operation`` and ``seconds``, for
 #: how long it was not in use.
 store_recovered: Signal = _signals.signal("store-recovered")
+
+
+#: Who revoked: a kind, a colon and a name. A uid may be any text, so a user that is called
+#: ``cli:root`` must not be taken for the command line's root.
+Actor = NewType("Actor", str)
+#: Characters of an actor that the table of the audit trail can store.
+_MAX_ACTOR = 255
+
+
+def user_actor(sub: str) -> Actor:
+    """A user: ``user:`` and the subject, or ``user-sha256:`` and its digest if that is too long."""
+    actor = f"user:{sub}"
+    if len(actor) > _MAX_ACTOR:
+        actor = f"user-sha256:{hashlib.sha256(sub.encode()).hexdigest()}"
+    return Actor(actor)
 
 
 class Announcer:
@@ -92,7 +109,7 @@ class Announcer:
         self._send(token_unchecked, **_ids(token))
 
     def revoked(
-        self, signal: Signal, ids: dict[str, Any], *, actor: str | None, reason: str | None
+        self, signal: Signal, ids: dict[str, Any], *, actor: Actor | None, reason: str | None
     ) -> None:
         """Send a signal that something has been revoked."""
         if signal.receivers:

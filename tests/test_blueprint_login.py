@@ -281,4 +281,4 @@ def test_a_receiver_that_fails_does_not_prevent_the_log_in() -> None:
         response = log_in(client)
     assert (response.status_code, len(cookies_in(response))) == (200, 4)
     assert lists(app, authx, "ann") == [1]
-    assert actors == ["ann"]
+    assert actors == ["user:ann"]

@@ -258,9 +258,9 @@ def test_the_signals_say_who_asked_for_it() -> None:
     ask(app, "DELETE", "/auth/sessions", headers=headers)
     ask(app, "POST", "/auth/logout", headers=headers)
     assert [(one.get("sid"), one.get("keep"), one["actor"]) for one in heard] == [
-        (sid, None, "ann"),
-        (None, mine, "ann"),
-        (mine, None, "ann"),
+        (sid, None, "user:ann"),
+        (None, mine, "user:ann"),
+        (mine, None, "user:ann"),
     ]
 
 

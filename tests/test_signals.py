@@ -224,7 +224,7 @@ def test_a_revocation_names_the_subject_of_the_request_s_token_as_its_actor() ->
         # No guard has accepted this one. A log-out looks at it itself.
         client.delete("/login", headers=headers)
     announced = [(name, keywords["actor"]) for name, _, keywords in heard if name != "accepted"]
-    assert announced == [("subject", "root"), ("session", "root")]
+    assert announced == [("subject", "user:root"), ("session", "user:root")]
 
 
 class FullBlocklist(MemoryBlocklist):

@@ -14,6 +14,7 @@ from flask_authx.enums import TokenType
 from flask_authx.errors import FreshTokenRequiredError, StoreUnavailableError
 from flask_authx.guards.check import refuse
 from flask_authx.sessions.client_details import Client, check_name, client_from
+from flask_authx.signals import user_actor
 from flask_authx.stores.base import StoreError
 from flask_authx.stores.session_store import Session
 from flask_authx.tokens.new_token import Expiry, SessionClaims, TokenOptions, Uid, subject
@@ -95,7 +96,7 @@ def _make_room(state: AppState, active: Sequence[Session], ended: Sequence[Sessi
     reason = f"{state.settings.prefix}MAX_SESSIONS: a new session replaces the one longest unused"
     beyond = sessions.beyond_limit(active)[:_MAX_ENDED]
     for session in beyond:
-        actor = actor_of_request(state, session.sub)
+        actor = actor_of_request(state, user_actor(session.sub))
         state.require_revocations().revoke_session(session.sid, actor=actor, reason=reason)
     for session in ended[: _MAX_ENDED - len(beyond)]:
         sessions.end(session.sid)

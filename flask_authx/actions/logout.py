@@ -18,6 +18,7 @@ from flask_authx.errors import (
 )
 from flask_authx.guards.check import check_origin
 from flask_authx.http.csrf import check_csrf, needs_csrf
+from flask_authx.signals import user_actor
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.token import RequestToken, Token
 
@@ -79,12 +80,13 @@ def revoke_session_of(state: AppState, token: Token, reason: str | None) -> None
 
     :raises StoreUnavailableError: if it could not be written.
     """
+    actor = user_actor(token.sub)
     if token.sid != token.jti:
         if not _is_session_revoked(state, token):
-            _write(state, lambda: revoke_session(state, token.sid, reason, actor=token.sub))
+            _write(state, lambda: revoke_session(state, token.sid, reason, actor=actor))
     elif not has_expired(state, token):
         # Another library's token, which has no session.
-        _write(state, lambda: revoke_token(state, token, reason, actor=token.sub))
+        _write(state, lambda: revoke_token(state, token, reason, actor=actor))
 
 
 def _write(state: AppState, revoke: Callable[[], None]) -> None:

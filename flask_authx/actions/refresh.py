@@ -33,6 +33,7 @@ from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import REUSE_REASON
 from flask_authx.sessions.rotation import RefreshStatus, Sessions
 from flask_authx.settings.options import SAFE_METHODS
+from flask_authx.signals import user_actor
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.new_token import TokenOptions
 from flask_authx.tokens.scopes import grants, scope_list
@@ -191,7 +192,7 @@ def _check_user(state: AppState, exchange: _Exchange) -> None:
         load_user(state, exchange.context)
     except SubjectNotFoundError:
         token = exchange.token
-        revoke_session(state, token.sid, "the user no longer exists", actor=token.sub)
+        revoke_session(state, token.sid, "the user no longer exists", actor=user_actor(token.sub))
         raise
 
 

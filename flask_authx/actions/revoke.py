@@ -9,6 +9,7 @@ from flask_authx.app.state import AppState, context_of, this_request
 from flask_authx.errors import StoreUnavailableError
 from flask_authx.http.context import RequestContext
 from flask_authx.sessions.revocations import MARGIN
+from flask_authx.signals import Actor
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.new_token import Uid, subject
 from flask_authx.tokens.token import RequestToken, Token
@@ -19,13 +20,13 @@ def revoke_token(
     token: str | RequestToken | Token | None,
     reason: str | None,
     *,
-    actor: str | None = None,
+    actor: Actor | None = None,
 ) -> None:
     """Revoke one token; by default the request's own. A text that expired long ago is not revoked.
 
     Where sessions are stored, a refresh token is revoked with its session.
 
-    :param actor: the subject that revokes it, if no token was accepted for the request.
+    :param actor: who revokes it, if no token was accepted for the request.
     :raises JWTDecodeError: if a text is no valid token.
     :raises StoreUnavailableError: if it could not be written.
     """
@@ -44,7 +45,7 @@ def revoke_token(
 
 
 def revoke_session(
-    state: AppState, sid: str, reason: str | None, *, actor: str | None = None
+    state: AppState, sid: str, reason: str | None, *, actor: Actor | None = None
 ) -> None:
     """Revoke a session, and remove its row if it has one.
 
@@ -55,7 +56,7 @@ def revoke_session(
 
 
 def revoke_subject(
-    state: AppState, uid: Uid, keep: str | None, reason: str | None, *, actor: str | None = None
+    state: AppState, uid: Uid, keep: str | None, reason: str | None, *, actor: Actor | None = None
 ) -> None:
     """Revoke all sessions of a subject, but for one that may be kept, and remove their rows.
 
@@ -66,7 +67,7 @@ def revoke_subject(
     revocations.revoke_subject(subject(uid), keep, actor=actor, reason=reason)
 
 
-def revoke_all(state: AppState, reason: str | None, *, actor: str | None = None) -> None:
+def revoke_all(state: AppState, reason: str | None, *, actor: Actor | None = None) -> None:
     """Revoke all sessions of all subjects.
 
     :raises StoreUnavailableError: if it could not be written.

@@ -14,6 +14,7 @@ from werkzeug.local import LocalProxy
 
 from flask_authx.errors import SubjectNotFoundError
 from flask_authx.http.context import RequestContext
+from flask_authx.signals import Actor, user_actor
 from flask_authx.tokens.token import Token
 
 from .state import AppState, context_of, this_request
@@ -53,10 +54,10 @@ def accepted_token(state: AppState) -> Token | None:
     return context_of(this_request(), state).token if has_request_context() else None
 
 
-def actor_of_request(state: AppState, default: str | None) -> str | None:
-    """The subject of the token accepted for the request, for the audit trail and signals."""
+def actor_of_request(state: AppState, default: Actor | None) -> Actor | None:
+    """The user of the token accepted for the request, for the audit trail and signals."""
     token = accepted_token(state)
-    return default if token is None else token.sub
+    return default if token is None else user_actor(token.sub)
 
 
 def _identity(name: str) -> tuple[AppState, RequestContext, Token]:

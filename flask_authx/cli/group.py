@@ -16,6 +16,7 @@ from flask.cli import AppGroup, ScriptInfo
 
 from flask_authx.app.state import AppState, states, this_app
 from flask_authx.errors import BadConfigurationError, JWTDecodeError, StoreUnavailableError
+from flask_authx.signals import Actor
 from flask_authx.stores.base import StoreError, UncommittedWritesError
 
 authx: AppGroup = AppGroup(
@@ -126,9 +127,9 @@ def reported_errors() -> Generator[None]:
         raise click.ClickException(str(error)) from None
 
 
-def system_actor() -> str:
-    """The actor of a revocation from the command line: ``cli:`` and the user of the system."""
+def system_actor() -> Actor:
+    """The actor of a revocation from the command line: ``cli:`` and the system's user, if known."""
     try:
-        return f"cli:{getpass.getuser()}"
+        return Actor(f"cli:{getpass.getuser()}")
     except (OSError, KeyError, ImportError):
-        return "cli:unknown"
+        return Actor("cli:")

@@ -22,7 +22,7 @@ from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.context import RequestContext
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import REUSE_REASON, Pending
-from flask_authx.signals import token_accepted
+from flask_authx.signals import token_accepted, user_actor
 from flask_authx.tokens.token import RequestToken, Token
 
 
@@ -205,7 +205,7 @@ def refuse(state: AppState, token: Token | None, error: AuthXException) -> AuthX
     :param token: the verified token that is refused, if there is one.
     """
     if token is not None and isinstance(error, ReusedTokenError):
-        actor = actor_of_request(state, token.sub)
+        actor = actor_of_request(state, user_actor(token.sub))
         try:
             state.require_revocations().revoke_session(
                 token.sid, actor=actor, reason=REUSE_REASON, reused=token

@@ -17,6 +17,7 @@ from blinker import Signal
 from flask_authx.errors import StoreUnavailableError
 from flask_authx.settings.options import Settings
 from flask_authx.signals import (
+    Actor,
     Announcer,
     all_revoked,
     session_revoked,
@@ -127,10 +128,10 @@ class Revocations(Lookups):
 
     # Revoking
 
-    def revoke_token(self, token: Token, *, actor: str | None, reason: str | None) -> None:
+    def revoke_token(self, token: Token, *, actor: Actor | None, reason: str | None) -> None:
         """Revoke one token. The entry is kept until the token has expired.
 
-        :param actor: the subject that revokes it, if that is known.
+        :param actor: who revokes it, if that is known.
         :param reason: why; at most 1000 characters.
         :raises StoreUnavailableError: if it may not have been written, or was not recorded; the
             description says which.
@@ -147,7 +148,7 @@ class Revocations(Lookups):
         self._carry_out(revocation, actor, reason)
 
     def revoke_session(
-        self, sid: str, *, actor: str | None, reason: str | None, reused: Token | None = None
+        self, sid: str, *, actor: Actor | None, reason: str | None, reused: Token | None = None
     ) -> None:
         """Revoke a session: all its tokens, also one that a refresh creates at this moment.
 
@@ -167,7 +168,7 @@ class Revocations(Lookups):
         self._carry_out(revocation, actor, reason)
 
     def revoke_subject(
-        self, sub: str, keep: str | None, *, actor: str | None, reason: str | None
+        self, sub: str, keep: str | None, *, actor: Actor | None, reason: str | None
     ) -> None:
         """Revoke all sessions of a subject that have begun so far, and remove their rows.
 
@@ -189,7 +190,7 @@ class Revocations(Lookups):
         )
         self._carry_out(revocation, actor, reason)
 
-    def revoke_all(self, *, actor: str | None, reason: str | None) -> None:
+    def revoke_all(self, *, actor: Actor | None, reason: str | None) -> None:
         """Revoke all sessions of the scope that have begun so far. Their rows stay until they end.
 
         The errors are :meth:`revoke_token`'s.
@@ -224,7 +225,7 @@ class Revocations(Lookups):
                     self._sessions.end(session.sid)
         return False
 
-    def _carry_out(self, revocation: _Revocation, actor: str | None, reason: str | None) -> None:
+    def _carry_out(self, revocation: _Revocation, actor: Actor | None, reason: str | None) -> None:
         _check_reason(reason)
         if self._trail is not None:
             # First, so that a revocation that can't be recorded for this reason is not made.
@@ -255,7 +256,7 @@ class Revocations(Lookups):
             what = "The revocation is in force, and the session may still be listed"
             raise _unavailable(what, in_force=True)
 
-    def _record(self, revocation: _Revocation, actor: str | None, reason: str | None) -> bool:
+    def _record(self, revocation: _Revocation, actor: Actor | None, reason: str | None) -> bool:
         """Write the audit trail, if there is one, and return whether that succeeded."""
         if self._trail is None:
             return True

@@ -110,7 +110,8 @@ class Record:
     """A record of the audit trail: what was revoked. The database dates it.
 
     :param instance: the name of the ``AuthX`` object.
-    :param actor: the subject of the token that the request carried; ``None`` if there was none.
+    :param actor: ``user:`` and the subject of the request's token, or ``cli:`` and the name of the
+        system's user; ``None`` if neither is known.
     :param value: the jti, sid or sub, or the name of the scope.
     :param keep: the sid of the session that a revocation of all others kept.
     """

@@ -273,7 +273,7 @@ def test_the_one_unused_for_longest_gives_way() -> None:
     assert revoked.times == [
         {
             "name": "authx",
-            "actor": "ann",
+            "actor": "user:ann",
             "reason": "JWT_MAX_SESSIONS: a new session replaces the one longest unused",
             "sid": here.sid(pair),
         }

@@ -265,7 +265,7 @@ def test_the_signal_names_the_user_of_the_session(old: bool) -> None:
 
     session_revoked.connect(receiver, app)
     out(app, headers=bearer(expired(access) if old else access))
-    assert heard == [{"name": "authx", "sid": sid, "reason": "asked for", "actor": "ann"}]
+    assert heard == [{"name": "authx", "sid": sid, "reason": "asked for", "actor": "user:ann"}]
 
 
 def test_a_store_that_fails_is_not_a_logout() -> None:

@@ -314,7 +314,7 @@ def test_a_deleted_user_is_signed_out() -> None:
         assert outcome(here.ask(pair.refresh_token)) == INVALID
     assert [type(one["error"]) for one in refused.times] == [SubjectNotFoundError]
     [told] = revoked.times
-    assert (told["sid"], told["actor"]) == (here.sid(pair), "ann")
+    assert (told["sid"], told["actor"]) == (here.sid(pair), "user:ann")
     users["ann"] = "Ann again"
     assert not here.accepts(pair)
     assert not here.is_kept(pair)

@@ -187,7 +187,7 @@ def test_the_app_is_told_once_and_knows_the_error_by_its_class() -> None:
     [told] = revoked.times
     assert told == {
         "name": "authx",
-        "actor": "ann",
+        "actor": "user:ann",
         "reason": "a refresh token was used again",
         "sid": reused.sid,
     }

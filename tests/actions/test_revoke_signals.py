@@ -92,7 +92,7 @@ def test_who_is_signed_in_is_the_actor() -> None:
     with listening(app) as heard:
         ask(app, "POST", "/end", headers=bearer(access_token(app, authx, "admin")))
         ask(app, "POST", "/end")
-    assert [said["actor"] for _, said in heard] == ["admin"] * 4 + [None] * 4
+    assert [said["actor"] for _, said in heard] == ["user:admin"] * 4 + [None] * 4
 
 
 def test_a_token_that_was_not_accepted_is_no_actor() -> None:

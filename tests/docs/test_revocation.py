@@ -142,7 +142,7 @@ def test_a_blocked_user_is_logged_out_and_can_not_log_in(
     assert use(client, pair) == REVOKED
     assert outcome(client.post("/login", json=ANN)) == FAILED
     with shop.app.app_context():
-        assert [tuple(one) for one in shop.revocations_of("ann")] == [("root", "spam")]
+        assert [tuple(one) for one in shop.revocations_of("ann")] == [("user:root", "spam")]
         assert shop.revocations_of("root") == []
     unknown = client.post("/users/eve/block", json={"reason": ""}, headers=bearer(root))
     assert outcome(unknown) == Outcome(404)
@@ -194,8 +194,8 @@ def test_the_log_of_revocations(
     client.post("/logout", headers=bearer(here["access_token"]))
     client.delete("/sessions", headers=bearer(there["access_token"]))
     assert [record.getMessage() for record in caplog.records if record.name == "security"] == [
-        f"ann revoked the session {sid}: None",
-        "ann revoked all sessions of ann: None",
+        f"user:ann revoked the session {sid}: None",
+        "user:ann revoked all sessions of ann: None",
     ]
 
 

@@ -108,7 +108,7 @@ def test_an_admin_revokes_a_users_sessions_and_the_reason_is_kept_in_sql(example
         assert written.status == 404, written
         return
     latest = tuple(written.body[0][name] for name in ("actor", "kind", "value", "reason"))
-    assert latest == ("admin", "subject", "ann", "phone lost")
+    assert latest == ("user:admin", "subject", "ann", "phone lost")
 
 
 def test_an_admin_says_why_in_words_that_can_be_kept(example: Stores) -> None:

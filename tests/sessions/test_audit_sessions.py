@@ -69,7 +69,7 @@ def test_each_revoked_session_is_recorded_with_its_reason(sql_app: SQLApps, kind
     if kind == "sqlite":
         assert {record[0] for record in records(site)} == {AT + 1}
     assert [record[1:] for record in records(site)] == [
-        ("authx", actor, "session", sid_of(pair.access_token), None, reason)
+        ("authx", f"user:{actor}", "session", sid_of(pair.access_token), None, reason)
         for actor, pair, reason in (
             (ann, first, "JWT_MAX_SESSIONS: a new session replaces the one longest unused"),
             (ann, second, "a refresh token was used again"),

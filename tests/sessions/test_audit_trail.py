@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -61,9 +62,9 @@ def test_a_record_says_who_what_when_and_why(sql_app: SQLApps, kind: str) -> Non
         ("authx", None, "token", jti, None, "lost phone"),
         ("authx", None, "session", sid, None, None),
         ("authx", None, "subject", "17", None, None),
-        ("authx", "admin", "subject", "bob", "his-sid", "asked by phone"),
-        ("authx", "admin", "session", "s2", None, None),
-        ("authx", "admin", "token", admin_jti, None, None),
+        ("authx", "user:admin", "subject", "bob", "his-sid", "asked by phone"),
+        ("authx", "user:admin", "session", "s2", None, None),
+        ("authx", "user:admin", "token", admin_jti, None, None),
         ("authx", None, "scope", "authx", None, "restored"),
     ]
     times = [record[0] for record in found]
@@ -100,7 +101,36 @@ def test_the_user_who_logs_out_is_the_actor(sql_app: SQLApps) -> None:
     for headers in ({}, bearer(token)):
         assert outcome(ask(site.app, "POST", "/logout", headers=headers)) == OK
     (record,) = records(site)
-    assert record[1:] == ("authx", "ann", "session", sid, None, "done for today")
+    assert record[1:] == ("authx", "user:ann", "session", sid, None, "done for today")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_user_with_the_name_of_another_kind_of_actor_is_still_a_user(
+    sql_app: SQLApps, kind: str
+) -> None:
+    """A uid may be any text of 255 characters, and users may choose theirs."""
+    site = sql_app(kind, JWT_AUDIT="365d")
+
+    @site.app.post("/revoke")
+    @site.authx.token_required
+    def revoke() -> str:
+        site.authx.revoke_session("s")
+        return ""
+
+    printed(site.app, "revoke", "--session", "s")
+    [(_, _, command, *_)] = records(site)
+    digest = "user-sha256:" + hashlib.sha256(b"a").hexdigest()
+    longest = [one * 255 for one in ("x", "\u00e9", "\U0001f511")]
+    names = [command, f"user:{command}", "user:", digest, *longest]
+    for name in names:
+        headers = bearer(access_token(site.app, site.authx, name))
+        assert outcome(ask(site.app, "POST", "/revoke", headers=headers)) == OK
+    actors = [record[2] for record in records(site)]
+    assert actors[:5] == [command, *(f"user:{name}" for name in names[:4])]
+    assert actors[5:] == [
+        f"user-sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in longest
+    ]
+    assert len({*actors}) == len(actors)
 
 
 def test_what_was_not_revoked_is_not_recorded(sql_app: SQLApps) -> None:

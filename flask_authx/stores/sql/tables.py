@@ -99,7 +99,8 @@ def audit_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("at", sa.BigInteger, nullable=False, index=True),
         #: The name of the ``AuthX`` object.
         sa.Column("instance", sa.String(64), nullable=False),
-        #: The subject of the token that the request carried; NULL if there was none.
+        #: ``user:`` and the subject of the request's token, ``user-sha256:`` and its digest if that
+        #: is too long, or ``cli:`` and the name of the system's user; NULL if none is known.
         sa.Column("actor", sa.String(255)),
         #: What was revoked: ``token``, ``session``, ``subject`` or ``scope``, and its jti, sid, sub
         #: or name.
