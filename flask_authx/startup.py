@@ -19,6 +19,7 @@ from flask_authx.app.view_registry import (
     unwrap,
     wrappers_of,
 )
+from flask_authx.guards.decorators import SOCKETIO
 from flask_authx.guards.rules import check_rules
 
 from . import actions
@@ -220,7 +221,11 @@ def _warn(state: AppState) -> None:
     """Log what is dangerous in production, and warn of it."""
     if state.app.debug or state.app.testing:
         return
-    for what in (*_worker_warnings(state), *_cookie_warnings(state)):
+    for what in (
+        *_worker_warnings(state),
+        *_cookie_warnings(state),
+        *socketio_warnings(state),
+    ):
         _log.critical(what)
         warnings.warn(what, RuntimeWarning, stacklevel=2)
 
@@ -262,4 +267,32 @@ def _cookie_warnings(state: AppState) -> Iterator[str]:
             f"{settings.prefix}COOKIE_CSRF_PROTECT is off and {settings.prefix}COOKIE_SAMESITE is "
             "None: a page of any site can send requests in the name of its visitor. Remove one of "
             "the two settings."
+        )
+
+
+def socketio_warnings(state: AppState) -> Iterator[str]:
+    """Warn of Flask-SocketIO in an app that is protected as a whole: no hook runs for its events.
+
+    A guard on the connect handlers, or ``public``, says that the app has taken care of it.
+    """
+    socketio: Any = state.app.extensions.get(SOCKETIO)
+    rule = rules_for(state.app).get(state.callbacks)
+    if socketio is None or not (state.settings.protect_all or rule):
+        return
+    functions: dict[str, dict[str, Any]] = getattr(socketio.server, "handlers", {})
+    classes: dict[str, Any] = getattr(socketio.server, "namespace_handlers", {})
+    connect = [
+        functions.get(namespace, {}).get("connect")
+        or functions.get("*", {}).get("connect")
+        or getattr(classes.get(namespace), "on_connect", None)
+        for namespace in {*functions, *classes}
+    ]
+    if not connect or not all(
+        any(mark.callbacks is state.callbacks for mark in marks_of(handler)) for handler in connect
+    ):
+        yield (
+            "Flask-SocketIO is on, and its events pass no before_request hook: anybody can connect "
+            f"although the app is protected ({state.settings.prefix}PROTECT_ALL or "
+            "authx.protect(app)). Put @authx.token_required on the connect handler of each "
+            "namespace; if it verifies the token itself, mark it with @authx.public."
         )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
+from flask import Flask, Request
+
 from flask_authx.app.state import state_of, this_app, this_request
 from flask_authx.app.view_registry import mark_guarded
+from flask_authx.errors import AuthXException
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement, requirement_from
 
@@ -30,7 +34,12 @@ def guard(callbacks: Callbacks, requirement: Requirement, view: F) -> F:
 
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        check_request(state_of(this_app(), callbacks), this_request(), requirement)
+        app, current = this_app(), this_request()
+        try:
+            check_request(state_of(app, callbacks), current, requirement)
+        except AuthXException as error:
+            _refuse_client(app, current, error)
+            raise
         return view(*args, **kwargs)
 
     @functools.wraps(view)
@@ -41,6 +50,30 @@ def guard(callbacks: Callbacks, requirement: Requirement, view: F) -> F:
     outer = guarded_async if inspect.iscoroutinefunction(view) else guarded
     mark_guarded(callbacks, requirement, outer, view)
     return cast(F, outer)
+
+
+#: The key of Flask-SocketIO in ``app.extensions``.
+SOCKETIO = "socketio"
+
+
+def _refuse_client(app: Flask, current: Request, error: AuthXException) -> None:
+    """Keep the client of a Flask-SocketIO event out, if the guard is on the handler of one.
+
+    To Socket.IO any other exception of a connect handler is no refusal: the client is connected,
+    and receives what is sent to all. It need not send a further event, so a client whose token is
+    not accepted any more is disconnected.
+
+    :raises flask_socketio.ConnectionRefusedError: in a connect handler, with the ``error_type``.
+    """
+    event: Any = getattr(current, "event", None)
+    if SOCKETIO not in app.extensions or not isinstance(event, dict):
+        return
+    # The app has loaded it.
+    flask_socketio: Any = importlib.import_module("flask_socketio")
+    if cast("dict[str, Any]", event).get("message") == "connect":
+        raise flask_socketio.ConnectionRefusedError(error.error_type.value) from None
+    if error.code == 401:
+        flask_socketio.disconnect()
 
 
 def guard_or_decorator(

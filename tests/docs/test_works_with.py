@@ -24,7 +24,6 @@ import sqlalchemy as sa
 from flask import Flask, render_template_string, request
 from flask.testing import FlaskClient
 from werkzeug.exceptions import HTTPException
-from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from flask_authx import AuthX, AuthXException, current_token
@@ -41,6 +40,7 @@ from tests.support.answers import (
     outcome,
 )
 from tests.support.cli import run
+from tests.support.servers.running import serving
 
 PAGE = "works-with"
 ANN = {"name": "ann", "password": "correct horse"}
@@ -577,6 +577,7 @@ def test_a_guard_on_a_handler_of_flask_socketio_checks_the_handshake_each_time()
     with pytest.raises(HTTPException) as caught:
         client.emit("note", "y", callback=True)
     assert type(caught.value).__name__ == "RevokedTokenError"
+    assert not client.is_connected()
     # A token in ``auth`` is not seen.
     other = server.test_client(app, auth={"token": access_token(app, authx)})
     with pytest.raises(HTTPException) as caught:
@@ -591,20 +592,6 @@ def test_flask_socketio_accepts_pages_of_its_own_origin_only() -> None:
             for origin in ("http://localhost", "https://evil.test")
         ]
         assert [response.status_code for response in asked] == [200, 400]
-
-
-@contextmanager
-def serve(app: Any) -> Generator[int]:
-    """The app on a port, in a thread."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def handshake(port: int, path: str, headers: dict[str, str]) -> int:
@@ -623,7 +610,7 @@ def handshake(port: int, path: str, headers: dict[str, str]) -> int:
 
 @pytest.mark.slow
 def test_flask_sock() -> None:
-    with section(PAGE, "flask-sock") as names, serve(names.app) as port:
+    with section(PAGE, "flask-sock") as names, serving(names.app) as port:
         assert handshake(port, "/echo", {}) == 401
         token = access_token(names.app, names.authx)
         client = websocket.Client.connect(f"ws://127.0.0.1:{port}/echo", headers=bearer(token))
@@ -646,7 +633,7 @@ def test_a_guard_on_a_function_of_flask_sock_comes_after_the_handshake() -> None
         ws.send(current_token.sub)
 
     flask_sock.Sock(app).route("/echo")(authx.token_required(echo))
-    with serve(app) as port:
+    with serving(app) as port:
         assert handshake(port, "/echo", {}) == 101
         client = websocket.Client.connect(f"ws://127.0.0.1:{port}/echo")
         with pytest.raises(websocket.ConnectionClosed):

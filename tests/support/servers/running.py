@@ -7,8 +7,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from werkzeug.serving import make_server
 
@@ -43,10 +44,15 @@ def gunicorn(
                 process.wait()
 
 
-@contextmanager
-def development_server() -> Generator[int]:
+def development_server() -> AbstractContextManager[int]:
     """Werkzeug's own server, with threads."""
-    server = make_server("127.0.0.1", 0, application, threaded=True)
+    return serving(application)
+
+
+@contextmanager
+def serving(app: Any) -> Generator[int]:
+    """An app on a port, which is the value, in threads of this process."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
