@@ -29,7 +29,7 @@ from flask_authx.actions.revoke import revoke_session, revoke_subject
 from flask_authx.actions.set_cookies import set_pair_cookies, unset_cookies
 from flask_authx.app.identity import accepted_token
 from flask_authx.app.state import AppState, state_of, this_app, this_request
-from flask_authx.app.view_registry import mark_built_in
+from flask_authx.app.view_registry import mark_built_in, mark_public
 from flask_authx.guards.check import check_origin
 from flask_authx.guards.decorators import guard
 from flask_authx.http.caching import no_store
@@ -51,6 +51,10 @@ from .errors import (
 )
 
 _log = logging.getLogger("flask_authx")
+
+
+#: The views that look at no token.
+_OPEN = ("login", READY)
 
 
 def make_blueprint(
@@ -80,6 +84,8 @@ def make_blueprint(
     for rule, endpoint, view, method in routes:
         worded = _worded(callbacks, view)
         mark_built_in(callbacks, worded)
+        if endpoint in _OPEN:
+            mark_public(callbacks, worded)
         blueprint.add_url_rule(rule, endpoint, worded, methods=[method])
     blueprint.after_request(no_store)
     return blueprint

@@ -866,7 +866,8 @@ class AuthX:
         """Guard every view of an app or blueprint that has no guard of its own and isn't public.
 
         Blueprints inside it are covered unless they are protected themselves. Static files are
-        public. The options are :meth:`token_required`'s.
+        public. The options are :meth:`token_required`'s. The guards of views are checked before the
+        views as well, so that no decorator around a guard responds without it.
 
         :param scopes: the scopes that the token must hold.
         """

@@ -129,7 +129,7 @@ def test_the_routes_say_who_guards_its_views() -> None:
     }
     who = {key: {guard["by"] for guard in route["guards"]} for key, route in by_rule.items()}
     assert who == {
-        ("/auth/login", "POST"): {"AuthX blueprint"},
+        ("/auth/login", "POST"): {"view"},
         ("/auth/logout", "POST"): {"AuthX blueprint"},
         ("/auth/refresh", "POST"): {"AuthX blueprint"},
         ("/auth/sessions", "GET"): {"view"},

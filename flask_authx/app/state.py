@@ -31,7 +31,7 @@ _state_numbers = itertools.count()
 
 
 #: A view, and by method what the before_request hook requires.
-EndpointRules: TypeAlias = tuple[object, dict[str, Requirement | None]]
+EndpointRules: TypeAlias = tuple[object, dict[str, tuple[Requirement, ...]]]
 
 
 _log = logging.getLogger("flask_authx")

@@ -123,6 +123,44 @@ def wrappers_of(function: Any, all_callbacks: Iterable[Callbacks]) -> list[Any]:
     return [wrapper() for wrapper, callbacks in wrappers if callbacks in all_callbacks]
 
 
+def functions_around_guards(called: Iterable[Any]) -> list[str]:
+    """The names of the functions around a view's guards, each of which can respond without them.
+
+    :param called: what a request passes through, the outermost first.
+    """
+    layers = [layer for target in called for layer in unwrap(target)]
+    guards = [number for number, layer in enumerate(layers) if _is_guard(layer)]
+    around = layers[: guards[-1]] if guards else []
+    names = [qualified_name(layer) for layer in around if _is_wrapper(layer)]
+    return [name for name in dict.fromkeys(names) if name not in _RENDERERS]
+
+
+#: What these frameworks put around each resource, to render what it returns.
+_RENDERERS = frozenset({"flask_restful.Api.output", "flask_restx.api.Api.output"})
+
+
+def _is_guard(layer: Any) -> bool:
+    return _is_definition(layer) and any(mark.requirement for mark in _marks.get(layer, ()))
+
+
+def _is_wrapper(layer: Any) -> bool:
+    """Whether this is a function around another one, and neither a guard nor ours."""
+    wraps = layer.__class__ not in _INNER and hasattr(layer, "__wrapped__")
+    return wraps and not _is_guard(layer) and built_in_owner(layer) is None
+
+
+def qualified_name(function: Any) -> str:
+    """Where a function is defined: its module, and the class or function around it.
+
+    ``functools.wraps`` gives a wrapper the names of the function inside it, but not its code.
+    """
+    if inspect.isfunction(function):
+        outer = function.__code__.co_qualname.partition(".<locals>")[0]
+        return f"{function.__globals__['__name__']}.{outer}"
+    kind: type = function.__class__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 def _is_definition(target: object) -> bool:
     """Whether this is a function or a class. Two other callables can be equal, and share a key."""
     return inspect.isfunction(target) or inspect.isclass(target)

@@ -72,6 +72,8 @@ def table(found: list[Route]) -> Iterator[str]:
         guards = [
             f"{guard} [{guard.instance}]" if several else str(guard) for guard in route.guards
         ]
+        if route.around_guards:
+            guards.append(f"inside {', '.join(route.around_guards)}")
         rows.append((route.rule, " ".join(route.methods), "; ".join(guards)))
     # A longer rule gets a line of its own, so that the other columns keep their width.
     first = min(max(len(row[0]) for row in rows), _WIDTH // 3)

@@ -28,7 +28,7 @@ from flask_authx.sessions.revocations import Revocations
 from flask_authx.settings.options import SAFE_METHODS
 from flask_authx.stores.base import Risk, StoreError
 
-from . import cookie_checks
+from . import cookie_checks, route_checks
 from .findings import Finding, Inspected, Level
 
 Check: TypeAlias = Callable[[Inspected], Iterator[Finding]]
@@ -435,6 +435,8 @@ APP_CHECKS: dict[str, AppCheck] = {
     "PyJWT": _pyjwt,
     "async views": _async_views,
     "unguarded views": _unguarded_views,
+    "functions around guards": route_checks.functions_around_guards,
+    "shared issuer": route_checks.shared_issuer,
 }
 #: The checks of each ``AuthX`` object.
 CHECKS: dict[str, Check] = {
@@ -462,4 +464,5 @@ CHECKS: dict[str, Check] = {
     "refresh token rotation": _refresh_token_rotation,
     "session store": _session_store,
     "refresh cookie path": cookie_checks.refresh_path,
+    "Flask-SocketIO": route_checks.socketio,
 }

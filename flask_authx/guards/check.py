@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 from flask import Request, after_this_request, has_request_context
 
@@ -19,7 +19,7 @@ from flask_authx.errors import AuthXException, BadConfigurationError, ReusedToke
 from flask_authx.http import csrf
 from flask_authx.http.caching import add_cache_headers, exposes_token, varies_by
 from flask_authx.http.callbacks import Callbacks
-from flask_authx.http.context import RequestContext
+from flask_authx.http.context import Accepted, RequestContext
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import REUSE_REASON, Pending
 from flask_authx.signals import token_accepted, user_actor
@@ -36,17 +36,20 @@ def check_request(
 ) -> None:
     """Let the request pass, or raise the error that is its response.
 
+    What :func:`check_for_guards` has checked in this request is not checked again.
+
     :param can_await: whether the caller awaits an async revocation callback itself.
     :param asks: whether the caller only asks: nobody hears of an error but the caller.
     :raises AuthXException: if the requirement is not met.
     :raises Pending: if it does, and the callback is to be awaited.
     """
     context = context_of(current, state)
+    if context.met and _was_met(state, current, requirement, context):
+        return
     context.candidate = None
     if requirement.optional or requirement.locations is not None or not state.settings.cache_safe:
         _protect_from_caches(state, current, requirement, context)
     found: RequestToken | None = None
-    user: tuple[Any] | None = None
     try:
         found = state.verifier.finder.find(current, requirement.type, requirement.locations)
         context.found, context.found_for = found, requirement
@@ -56,8 +59,7 @@ def check_request(
             clear_identity(current, context)
             return
         token = state.verifier.verify(found, requirement, current, context, can_await=can_await)
-        if requirement.user:
-            user = (user_of(state, context, token),)
+        user = (user_of(state, context, token),) if requirement.user else None
     except AuthXException as error:
         if asks:
             raise
@@ -67,6 +69,34 @@ def check_request(
     set_identity(current, state, context, token, found.token, user=user)
     if token_accepted.receivers or context.unchecked is not None:
         _announce_accepted(state, token, context)
+
+
+def check_for_guards(state: AppState, current: Request, requirement: Requirement) -> None:
+    """The same as :func:`check_request`, after which guards do not check it again.
+
+    :raises AuthXException: if the requirement is not met.
+    """
+    check_request(state, current, requirement)
+    context = context_of(current, state)
+    accepted: Accepted | None = None
+    if context.token is not None and context.raw is not None:
+        accepted = (context.token, context.raw, context.user)
+    context.met = (*context.met, (requirement, accepted))
+
+
+def _was_met(
+    state: AppState, current: Request, requirement: Requirement, context: RequestContext
+) -> bool:
+    """Whether the hook has checked a requirement; if so, the identity is again what it was then."""
+    for met, accepted in context.met:
+        if met is requirement or met == requirement:
+            if accepted is None:
+                clear_identity(current, context)
+            else:
+                token, raw, user = accepted
+                set_identity(current, state, context, token, raw, user=user)
+            return True
+    return False
 
 
 def _refuse_or_ignore(

@@ -10,10 +10,11 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from flask_authx.app.state import AppState
+from flask_authx.app.view_registry import functions_around_guards
 from flask_authx.enums import OnInvalid
 from flask_authx.http.requirement import Requirement
 
-from .rules import ANY_METHOD, BUILT_IN, STATIC, UNGUARDED, guards_of
+from .rules import ANY_METHOD, BUILT_IN, STATIC, UNGUARDED, called_by_method, guards_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,16 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A URL rule, with those of its methods that have the same guards."""
+    """A URL rule, with those of its methods that have the same guards.
+
+    :param around_guards: the functions around the view's guards, which can respond without them.
+    """
 
     rule: str
     endpoint: str
     methods: tuple[str, ...]
     guards: tuple[Guard, ...]
+    around_guards: tuple[str, ...] = ()
 
     @property
     def unguarded(self) -> bool:
@@ -76,6 +81,7 @@ class Route:
             "methods": list(self.methods),
             "unguarded": self.unguarded,
             "guards": [guard.to_dict() for guard in self.guards],
+            "around_guards": list(self.around_guards),
         }
 
 
@@ -84,14 +90,18 @@ def routes_of(app: Flask, app_states: Iterable[AppState]) -> list[Route]:
     app_states = [*app_states]
     # Rules can be added to the map without a view; they serve nothing.
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint in app.view_functions]
-    routes = [route for rule in rules for route in _routes(app_states, rule)]
+    routes = [route for rule in rules for route in _routes(app, app_states, rule)]
     return sorted(routes, key=lambda route: (route.rule, route.methods))
 
 
-def _routes(app_states: list[AppState], rule: Rule) -> Iterator[Route]:
-    """The routes of a rule: one for each set of guards."""
-    methods_by_guards: dict[tuple[Guard, ...], list[str]] = {}
+def _routes(app: Flask, app_states: list[AppState], rule: Rule) -> Iterator[Route]:
+    """The routes of a rule: one for each set of guards and of functions around them."""
+    found: dict[tuple[tuple[Guard, ...], tuple[str, ...]], list[str]] = {}
     by_state = [(state, _guards_by_method(state, rule.endpoint)) for state in app_states]
+    outer = {
+        method: (*functions_around_guards(called),)
+        for method, called in called_by_method(app, rule.endpoint)
+    }
     for method in sorted(_methods(rule)):
         guards = [
             Guard(state.name, by, requirement)
@@ -99,12 +109,13 @@ def _routes(app_states: list[AppState], rule: Rule) -> Iterator[Route]:
             for requirement, by in by_method.get(method)
             or by_method.get(ANY_METHOD, [(None, UNGUARDED)])
         ]
-        methods_by_guards.setdefault(_effective_guards(guards), []).append(method)
+        around = outer.get(method, outer[ANY_METHOD])
+        found.setdefault((_effective_guards(guards), around), []).append(method)
     host = rule.host or rule.subdomain or ""
-    for guards_of_methods, methods in methods_by_guards.items():
+    for (effective, around), methods in found.items():
         if "GET" in methods and "HEAD" in methods:
             methods.remove("HEAD")
-        yield Route(host + rule.rule, rule.endpoint, tuple(methods), guards_of_methods)
+        yield Route(host + rule.rule, rule.endpoint, tuple(methods), effective, around)
 
 
 def _methods(rule: Rule) -> set[str]:

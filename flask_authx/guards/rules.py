@@ -1,4 +1,8 @@
-"""Which guard applies to an endpoint: the view's own, its blueprint's or the app's."""
+"""Which guards apply to an endpoint: the view's own, its blueprint's or the app's.
+
+The before_request hook also checks what the view's own guards require, since a cache or another
+decorator around a guard may respond without calling it.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +18,20 @@ from flask_authx.app.view_registry import Mark, built_in_owner, marks_of, rules_
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement
 
-from .check import check_request
+from .check import check_for_guards
 
 #: Stands for all methods that a view does not name.
 ANY_METHOD = "*"
-#: Where a requirement comes from, besides apps, blueprints and settings. The hook does not check
-#: views that have a guard of their own.
+#: Where a requirement comes from, besides apps, blueprints and settings.
 OWN, STATIC, BUILT_IN, UNGUARDED = "view", "static files", "AuthX blueprint", "no guard"
 
 
 def check_rules(state: AppState) -> None:
-    """Check what the blueprint or the app requires of this request, if its view has no guard.
+    """Check what the guards of the view require of this request, or else its blueprint or the app.
 
-    :raises AuthXException: if the requirement is not met.
+    The guards do not check it again.
+
+    :raises AuthXException: if a requirement is not met.
     """
     app, current = state.app, this_request()
     endpoint = current.endpoint
@@ -34,40 +39,56 @@ def check_rules(state: AppState) -> None:
     if endpoint is None or endpoint not in app.view_functions:
         return
     view = app.view_functions[endpoint]
-    cached_view, requirements = state.endpoint_rules.get(endpoint, (None, {}))
+    cached_view, by_method = state.endpoint_rules.get(endpoint, (None, {}))
     if cached_view is not view:
-        requirements = {
-            method: None if source == OWN else requirement
-            for method, requirement, source in guards_of(state, endpoint)
-        }
-        state.endpoint_rules[endpoint] = (view, requirements)
-    requirement = requirements.get(current.method, requirements.get(ANY_METHOD))
+        by_method = _requirements(state, endpoint)
+        state.endpoint_rules[endpoint] = (view, by_method)
+    requirements = by_method.get(current.method)
+    if requirements is None:
+        requirements = by_method[ANY_METHOD]
     automatic = getattr(current.url_rule, "provide_automatic_options", False)
-    if requirement is not None and not (automatic and current.method == "OPTIONS"):
-        check_request(state, current, requirement)
+    if automatic and current.method == "OPTIONS":
+        return
+    for requirement in requirements:
+        check_for_guards(state, current, requirement)
+
+
+def _requirements(state: AppState, endpoint: str) -> dict[str, tuple[Requirement, ...]]:
+    """What the hook checks for each method of an endpoint, the outermost guard first."""
+    # Keys are in order, and equal requirements are checked once.
+    by_method: dict[str, dict[Requirement, None]] = {}
+    for method, requirement, _ in guards_of(state, endpoint):
+        asked = by_method.setdefault(method, {})
+        if requirement is not None:
+            asked[requirement] = None
+    return {method: (*asked,) for method, asked in by_method.items()}
 
 
 def guards_of(state: AppState, endpoint: str) -> Iterator[tuple[str, Requirement | None, str]]:
     """The requirements of an endpoint: for each method, the requirement and where it comes from.
 
-    ``None`` requires nothing. The view's own guard wins over its blueprint's, an inner blueprint's
+    ``None`` requires nothing. The view's own guards win over its blueprint's, an inner blueprint's
     over an outer one's, and a blueprint's over the app's.
     """
-    view = state.app.view_functions[endpoint]
-    view_class = getattr(view, "view_class", None)
-    dispatch = getattr(view_class, "dispatch_request", None)
-    around = [
-        mark
-        for target in (view, view_class, dispatch)
-        for mark in _own_marks(state.callbacks, target)
-    ]
     outer, source = _rule_for(state, endpoint)
-    for method, handler in _handlers(view_class):
-        own = [*around, *_own_marks(state.callbacks, handler)]
+    for method, called in called_by_method(state.app, endpoint):
+        own = [mark for target in called for mark in _own_marks(state.callbacks, target)]
         if not own:
             yield method, outer, source
         for mark in own:
             yield method, mark.requirement, OWN
+
+
+def called_by_method(app: Flask, endpoint: str) -> Iterator[tuple[str, list[Any]]]:
+    """For each method, the functions and the class that a request to an endpoint passes through.
+
+    The outermost is first. :data:`ANY_METHOD` comes last, and is always there.
+    """
+    view = app.view_functions[endpoint]
+    view_class = getattr(view, "view_class", None)
+    dispatch = getattr(view_class, "dispatch_request", None)
+    for method, handler in _handlers(view_class):
+        yield method, [view, view_class, dispatch, handler]
 
 
 def _own_marks(callbacks: Callbacks, view: Any) -> list[Mark]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from flask_authx.enums import TokenType
 from flask_authx.errors import AuthXException
@@ -18,6 +18,10 @@ _NONE_BEGUN: frozenset[tuple[str, TokenType]] = frozenset()
 _NOTHING_IDENTIFIED: dict[Requirement, tuple[Token, str] | None] = {}
 
 
+#: A token, its text, and its user in a tuple of one if the user has been loaded.
+Accepted: TypeAlias = tuple[Token, str, tuple[Any] | None]
+
+
 class RequestContext:
     """What one ``AuthX`` object keeps for one request."""
 
@@ -30,6 +34,7 @@ class RequestContext:
         "found",
         "found_for",
         "identified",
+        "met",
         "not_in_store",
         "raw",
         "token",
@@ -54,6 +59,9 @@ class RequestContext:
         self.identified: dict[Requirement, tuple[Token, str] | None] = _NOTHING_IDENTIFIED
         #: The token whose acceptance a signal has announced.
         self.announced: Token | None = None
+        #: What the before_request hook has checked, and what it has accepted: guards that require
+        #: the same do not check again.
+        self.met: tuple[tuple[Requirement, Accepted | None], ...] = ()
         #: By the raw token: the verified one, and whether it is revoked, or why that could not be
         #: checked.
         self.verdicts: dict[str, tuple[Token, bool | str]] = _NO_VERDICTS

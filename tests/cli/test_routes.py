@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
+import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from flask import Blueprint, Flask
@@ -15,6 +18,11 @@ from werkzeug.routing import Rule
 from flask_authx import AuthX
 from tests.support import OTHER_SECRET, SECRET
 from tests.support.cli import flask, run
+
+# These ship no types.
+caching: Any = importlib.import_module("flask_caching")
+restful: Any = importlib.import_module("flask_restful")
+restx: Any = importlib.import_module("flask_restx")
 
 
 def new_app(**config: Any) -> tuple[Flask, AuthX]:
@@ -240,10 +248,125 @@ def test_json_holds_the_demand_in_full() -> None:
                 "methods": ["GET"],
                 "unguarded": unguarded,
                 "guards": [guard],
+                "around_guards": [],
             }
             for name, unguarded, guard in (("x", False, asked), ("y", True, no_guard))
         ],
     }
+
+
+def log(view: Callable[..., str]) -> Callable[..., str]:
+    """A decorator as an app has its own."""
+
+    @functools.wraps(view)
+    def logged(*args: Any) -> str:
+        return view(*args)
+
+    return logged
+
+
+HERE = f"{__name__}.log"
+
+
+def test_what_is_around_a_guard_is_shown() -> None:
+    app, authx = new_app(CACHE_TYPE="SimpleCache")
+    cached: Any = caching.Cache(app).cached(timeout=60)
+    guard = authx.token_required
+    rules: dict[str, Callable[..., str]] = {
+        "/above": log(cached(guard(view()))),
+        "/below": guard(log(cached(view()))),
+        "/between": guard(log(guard(view()))),
+        "/built-in": functools.lru_cache(guard(view())),
+        "/method": functools.partial(log(Pages(guard).page), "x"),
+        "/other": log(view()),
+        "/twice": log(log(guard(view()))),
+    }
+    for rule, function in rules.items():
+        app.add_url_rule(rule, rule, function)
+    found = json.loads(run(app, "routes", "--json").stdout)["routes"]
+    assert {route["rule"]: route["around_guards"] for route in found} == {
+        "/above": [HERE, "flask_caching.Cache.cached"],
+        "/below": [],
+        "/between": [HERE],
+        "/built-in": ["functools._lru_cache_wrapper"],
+        "/method": [HERE],
+        "/other": [],
+        "/twice": [HERE],
+    }
+    table = " ".join(run(app, "routes").stdout.split())
+    assert f"/above GET view: access token; inside {HERE}, flask_caching.Cache.cached" in table
+    assert "/below GET view: access token /between" in table
+
+
+class Pages:
+    def __init__(self, guard: Callable[..., Any]) -> None:
+        self.page = types.MethodType(guard(one_page), self)
+
+
+def one_page(owner: object, name: str = "") -> str:
+    return name
+
+
+def test_what_is_around_the_guards_of_a_class_is_shown_by_method() -> None:
+    app, authx = new_app()
+
+    class Things(MethodView):
+        def get(self) -> str:
+            return ""
+
+        @authx.token_required
+        def put(self) -> str:
+            return ""
+
+        @log
+        @authx.token_required
+        def post(self) -> str:
+            return ""
+
+    class Logged(Things):
+        decorators: ClassVar[list[Any]] = [log]
+
+    app.add_url_rule("/x", view_func=Things.as_view("things"))
+    app.add_url_rule("/y", view_func=Logged.as_view("logged"))
+    assert around(app) == {
+        ("/x", "GET"): [],
+        ("/x", "PUT"): [],
+        ("/x", "POST"): [HERE],
+        ("/y", "GET"): [],
+        ("/y", "POST PUT"): [HERE],
+    }
+
+
+def around(app: Flask) -> dict[tuple[str, str], list[str]]:
+    """By rule and methods: what is around the guards."""
+    found = json.loads(run(app, "routes", "--json").stdout)["routes"]
+    return {(route["rule"], " ".join(route["methods"])): route["around_guards"] for route in found}
+
+
+def test_what_frameworks_put_around_every_resource_is_not_shown() -> None:
+    app, authx = new_app()
+    for number, framework in enumerate((restful, restx)):
+        api = framework.Api(Blueprint(f"b{number}", __name__, url_prefix=f"/{number}"))
+        methods = {"get": authx.token_required(one_page)}
+        api.add_resource(type("Thing", (framework.Resource,), methods), "/x")
+        app.register_blueprint(api.blueprint)
+    assert not any(around(app).values())
+
+
+def test_an_open_log_in_is_public() -> None:
+    app, authx = new_app(JWT_BLOCKLIST="memory://", JWT_SESSIONS=True)
+    app.register_blueprint(authx.blueprint(authenticate=lambda: "ann", ready=True))
+    app.add_url_rule("/sign-in", "sign-in", authx.public(view()), methods=["POST"])
+    found = {rule: who for rule, _, who in listed(app) if rule != "/auth/sessions"}
+    assert found == {
+        "/auth/login": "public (view)",
+        "/auth/logout": "AuthX blueprint",
+        "/auth/ready": "public (view)",
+        "/auth/refresh": "AuthX blueprint",
+        "/auth/sessions/<sid>": "view: access token",
+        "/sign-in": "public (view)",
+    }
+    assert not any(around(app).values())
 
 
 @pytest.mark.parametrize("rules", [["/x"], ["/x", "/a/rule/of/quite/some/<string:length>/it/is"]])
