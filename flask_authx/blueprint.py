@@ -123,7 +123,7 @@ class _Views:
                 check_origin(state, current)
             uid: object = state.app.ensure_sync(authenticate)()
             if uid is None or uid is False:
-                raise LoginFailedError
+                raise LoginFailedError("the callback authenticate= accepted nobody")
             uid = cast(object, state.callbacks.uid_of(uid))
             if not isinstance(uid, (str, int, UUID)) or isinstance(uid, bool):
                 raise TypeError(
@@ -217,7 +217,7 @@ def _check_owner(state: AppState, sid: str, token: Token) -> None:
     """
     session = find_session(state, sid)
     if session is None or session.sub != token.sub:
-        raise SessionNotFoundError
+        raise SessionNotFoundError("the session has ended, or is another user's")
 
 
 def _came_in_cookie(state: AppState, type: TokenType) -> bool:

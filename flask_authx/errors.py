@@ -233,14 +233,15 @@ class FreshTokenRequiredError(TokenError, Unauthorized):
 
     :param max_age: the maximum age of the log-in in seconds, if there is a limit. It is a parameter
         of the challenge.
+    :param reason: as for :class:`AuthXException`.
     """
 
     error_type = ErrorType.FRESH_TOKEN_REQUIRED
     error: ClassVar[str | None] = "insufficient_user_authentication"
     message = "A fresh token is required"
 
-    def __init__(self, max_age: int | None = None) -> None:
-        super().__init__()
+    def __init__(self, max_age: int | None = None, reason: str | None = None) -> None:
+        super().__init__(reason)
         self.max_age: int | None = max_age
 
     def challenge_parameters(self) -> list[tuple[str, str]]:
@@ -269,14 +270,14 @@ class InsufficientScopeError(TokenError, Forbidden):
     message = "The token lacks a required scope"
 
     def __init__(self, required: Sequence[str]) -> None:
-        super().__init__()
+        # An app may raise this error with any texts. Only scopes are safe in a header and a log.
+        self._scopes = " ".join(filter(_SCOPE.fullmatch, required))
+        super().__init__(f"the token does not grant what is required of: {self._scopes}")
         self.required: tuple[str, ...] = tuple(required)
 
     def challenge_parameters(self) -> list[tuple[str, str]]:
         """The parameters of the challenge, with ``scope``."""
-        # An app may raise this error with any texts. Only scopes are safe in a header.
-        scopes = " ".join(filter(_SCOPE.fullmatch, self.required))
-        return [*super().challenge_parameters(), ("scope", scopes)]
+        return [*super().challenge_parameters(), ("scope", self._scopes)]
 
 
 class ClaimsRefusedError(TokenError, Forbidden):
@@ -291,14 +292,15 @@ class CSRFError(AuthXException, Forbidden):
     """The CSRF value does not match the token from a cookie: 403, without a challenge.
 
     :param where: how the client must send the value.
+    :param reason: as for :class:`AuthXException`.
     """
 
     error_type = ErrorType.CSRF
     message = "The CSRF value does not match the token"
     challenges = False
 
-    def __init__(self, where: str) -> None:
-        super().__init__(description=f"{self.message}: {where}")
+    def __init__(self, where: str, reason: str | None = None) -> None:
+        super().__init__(reason, description=f"{self.message}: {where}")
 
 
 class MissingCSRFTokenError(CSRFError):
@@ -314,8 +316,8 @@ class CrossOriginError(CSRFError):
     error_type = ErrorType.CROSS_ORIGIN
     message = "The origin of the request is missing or not trusted"
 
-    def __init__(self) -> None:
-        AuthXException.__init__(self)
+    def __init__(self, reason: str | None = None) -> None:
+        AuthXException.__init__(self, reason)
 
 
 class SessionNotFoundError(AuthXException, NotFound):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -271,3 +273,69 @@ def test_a_scope_that_would_break_the_challenge_is_refused(scope: str) -> None:
     _, authx = make_app()
     with pytest.raises(ValueError, match="can't be a scope"):
         authx.scopes_required(scope)
+
+
+# Reasons
+
+
+#: How many positional arguments the reason comes after, other than in most classes.
+BEFORE_REASON = {"FreshTokenRequiredError": 1, "CSRFError": 1, "MissingCSRFTokenError": 1}
+#: It words the reason itself.
+OWN_REASON = {"InsufficientScopeError"}
+
+
+def raised_without_reason(source: str) -> list[int]:
+    """The lines on which one of the errors is made without a reason."""
+    names = {one.__name__ for one in (type(row[0]) for row in LEAVES)} - OWN_REASON
+    tree = ast.parse(source)
+    bare = [
+        node.exc.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name) and node.exc.id in names
+    ]
+    return bare + [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
+        if len(node.args) <= BEFORE_REASON.get(node.func.id, 0)
+        and "reason" not in {keyword.arg for keyword in node.keywords}
+    ]
+
+
+def test_a_missing_reason_is_found() -> None:
+    assert raised_without_reason("raise MissingTokenError") == [1]
+    assert raised_without_reason("raise StoreUnavailableError(description=what) from None") == [1]
+    assert raised_without_reason("\nrefuse(FreshTokenRequiredError(5))") == [2]
+    assert raised_without_reason("raise CSRFError(where, 'no value')") == []
+
+
+def test_every_error_of_the_package_says_why() -> None:
+    """``reason`` is documented to say more than the response."""
+    files = {str(file): file for file in Path(flask_authx.__file__).parent.rglob("*.py")}
+    assert len(files) > 50
+
+    def check(file: Path) -> None:
+        assert raised_without_reason(file.read_text("utf-8")) == []
+
+    check_all(files, check)
+
+
+def test_a_reason_is_never_sent() -> None:
+    for error in (
+        MissingTokenError("why"),
+        FreshTokenRequiredError(5, "why"),
+        CSRFError("where", "why"),
+        MissingCSRFTokenError("where", "why"),
+        CrossOriginError("why"),
+        ClaimsRefusedError("why"),
+        StoreUnavailableError("why"),
+    ):
+        assert error.reason == "why"
+        sent = error.get_response()
+        assert "why" not in sent.get_data(as_text=True) + str(sent.headers)
+
+
+def test_the_reason_of_a_missing_scope_names_it_and_no_more() -> None:
+    error = InsufficientScopeError(["a:read", 'x"\ny', "b c"])
+    assert error.reason == "the token does not grant what is required of: a:read"
+    assert error.required == ("a:read", 'x"\ny', "b c")

@@ -124,7 +124,8 @@ def reauthenticate(state: AppState, uid: Uid, expiry: Expiry | None) -> CreatedT
             "one with authx.login(uid)"
         )
     if token.sub != subject(uid):
-        raise refuse(state, token, FreshTokenRequiredError())
+        reason = "another user has confirmed their identity"
+        raise refuse(state, token, FreshTokenRequiredError(reason=reason))
     refuse_bypass(state, token)
     options = TokenOptions(
         fresh=True,

@@ -58,7 +58,7 @@ def revoke_sessions_of(state: AppState, tokens: Iterable[Token], reason: str | N
             failures.append(error)
     if not all(failure.in_force for failure in failures):
         what = "The session goes on, since its end could not be written: log out again"
-        raise StoreUnavailableError(description=what)
+        raise StoreUnavailableError("a store failed to end a session", description=what)
     if failures:
         raise failures[0]
 

@@ -61,13 +61,15 @@ def check_csrf(
     if value is None and settings.csrf_check_form and request is not None:
         value = form_field(request, profile.csrf_field)
     if not value:
-        raise MissingCSRFTokenError(_how_to_send(settings, profile))
+        reason = f"a cookie came without a value in {profile.csrf_header}"
+        raise MissingCSRFTokenError(_how_to_send(settings, profile), reason)
     # As bytes: the comparison in constant time refuses text beyond ASCII with a TypeError.
     sent = value.encode("utf-8", "surrogatepass")
     for expected in (token.csrf, *other_values):
         if expected is not None and hmac.compare_digest(sent, expected.encode()):
             return
-    raise CSRFError(_how_to_send(settings, profile))
+    reason = "the value that was sent is not the one in the token"
+    raise CSRFError(_how_to_send(settings, profile), reason)
 
 
 def check_origin(settings: Settings, request: Request, *, allow_missing: bool) -> None:
@@ -87,7 +89,10 @@ def check_origin(settings: Settings, request: Request, *, allow_missing: bool) -
             return
         if origin is not None and origin == f"{request.scheme}://{request.host}":
             return
-    raise CrossOriginError
+    if site is not None:
+        raise CrossOriginError("Sec-Fetch-Site says that another site's page sent the request")
+    sent = "neither Sec-Fetch-Site nor Origin was sent"
+    raise CrossOriginError(sent if origin is None else "the Origin is not among the trusted ones")
 
 
 def _how_to_send(settings: Settings, profile: TokenProfile) -> str:

@@ -125,7 +125,9 @@ class Finder:
             and is_too_long(request, self._max_body)
         ):
             problem = f"a JSON body of more than {self._max_body} bytes is not searched for it"
-        message = f"{MissingTokenError.message}: {problem}" if problem else None
+        if problem is None:
+            return MissingTokenError(f"the request has no token in {', '.join(sorted(allowed))}")
+        message = f"{MissingTokenError.message}: {problem}"
         return MissingTokenError(message, description=message)
 
     def _is_meant(self, value: str) -> bool:

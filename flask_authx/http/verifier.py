@@ -31,7 +31,7 @@ from flask_authx.settings.options import Settings
 from flask_authx.stores.base import StoreBusyError, StoreError
 from flask_authx.tokens.codec import Codec
 from flask_authx.tokens.scopes import grants
-from flask_authx.tokens.token import RequestToken, Token, TokenClaims
+from flask_authx.tokens.token import RequestToken, Token, TokenClaims, located
 from flask_authx.tracebacks import outline
 
 from .callbacks import Callbacks, ClaimsCheck, RevocationCallback, Wait
@@ -45,6 +45,11 @@ _log = logging.getLogger("flask_authx")
 
 #: The reason of a revocation for reuse of a refresh token.
 REUSE_REASON = "a refresh token was used again"
+#: Why a token is refused as revoked, by whether the callback says so.
+_REVOKED = (
+    "the store has a revocation of the token, its session or its user",
+    "the revocation callback returned True",
+)
 #: Why it is unknown whether a token is revoked.
 _CALLBACK_FAILED = "the revocation callback has failed"
 _CLAIMS_CHECK_FAILED = "the callback that checks claims has failed"
@@ -109,18 +114,18 @@ class Verifier:
         """
         raw = found.token
         # A token is verified once a request, and is the same object for all guards.
-        token = context.token if context.raw == raw else None
-        if token is None:
-            verdict = context.verdicts.get(raw)
-            token = self.decode(raw, found.location) if verdict is None else verdict[0]
-        if token.location is not found.location:
-            # The same text in two places, and each guard may allow another one.
-            token = Token(token.parsed, found.location)
+        known = context.token if context.raw == raw else None
+        if known is None and raw in context.verdicts:
+            known = context.verdicts[raw][0]
+        where = found.location
+        token = self.decode(raw, where) if known is None else located(known, where)
         context.candidate = token
         parsed = token.parsed
         if parsed.type is not requirement.type:
-            raise self.settings.profiles[requirement.type].wrong_type()
-        if found.location is _COOKIES and needs_csrf(self.settings, request):
+            raise self.settings.profiles[requirement.type].wrong_type(
+                f"the type of the token is {parsed.type}"
+            )
+        if where is _COOKIES and needs_csrf(self.settings, request):
             check_csrf(self.settings, found, token, request)
         revocable = self._revocations is not None or self._callbacks.is_revoked is not None
         if (
@@ -128,26 +133,28 @@ class Verifier:
             and requirement.check_revocation
             and self.is_revoked(raw, token, context, can_await=can_await)
         ):
-            raise RevokedTokenError
+            raise RevokedTokenError(_REVOKED[context.not_in_store == raw])
         if self._sessions is not None and self.settings.profiles[requirement.type].rotates:
             _check_rotation(self._sessions, parsed, requirement)
         if self._callbacks.verify_claims is not None:
             self._check_claims(self._callbacks.verify_claims, raw, token, context)
-        if requirement.fresh and not self._is_fresh(parsed, requirement.max_age):
-            raise FreshTokenRequiredError(requirement.max_age)
+        if requirement.fresh:
+            self._check_fresh(parsed, requirement.max_age)
         if requirement.scopes and not _has_scopes(parsed, requirement):
             raise InsufficientScopeError(requirement.scopes)
         return token
 
-    def _is_fresh(self, parsed: TokenClaims, max_age: int | None) -> bool:
-        # Fresh tokens are created only when the user has logged in or re-authenticated, so that is
-        # their `iat`. `auth_time` stays that of the log-in.
+    def _check_fresh(self, parsed: TokenClaims, max_age: int | None) -> None:
         if not parsed.fresh:
-            return False
-        if max_age is None:
-            return True
-        # As for an expiry: another machine, whose clock differs, may have created the token.
-        return self._clock() - parsed.iat <= max_age + self.settings.decode_leeway
+            raise FreshTokenRequiredError(max_age, "the token was not created at a log-in")
+        # Fresh tokens are created only when the user has logged in or re-authenticated, so that is
+        # their `iat`. `auth_time` stays that of the log-in. The leeway is as for an expiry: another
+        # machine, whose clock differs, may have created the token.
+        if (
+            max_age is not None
+            and self._clock() - parsed.iat > max_age + self.settings.decode_leeway
+        ):
+            raise FreshTokenRequiredError(max_age, "the log-in was longer ago than max_age=")
 
     def decode(self, raw: str, location: Location | None = None, *, expired: bool = False) -> Token:
         """The token, if its signature and claims are valid. Its revocation is not checked.

@@ -251,10 +251,10 @@ class Revocations(Lookups):
             self._announcer.reuse_detected(revocation.reused)
         if not recorded:
             what = "The revocation is in force and could not be recorded"
-            raise _unavailable(what, in_force=True)
+            raise _failed_after("audit records", what)
         if is_listed:
             what = "The revocation is in force, and the session may still be listed"
-            raise _unavailable(what, in_force=True)
+            raise _failed_after("sessions", what)
 
     def _record(self, revocation: _Revocation, actor: Actor | None, reason: str | None) -> bool:
         """Write the audit trail, if there is one, and return whether that succeeded."""
@@ -310,6 +310,12 @@ def check_sid(sid: object) -> None:
         raise ValueError("that is not a sid: pass the claim of that name, or Token.sid")
 
 
+def _failed_after(store: str, what: str) -> StoreUnavailableError:
+    """The error of a store that failed when the revocation was in force already."""
+    reason = f"the store of {store} has failed"
+    return StoreUnavailableError(reason, description=what, in_force=True)
+
+
 def _check_reason(reason: object) -> None:
     if reason is None:
         return
@@ -321,7 +327,3 @@ def _check_reason(reason: object) -> None:
         raise ValueError(
             f"a reason has at most {_MAX_REASON} characters, no NUL and no lone surrogate"
         )
-
-
-def _unavailable(what: str, *, in_force: bool = False) -> StoreUnavailableError:
-    return StoreUnavailableError(description=what, in_force=in_force)

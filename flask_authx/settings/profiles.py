@@ -18,8 +18,8 @@ class TokenProfile:
     typ: str
     #: Seconds.
     lifetime: int
-    #: Raised when a token of another type is sent.
-    wrong_type: Callable[[], TokenTypeError]
+    #: The error, for a reason, when a token of another type is sent.
+    wrong_type: Callable[[str], TokenTypeError]
     json_key: str
     cookie_name: str
     #: ``None`` for the URL prefix of the blueprint.

@@ -164,14 +164,14 @@ class Codec:
                 self._cache.put(token, keys, parsed)
         # The checks below depend on the time or the settings, so they are not cached.
         if self._issuer is not None and parsed.iss != self._issuer:
-            raise TokenInvalidIssuerError
+            raise TokenInvalidIssuerError("the issuer (iss) is not the one that is expected")
         # An app without an audience refuses every token that names one (RFC 7519 section 4.1.3).
         if (parsed.aud or self._audiences) and parsed.aud.isdisjoint(self._audiences):
-            raise TokenInvalidAudienceError
+            raise TokenInvalidAudienceError("the audience (aud) is not that of this app")
         if now + self._leeway < parsed.not_before:
             raise JWTDecodeError("the token is not valid yet")
         if now >= parsed.exp + self._leeway and not expired:
-            raise TokenExpiredError
+            raise TokenExpiredError("it has expired: exp and the leeway have passed")
         return parsed
 
     def _limit(self, keys: KeyRing, weak: WeakPrevious, now: float) -> KeyRing:

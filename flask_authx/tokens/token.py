@@ -231,6 +231,14 @@ class Token:
         return f"<Token {self.type} jti={self.jti!r} sid={self.sid!r}>"
 
 
+def located(token: Token, location: Location) -> Token:
+    """The same token with the location where this guard has found it.
+
+    A request may have one text in two places, and each guard may allow another place.
+    """
+    return token if token.location is location else Token(token.parsed, location)
+
+
 @dataclass(frozen=True, slots=True)
 class CreatedToken:
     """A new token, with the data that its cookie or response needs.

@@ -19,7 +19,7 @@ from tests.support import (
     parts,
     refresh_token,
 )
-from tests.support.answers import ask
+from tests.support.answers import Spy, ask
 from tests.support.spy_store import SpyStore, store_app
 
 NO_IDS = dict.fromkeys(("jti", "sid", "sub", "type"))
@@ -45,6 +45,11 @@ def revoked(app: Flask, authx: AuthX, store: SpyStore, token: str) -> str:
     return token
 
 
+def revoked_by_callback(app: Flask, authx: AuthX, store: SpyStore, token: str) -> str:
+    authx.token_blocklist(Spy(True))
+    return token
+
+
 def forged(app: Flask, authx: AuthX, store: SpyStore, token: str) -> str:
     header, claims, _ = parts(token)
     return forge(header, claims, OTHER_SECRET)
@@ -62,10 +67,11 @@ def other_type(app: Flask, authx: AuthX, store: SpyStore, token: str) -> str:
 REFUSALS: list[tuple[Attempt, str, str, bool]] = [
     (busy, "StoreUnavailableError", "the store is busy", True),
     (down, "StoreUnavailableError", "the store has failed", True),
-    (revoked, "RevokedTokenError", "The token has been revoked", True),
+    (revoked, "RevokedTokenError", "the store has a revocation of the token", True),
+    (revoked_by_callback, "RevokedTokenError", "the revocation callback returned True", True),
     (forged, "JWTDecodeError", "the signature is invalid", False),
-    (nothing, "MissingTokenError", "A token is required", False),
-    (other_type, "AccessTokenRequiredError", "", True),
+    (nothing, "MissingTokenError", "the request has no token in headers", False),
+    (other_type, "AccessTokenRequiredError", "the type of the token is refresh", True),
 ]
 
 
