@@ -117,7 +117,7 @@ class _Views:
 
         def view() -> Response:
             state, current = self._state(), this_request()
-            if state.settings.uses_cookies:
+            if state.uses_cookies:
                 # There is no token yet whose CSRF value could be checked. An attacker who logs a
                 # user into the attacker's account gets what the user enters (login CSRF).
                 check_origin(state, current)
@@ -254,7 +254,7 @@ def _logged_out(
             unset = spare()
         state.worded.word(error)
         response = state.app.make_response(state.app.handle_user_exception(error))
-    if state.settings.uses_cookies:
+    if state.uses_cookies:
         unset_cookies(state, response, *unset)
     return response
 

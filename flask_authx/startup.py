@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 from flask import Flask
 
 from flask_authx.app.build import snapshot
+from flask_authx.app.cookie_paths import blueprint_path
 from flask_authx.app.state import AppState, states, this_request
 from flask_authx.app.view_registry import (
     built_in_owner,
@@ -22,7 +24,6 @@ from flask_authx.app.view_registry import (
 from flask_authx.guards.decorators import SOCKETIO
 from flask_authx.guards.rules import check_rules
 
-from . import actions
 from .enums import SameSite
 from .errors import BadConfigurationError
 
@@ -145,9 +146,9 @@ def blueprint_problems(state: AppState) -> Iterator[str]:
             f"{state.settings.prefix}SESSIONS must be True: the blueprint {own[0]!r} needs stored "
             "sessions."
         )
-    if state.settings.uses_cookies and state.settings.refresh_cookie_path is None:
+    if state.uses_cookies and state.settings.refresh_cookie_path is None:
         try:
-            actions.set_cookies.blueprint_path(state)
+            blueprint_path(state)
         except BadConfigurationError as error:
             yield from error.problems
     mine = _routes(state)
@@ -205,12 +206,14 @@ def _share_scope(state: AppState, other: AppState) -> bool:
 
 
 def _cookie_names(state: AppState) -> set[str]:
-    if not state.settings.uses_cookies:
+    if not state.uses_cookies:
         return set()
     profiles = state.settings.profiles.values()
     names = {profile.cookie_name for profile in profiles}
     if state.settings.csrf_in_cookies:
         names.update(profile.csrf_cookie_name for profile in profiles)
+    if state.settings.companion_name is not None:
+        names.add(state.settings.companion_name)
     return names
 
 
@@ -227,7 +230,9 @@ def _warn(state: AppState) -> None:
         *socketio_warnings(state),
     ):
         _log.critical(what)
-        warnings.warn(what, RuntimeWarning, stacklevel=2)
+        # Where warnings are errors it is not one: the log has it, and the app serves.
+        with contextlib.suppress(RuntimeWarning):
+            warnings.warn(what, RuntimeWarning, stacklevel=2)
 
 
 def _worker_warnings(state: AppState) -> Iterator[str]:
@@ -255,7 +260,7 @@ def _worker_warnings(state: AppState) -> Iterator[str]:
 def _cookie_warnings(state: AppState) -> Iterator[str]:
     """Warn of cookies that are sent unencrypted, or with requests from other sites."""
     settings = state.settings
-    if not settings.uses_cookies:
+    if not state.uses_cookies:
         return
     if not settings.cookie_secure:
         yield (

@@ -50,6 +50,7 @@ def test_two_objects_of_different_names_share_an_app() -> None:
         ({"ACCESS_COOKIE_NAME": "__Host-access_token"}, "__Host-access_token"),
         ({"REFRESH_COOKIE_NAME": "__Secure-refresh_token"}, "__Secure-refresh_token"),
         ({"ACCESS_CSRF_COOKIE_NAME": "csrf_access_token"}, "csrf_access_token"),
+        ({"ACCESS_CSRF_COOKIE_NAME": "__Host-authx_session"}, "__Host-authx_session"),
     ],
 )
 def test_two_objects_share_no_keys_and_no_cookies(config: dict[str, str], message: str) -> None:

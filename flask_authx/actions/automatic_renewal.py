@@ -64,7 +64,7 @@ def _is_due(state: AppState, current: Request, token: Token, response: Response)
         and left <= _renewal_time(settings, token)
         and response.status_code < 400
         # Not after a log-out, or if the view has set a token.
-        and not has_set_cookie(response, profile.cookie_name)
+        and not has_set_cookie(response, settings, profile, path=settings.access_cookie_path)
         and _is_wanted(settings, current)
         and _came_in_cookie(state, current)
     )

@@ -29,7 +29,9 @@ def create_token(
     additional: Mapping[str, Any] = {} if callback is None else callback(str(session.uid))
     if has_request_context():
         after_this_request(no_store)
-    created = state.creator.create(type, session, options, additional)
+    created = state.creator.create(
+        type, session, options, additional, for_cookies=state.uses_cookies
+    )
     remember_created(created, state)
     return created
 

@@ -16,8 +16,8 @@ from flask_authx.errors import (
     MalformedRequestError,
     StoreUnavailableError,
 )
-from flask_authx.guards.check import check_origin
-from flask_authx.http.csrf import check_csrf, needs_csrf
+from flask_authx.guards.check import check_origin, heal_duplicates
+from flask_authx.http.csrf import check_companion, check_csrf, needs_csrf
 from flask_authx.signals import user_actor
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.token import RequestToken, Token
@@ -108,7 +108,7 @@ def tokens_in_cookies(state: AppState, current: Request) -> list[Token]:
         with contextlib.suppress(AuthXException):
             cookie = state.find_token(current, type, _COOKIES)
             if cookie is not None:
-                token = state.verifier.decode(cookie.token, expired=True)
+                token = _decode(state, current, cookie)
                 found[token.sid] = token
     return [*found.values()]
 
@@ -142,7 +142,7 @@ def _sent_tokens(state: AppState, current: Request) -> list[tuple[Location, Toke
             found = state.find_token(current, type)
             if found is None:
                 continue
-            token = state.verifier.decode(found.token, expired=True)
+            token = _decode(state, current, found)
         except (JWTDecodeError, MalformedRequestError) as error:
             # An invalid or duplicate cookie must not prevent a log-out by the other cookie.
             refusal = refusal or error
@@ -154,8 +154,20 @@ def _sent_tokens(state: AppState, current: Request) -> list[tuple[Location, Toke
         if not deliberate:
             _check_origin(state, current)
         if refusal is not None:
+            heal_duplicates(state, refusal)
             raise refusal
     return [*valid.values()]
+
+
+def _decode(state: AppState, current: Request, found: RequestToken) -> Token:
+    """A valid token, expired or not. A refresh cookie that another host has set is none.
+
+    :raises JWTDecodeError: if it is invalid.
+    """
+    token = state.verifier.decode(found.token, expired=True)
+    if found.location is Location.COOKIES:
+        check_companion(state.settings, found, token, current)
+    return token
 
 
 def _is_deliberate(
@@ -171,7 +183,7 @@ def _is_deliberate(
         try:
             # A page may send the CSRF value of the session's other token, which proves the same
             # session.
-            check_csrf(state.settings, found, token, current, state.creator.csrf_values(token.sid))
+            check_csrf(state.settings, found, token, current, state.creator.csrf_values(token))
         except AuthXException:
             if first:
                 raise
@@ -186,5 +198,5 @@ def _check_origin(state: AppState, current: Request) -> None:
 
     :raises CrossOriginError: if it is refused.
     """
-    if state.settings.uses_cookies:
+    if state.uses_cookies:
         check_origin(state, current)

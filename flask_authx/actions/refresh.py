@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from flask import has_request_context
+from flask import Response, after_this_request, has_request_context
 from werkzeug.exceptions import MethodNotAllowed
 
 from flask_authx.app.identity import load_user
@@ -20,7 +20,6 @@ from flask_authx.enums import Location, TokenType
 from flask_authx.errors import (
     AuthXException,
     InsufficientScopeError,
-    JWTDecodeError,
     ReusedTokenError,
     RevokedTokenError,
     StoreUnavailableError,
@@ -29,6 +28,7 @@ from flask_authx.errors import (
 )
 from flask_authx.guards.check import check_request, refuse, verify
 from flask_authx.http.context import RequestContext
+from flask_authx.http.csrf import check_companion
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import REUSE_REASON
 from flask_authx.sessions.rotation import RefreshStatus, Sessions
@@ -42,12 +42,11 @@ from flask_authx.tokens.token import RequestToken, Token, TokenPair
 from .create_tokens import create_token, inherited_claims, pair_of
 from .login import client_of_request
 from .revoke import revoke_session
-from .set_cookies import check_pair_size
+from .set_cookies import check_pair_size, has_token_cookies, unset_cookies
 
 #: How often a row is read that another refresh has changed meanwhile. Twice is enough, unless the
 #: store contradicts itself.
 _ATTEMPTS = 3
-_COOKIES = frozenset({Location.COOKIES})
 _REFRESH = Requirement(type=TokenType.REFRESH, check_rotation=False)
 
 
@@ -70,9 +69,25 @@ def refresh(
 ) -> TokenPair:
     """New tokens for a refresh token, which they replace.
 
+    If its session has been revoked or has expired, the response unsets the cookies that it came in.
+
     :raises AuthXException: if it is not accepted.
     :raises MethodNotAllowed: during a request with a safe method.
     """
+    try:
+        return _refresh(state, sent, scopes, data)
+    except AuthXException as error:
+        if has_request_context():
+            _unset_ended(state, sent, error)
+        raise
+
+
+def _refresh(
+    state: AppState,
+    sent: str | RequestToken | None,
+    scopes: Iterable[str] | None,
+    data: Mapping[str, Any] | None,
+) -> TokenPair:
     sessions = state.require_sessions()
     if has_request_context() and this_request().method in SAFE_METHODS:
         # Any page can make a browser send such a request, and a cache may respond to it.
@@ -85,8 +100,6 @@ def refresh(
             data=inherited_claims(state, token) if data is None else data,
         )
         in_cookies = location is Location.COOKIES
-        if in_cookies and has_request_context():
-            _check_access_cookie(state, token)
         exchange = _Exchange(token, context, options, in_cookies=in_cookies)
         pair = _rotate(state, sessions, exchange)
     except StoreError as failure:
@@ -118,25 +131,33 @@ def _verified(
     return cast(Token, context.token), context, cast(RequestToken, found).location
 
 
-def _check_access_cookie(state: AppState, token: Token) -> None:
-    """Refuse a refresh cookie beside another user's access cookie.
+def _unset_ended(state: AppState, sent: str | RequestToken | None, error: AuthXException) -> None:
+    """Unset the cookies of a genuine refresh cookie whose session has ended.
 
-    Another host of the same site can set a refresh cookie and its CSRF cookie, which would log the
-    user into the attacker's account. It can't set a cookie whose name starts with ``__Host-``.
-
-    :raises JWTDecodeError: if the cookies are of two users.
-    :raises MalformedRequestError: if there are two access cookies.
+    After any other refusal they stay: another tab may just have refreshed.
     """
-    found = state.find_token(this_request(), TokenType.ACCESS, _COOKIES)
-    if found is None:
+    if not isinstance(error, (RevokedTokenError, SubjectNotFoundError, TokenExpiredError)):
         return
-    try:
-        other = state.verifier.decode(found.token, expired=True)
-    except JWTDecodeError:
-        # Such as one from before a change of keys, which an attacker could not have set.
+    current = this_request()
+    found = state.find_token(current, _REFRESH.type) if sent is None else sent
+    if not isinstance(found, RequestToken) or found.location is not Location.COOKIES:
         return
-    if other.sub != token.sub:
-        raise JWTDecodeError("the cookies are of two users")
+    if isinstance(error, TokenExpiredError):
+        try:
+            token = state.verifier.decode(found.token, expired=True)
+            check_companion(state.settings, found, token, current)
+            if state.require_sessions().find(token.sid) is not None:
+                return
+        except (AuthXException, StoreError):
+            return
+
+    def unset_ended(response: Response) -> Response:
+        # The view may have opened another session.
+        if not has_token_cookies(state, response):
+            unset_cookies(state, response, *TokenType)
+        return response
+
+    after_this_request(unset_ended)
 
 
 def _narrowed_scopes(token: Token, scopes: Iterable[str] | None) -> list[str] | None:

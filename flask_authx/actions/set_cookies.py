@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, cast
+from typing import cast
 from urllib.parse import urlsplit
 
-from flask import Flask, Request, has_request_context
+from flask import Request, has_request_context
 from werkzeug.wrappers import Response
 
+from flask_authx.app.cookie_paths import DEFAULT_PATH, cookie_path
 from flask_authx.app.state import AppState, context_of, this_request
-from flask_authx.app.view_registry import built_in_owner
 from flask_authx.enums import TokenType
-from flask_authx.errors import BadConfigurationError, JWTDecodeError
+from flask_authx.errors import JWTDecodeError
 from flask_authx.http import cookies
 from flask_authx.tokens.token import CreatedToken, TokenPair
 
 _log = logging.getLogger("flask_authx")
 
-#: The path of refresh cookies in an app without ``authx.blueprint()``.
-DEFAULT_PATH = "/auth"
 #: Hosts to which browsers send Secure cookies over plain http.
 _LOCAL = ("localhost", "127.0.0.1", "::1")
+#: In the user agents of clients that do: browsers, and Flask's test client.
+_KEEP_ON_LOCALHOST = ("Chrome/", "Firefox/", "Werkzeug/")
+_REMOTE = (
+    "browsers drop these cookies: they are Secure, and the request came over plain http. Use "
+    "https or http://localhost; behind a proxy that ends TLS, use Werkzeug's ProxyFix; for "
+    "development in a local network and for tests with a live server set "
+    'app.config["%sCOOKIE_SECURE"] = False.'
+)
+_NOT_A_BROWSER = (
+    "this client drops these cookies, or does not send them back: they are Secure, and the request "
+    "came over plain http. Chromium and Firefox make an exception for localhost and 127.0.0.1; "
+    "Safari and HTTP clients such as requests, urllib and http.cookiejar make none. For tests with "
+    "a live server (live_server of pytest-flask, Selenium) set "
+    'app.config["%sCOOKIE_SECURE"] = False, which also changes the names of the cookies, or serve '
+    "by https."
+)
 
 
 def set_token_cookies(
@@ -33,22 +47,23 @@ def set_token_cookies(
 ) -> None:
     """Set the cookies of a token.
 
-    :raises ValueError: if the token is invalid, of the other type, or too long.
+    :raises ValueError: if the token is invalid, of the other type, too long, or a refresh token of
+        a key that the app does not have.
     :raises RuntimeError: if no guard would look for it there.
     """
     _check_response(response)
     settings = state.settings
-    if not settings.uses_cookies:
+    if not state.uses_cookies:
         raise RuntimeError(
             "no guard looks for tokens in cookies: add 'cookies' to "
-            f'app.config["{settings.prefix}TOKEN_LOCATION"]'
+            f'app.config["{settings.prefix}TOKEN_LOCATION"], or to the locations= of a guard'
         )
     created = _created_token(state, token)
     if created.type is not type:
         raise ValueError(f"this is the {created.type} token, which goes into the other cookie")
     if max_age is None and not settings.session_cookie:
         max_age = created.lifetime if settings.cookie_max_age is None else settings.cookie_max_age
-    path = _path(state, type)
+    path = cookie_path(state, type)
     if path is None:
         raise RuntimeError(
             f"browsers would send the {type} token to {DEFAULT_PATH} alone, where the app has no "
@@ -83,11 +98,21 @@ def unset_cookies(state: AppState, response: Response, *types: TokenType) -> Non
     """Make browsers delete the cookies of these types of tokens."""
     _check_response(response)
     for type in types:
-        path = _path(state, type)
+        path = cookie_path(state, type)
         # Without a path, no cookie can have been set.
         if path is not None:
             profile = state.settings.profiles[type]
             cookies.unset_cookies(response, state.settings, profile, path=path)
+
+
+def has_token_cookies(state: AppState, response: Response) -> bool:
+    """Whether a response sets or unsets the cookie of a token."""
+    settings = state.settings
+    places = [(settings.profiles[type], cookie_path(state, type)) for type in TokenType]
+    return any(
+        path is not None and cookies.has_set_cookie(response, settings, profile, path=path)
+        for profile, path in places
+    )
 
 
 def check_pair_size(state: AppState, pair: TokenPair) -> None:
@@ -98,58 +123,6 @@ def check_pair_size(state: AppState, pair: TokenPair) -> None:
     profiles = state.settings.profiles
     cookies.check_size(profiles[TokenType.ACCESS], pair.access_token)
     cookies.check_size(profiles[TokenType.REFRESH], pair.refresh_token)
-
-
-# The path
-
-
-def blueprint_path(state: AppState) -> str | None:
-    """The path below which ``authx.blueprint()`` has its routes; ``None`` without one.
-
-    :raises BadConfigurationError: if there are several, or if it differs between requests.
-    """
-    prefixes = {
-        rule.rule.removesuffix("/refresh")
-        for name, blueprint in state.app.blueprints.items()
-        if built_in_owner(blueprint) is state.callbacks
-        for rule in state.app.url_map.iter_rules(f"{name}.refresh")
-    }
-    if not prefixes:
-        return None
-    prefix = prefixes.pop()
-    if prefixes or "<" in prefix:
-        raise BadConfigurationError(
-            f"{state.settings.prefix}REFRESH_COOKIE_PATH must be set: the blueprint of "
-            f"{state.name!r} is on more than one path, or on one that varies."
-        )
-    return prefix or "/"
-
-
-def has_route_below(app: Flask, path: str) -> bool:
-    """Whether browsers send a cookie of this path to a route of the app."""
-    below = path.rstrip("/") + "/"
-    return any(f"{rule.rule}/".startswith(below) for rule in app.url_map.iter_rules())
-
-
-def _path(state: AppState, type: TokenType) -> str | None:
-    """The path of a token's cookie; ``None`` if no route of the app would receive it."""
-    path = state.settings.profiles[type].cookie_path
-    if path is not None:
-        # The setting has the path that browsers see, with any prefix that a proxy removes.
-        return path
-    path = blueprint_path(state)
-    if path is None:
-        path = DEFAULT_PATH
-        if not has_route_below(state.app, path):
-            return None
-    return f"{_root(state.app)}{path}"
-
-
-def _root(app: Flask) -> str:
-    """Where the app is mounted, without a slash at the end."""
-    config: Any = app.config
-    root: str = this_request().root_path if has_request_context() else config["APPLICATION_ROOT"]
-    return root.rstrip("/")
 
 
 # The token and the response
@@ -168,7 +141,8 @@ def _created_token(state: AppState, token: object) -> CreatedToken:
         decoded = state.verifier.decode(token)
     except JWTDecodeError as error:
         raise ValueError(f"the token is not valid: {error.reason}") from None
-    return CreatedToken(token, decoded.type, decoded.exp - decoded.iat, decoded.csrf)
+    lifetime, companion = decoded.exp - decoded.iat, state.creator.companion_of(decoded)
+    return CreatedToken(token, decoded.type, lifetime, decoded.csrf, companion)
 
 
 def _check_response(response: object) -> None:
@@ -180,14 +154,24 @@ def _check_response(response: object) -> None:
 
 
 def _warn_of_http(state: AppState, current: Request) -> None:
-    """Log once that browsers drop Secure cookies of responses over plain http."""
-    host = urlsplit(f"//{current.host}").hostname or ""
-    if current.is_secure or host in _LOCAL or host.endswith(".localhost"):
+    """Log once that the client drops Secure cookies of responses over plain http."""
+    try:
+        what = _why_dropped(current)
+    except Exception:  # noqa: BLE001 - of a Host header that is none: this advises only
         return
-    state.warned_of_http = True
-    _log.warning(
-        "browsers drop these cookies: they are Secure, and the request came over plain http. Use "
-        "https or http://localhost; behind a proxy that ends TLS, use Werkzeug's ProxyFix; for "
-        'development in a local network set app.config["%sCOOKIE_SECURE"] = False.',
-        state.settings.prefix,
-    )
+    if what is not None:
+        state.warned_of_http = True
+        _log.warning(what, state.settings.prefix)
+
+
+def _why_dropped(current: Request) -> str | None:
+    """Why a client drops Secure cookies and what helps, for a log; ``None`` if it keeps them."""
+    if current.is_secure:
+        return None
+    host = urlsplit(f"//{current.host}").hostname or ""
+    if host not in _LOCAL and not host.endswith(".localhost"):
+        return _REMOTE
+    # A client that does not name itself may be any.
+    agent = current.user_agent.string
+    keeps = not agent or any(name in agent for name in _KEEP_ON_LOCALHOST)
+    return None if keeps else _NOT_A_BROWSER

@@ -120,7 +120,7 @@ def _configure(
     app: Flask, callbacks: Callbacks, prefix: str, clock: Callable[[], float], announcer: Announcer
 ) -> tuple[Settings, KeyRing, _Stores]:
     """The settings, keys and stores of an app. All problems are reported together."""
-    settings, problems = read_settings(app.config, prefix)
+    settings, problems = read_settings(app.config, prefix, callbacks.name)
     problems += cookies.unsupported_settings(settings)
     if prefix != "JWT_" and not snapshot(app, prefix):
         problems.append(
@@ -162,7 +162,9 @@ def _unusable_tokens(
     session = SessionClaims(uid="0", sid="0" * 22, began=int(clock()) * MICROSECONDS, generation=0)
     for kind, profile in settings.profiles.items():
         try:
-            token = creator.create(kind, session, TokenOptions(), {}).token
+            token = creator.create(
+                kind, session, TokenOptions(), {}, for_cookies=settings.uses_cookies
+            ).token
             if settings.uses_cookies:
                 cookies.check_size(profile, token)
             codec.decode(token, clock())

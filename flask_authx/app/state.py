@@ -123,6 +123,11 @@ class AppState:
         return self.revocations is not None or self.callbacks.is_revoked is not None
 
     @property
+    def uses_cookies(self) -> bool:
+        """Whether tokens may come from cookies, by the settings or by a guard's ``locations=``."""
+        return self.settings.uses_cookies or self.callbacks.guards_cookies
+
+    @property
     def per_process(self) -> list[Revocations | Sessions]:
         """The revocations and sessions whose store other processes can't see."""
         stored = (self.revocations, self.sessions)

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 
 from flask import Blueprint, Flask, has_request_context
 
+from flask_authx.enums import Location
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement
 
@@ -49,6 +50,7 @@ def mark_guarded(
 
     :param guarded: the function that checks requests, and then calls the view.
     """
+    _note_cookies(callbacks, requirement)
     _marks.setdefault(guarded, []).append(Mark(callbacks, requirement))
     if not has_request_context():
         # A guard that is made during a request is not registered: Flask can't have been given the
@@ -83,6 +85,14 @@ def add_rule(callbacks: Callbacks, target: object, requirement: Requirement | No
             "the app has already responded to a request: call authx.protect or authx.public before"
         )
     rules[callbacks] = requirement
+    if requirement is not None:
+        _note_cookies(callbacks, requirement)
+
+
+def _note_cookies(callbacks: Callbacks, requirement: Requirement) -> None:
+    """Note a guard that looks for tokens in cookies: new tokens need a CSRF value for it."""
+    if Location.COOKIES in (requirement.locations or ()):
+        callbacks.guards_cookies = True
 
 
 def mark_built_in(callbacks: Callbacks, target: Blueprint | Callable[..., Any]) -> None:

@@ -19,9 +19,8 @@ from flask import Flask
 
 from flask_authx import startup
 from flask_authx.app.state import states
-from flask_authx.enums import Location, OnError, TokenType
+from flask_authx.enums import Location, OnError
 from flask_authx.errors import BadConfigurationError
-from flask_authx.guards import rules
 from flask_authx.guards.route_table import routes_of
 from flask_authx.http.locations import longest_body
 from flask_authx.sessions.revocations import Revocations
@@ -364,7 +363,7 @@ def _refresh_token_rotation(inspected: Inspected) -> Iterator[Finding]:
                 "the refresh token had been stolen.",
                 "set it to a few seconds.",
             )
-    elif _accepts_refresh_tokens(inspected):
+    elif inspected.guards_refresh_tokens:
         yield Finding(
             Level.HINT,
             inspected.setting("SESSIONS"),
@@ -373,14 +372,6 @@ def _refresh_token_rotation(inspected: Inspected) -> Iterator[Finding]:
             f"set it to True along with {inspected.setting('BLOCKLIST')}, and use authx.login() "
             "and authx.refresh().",
         )
-
-
-def _accepts_refresh_tokens(inspected: Inspected) -> bool:
-    return any(
-        requirement is not None and requirement.type is TokenType.REFRESH
-        for endpoint in inspected.app.view_functions
-        for _, requirement, _ in rules.guards_of(inspected.state, endpoint)
-    )
 
 
 # Where tokens are looked for
@@ -461,6 +452,7 @@ CHECKS: dict[str, Check] = {
     "CSRF": cookie_checks.csrf,
     "cookie names": cookie_checks.names,
     "secure cookies": cookie_checks.secure,
+    "companion cookie": cookie_checks.companion,
     "refresh token rotation": _refresh_token_rotation,
     "session store": _session_store,
     "refresh cookie path": cookie_checks.refresh_path,

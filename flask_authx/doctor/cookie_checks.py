@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flask_authx.actions.set_cookies import DEFAULT_PATH, blueprint_path, has_route_below
+from flask_authx.app.cookie_paths import DEFAULT_PATH, blueprint_path, has_route_below
 from flask_authx.enums import Location
 
 from .findings import Finding, Inspected, Level
@@ -22,14 +22,6 @@ def csrf(inspected: Inspected) -> Iterator[Finding]:
             "tokens in cookies are accepted without their CSRF value: any other site can make a "
             "browser send requests in its user's name.",
             "remove the setting, and send the CSRF value as a header from the page's scripts.",
-        )
-    elif not settings.uses_cookies:
-        yield Finding(
-            Level.WARNING,
-            inspected.setting("TOKEN_LOCATION"),
-            "a view accepts tokens in cookies, but tokens have a CSRF value only if this setting "
-            "contains cookies: POST, PUT, PATCH and DELETE requests to the view always fail.",
-            "add cookies to it, and set locations= on the views that accept none.",
         )
 
 
@@ -55,15 +47,32 @@ def secure(inspected: Inspected) -> Iterator[Finding]:
         yield Finding(
             inspected.unless_development(Level.ERROR),
             inspected.setting("COOKIE_SECURE"),
-            "browsers send the cookies over plain HTTP, unencrypted.",
+            "browsers send the cookies over plain HTTP, unencrypted. Other hosts of the site can "
+            "set a refresh cookie that logs a visitor into another account (login CSRF).",
             "remove the setting and serve the app over https.",
+        )
+
+
+def companion(inspected: Inspected) -> Iterator[Finding]:
+    """Whether another host of the domain can log a visitor into another account."""
+    settings = inspected.settings
+    if Location.COOKIES not in inspected.locations or settings.cookie_domain is None:
+        return
+    if inspected.state.sessions is not None or inspected.guards_refresh_tokens:
+        yield Finding(
+            Level.WARNING,
+            inspected.setting("COOKIE_DOMAIN"),
+            f"every host of {settings.cookie_domain} can set a refresh cookie that logs a visitor "
+            "into another account, whose owner then gets what the visitor enters (login CSRF).",
+            "remove the setting: without it a refresh cookie is accepted only beside a cookie that "
+            "no other host can set. Keep it only if you control every host of the domain.",
         )
 
 
 def refresh_path(inspected: Inspected) -> Iterator[Finding]:
     """Whether a route exists at the path to which browsers send the refresh cookie."""
     settings, app = inspected.settings, inspected.app
-    if not settings.uses_cookies or inspected.state.sessions is None:
+    if not inspected.state.uses_cookies or inspected.state.sessions is None:
         return
     path = settings.refresh_cookie_path
     if path is None and blueprint_path(inspected.state) is not None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from flask import Flask
 
 from flask_authx.app.state import AppState
-from flask_authx.enums import Location
+from flask_authx.enums import Location, TokenType
 from flask_authx.guards import rules
 from flask_authx.settings.options import Settings
 
@@ -71,6 +71,15 @@ class Inspected:
             if requirement is not None
         ]
         return self.settings.token_location.union(*of_guards)
+
+    @property
+    def guards_refresh_tokens(self) -> bool:
+        """Whether a view of the app requires a refresh token."""
+        return any(
+            requirement is not None and requirement.type is TokenType.REFRESH
+            for endpoint in self.app.view_functions
+            for _, requirement, _ in rules.guards_of(self.state, endpoint)
+        )
 
     def setting(self, name: str) -> str:
         """The name of a setting in the app's config, with the prefix of this ``AuthX`` object."""

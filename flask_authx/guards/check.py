@@ -12,6 +12,7 @@ from typing import cast
 
 from flask import Request, after_this_request, has_request_context
 
+from flask_authx.app.cookie_paths import unset_former_cookies
 from flask_authx.app.identity import actor_of_request, clear_identity, set_identity, user_of
 from flask_authx.app.state import AppState, context_of, current_state, this_request
 from flask_authx.enums import Location, OnInvalid
@@ -20,6 +21,7 @@ from flask_authx.http import csrf
 from flask_authx.http.caching import add_cache_headers, exposes_token, varies_by
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.context import Accepted, RequestContext
+from flask_authx.http.locations import DuplicateCookieError
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import REUSE_REASON, Pending
 from flask_authx.signals import token_accepted, user_actor
@@ -113,6 +115,7 @@ def _refuse_or_ignore(
     is_cookie = found is not None and found.location is Location.COOKIES
     ignored = requirement.on_invalid is OnInvalid.IGNORE or (requirement.optional and is_cookie)
     if refusal.code != 401 or not ignored:
+        heal_duplicates(state, refusal)
         raise refusal from None
 
 
@@ -201,7 +204,11 @@ def find_token(state: AppState, current: Request, requirement: Requirement) -> R
     """
     _protect_from_caches(state, current, requirement, context_of(current, state))
     # Kept nowhere: it is the caller's own, who may change it.
-    found = state.verifier.finder.find(current, requirement.type, requirement.locations)
+    try:
+        found = state.verifier.finder.find(current, requirement.type, requirement.locations)
+    except DuplicateCookieError as error:
+        heal_duplicates(state, error)
+        raise
     if found is None and not requirement.optional:
         raise state.verifier.finder.missing(current, requirement.locations)
     return found
@@ -225,6 +232,12 @@ def verify(
     _announce_accepted(state, token, context)
     # A text has no location, although it is checked as if it came in a header.
     return token if isinstance(sent, RequestToken) else Token(token.parsed)
+
+
+def heal_duplicates(state: AppState, error: AuthXException) -> None:
+    """If the request had two cookies of one name, unset those at former places in its response."""
+    if isinstance(error, DuplicateCookieError):
+        after_this_request(functools.partial(unset_former_cookies, state))
 
 
 def refuse(state: AppState, token: Token | None, error: AuthXException) -> AuthXException:

@@ -51,6 +51,8 @@ class Callbacks:
     identity: IdentityCallback | None = None
     #: Whether the revocation callback takes ``claims=``.
     revoked_takes_claims: bool = False
+    #: Whether a guard looks for tokens in cookies, whatever the settings of an app say.
+    guards_cookies: bool = False
 
     def uid_of(self, given: object) -> Uid:
         """The uid that an app gave, or that of the object that it gave. Nothing is checked yet."""

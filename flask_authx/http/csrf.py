@@ -1,21 +1,33 @@
-"""The CSRF check of tokens from cookies.
+"""The checks of tokens from cookies: the CSRF value, and the companion of a refresh cookie.
 
 A browser sends cookies with every request, including those that another site has caused. So on an
 unsafe method a token from a cookie is accepted only with its CSRF value, which no other site can
 read or send. The value is signed into the token and compared with that claim, never with another
 cookie: a double submit bound to the session.
+
+Another host of the same site can set a refresh cookie and its CSRF cookie, which would log the
+visitor into the attacker's account (login CSRF). It can't set a cookie whose name starts with
+``__Host-`` (RFC 6265bis section 4.1.3.2). So a refresh cookie is accepted only beside its
+companion: such a cookie, bound to the session and set with it.
 """
 
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable
 
 from werkzeug.wrappers import Request
 
-from flask_authx.errors import CrossOriginError, CSRFError, MissingCSRFTokenError
+from flask_authx.errors import (
+    CrossOriginError,
+    CSRFError,
+    JWTDecodeError,
+    MissingCSRFTokenError,
+)
 from flask_authx.settings.options import SAFE_METHODS, Settings
 from flask_authx.settings.profiles import TokenProfile
+from flask_authx.tokens.new_token import csrf_value
 from flask_authx.tokens.token import RequestToken, Token
 
 from .body import form_field
@@ -23,6 +35,20 @@ from .body import form_field
 #: ``Sec-Fetch-Site`` of a request from the app's own pages, or from the user without any page, such
 #: as a bookmark (Fetch Metadata, section 2.3).
 _ALLOWED_SITES = ("same-origin", "none")
+
+
+def check_cookie(
+    settings: Settings, found: RequestToken, token: Token, request: Request | None
+) -> None:
+    """Refuse a token from a cookie that the user's browser may have sent without the user's will.
+
+    :param token: the verified token.
+    :param request: ``None`` outside of a request.
+    :raises AuthXException: as the two checks do.
+    """
+    if needs_csrf(settings, request):
+        check_csrf(settings, found, token, request)
+    check_companion(settings, found, token, request)
 
 
 def needs_csrf(settings: Settings, request: Request | None) -> bool:
@@ -70,6 +96,30 @@ def check_csrf(
             return
     reason = "the value that was sent is not the one in the token"
     raise CSRFError(_how_to_send(settings, profile), reason)
+
+
+def check_companion(
+    settings: Settings, found: RequestToken, token: Token, request: Request | None
+) -> None:
+    """Refuse a token from a cookie whose companion the browser has not sent.
+
+    :param token: the verified token.
+    :param request: ``None`` outside of a request, where there is no companion.
+    :raises JWTDecodeError: if its type needs one, browsers would accept one, and none was sent that
+        is of the token's session. The reason is the same if another one was sent.
+    """
+    if not settings.profiles[found.type].has_companion:
+        return
+    name = settings.companion_name
+    if name is None:
+        return
+    header: str = "" if request is None else request.environ.get("HTTP_COOKIE", "")
+    expected = (token.csrf or "").encode()
+    # Several are no attack: browsers keep a partitioned one apart, and only this host sets them.
+    for value in re.findall(rf"(?:^|;)[ \t]*{re.escape(name)}=([\w-]{{22}})(?![^;])", header):
+        if hmac.compare_digest(csrf_value(value, token.type).encode(), expected):
+            return
+    raise JWTDecodeError("the refresh cookie was sent without its companion")
 
 
 def check_origin(settings: Settings, request: Request, *, allow_missing: bool) -> None:

@@ -59,6 +59,18 @@ class Search:
     only: tuple[Location, Reader] | None
 
 
+class DuplicateCookieError(MalformedRequestError):
+    """A cookie was sent twice with different values.
+
+    Another host of the same site may have set either of them, so neither is chosen.
+    """
+
+    message = (
+        "The request has two cookies of one name. If the app has moved them, the former one is "
+        "deleted now: try again"
+    )
+
+
 class _UnreadableBodyError(MalformedRequestError):
     """The body's type is JSON, and its content is not."""
 
@@ -189,8 +201,7 @@ class Finder:
             value.strip(" \t") for value in self._cookies[profile.cookie_name].findall(header)
         }
         if len(values) > 1:
-            # Another host of the same site may have set either of them.
-            raise MalformedRequestError("the cookie was sent twice with different values")
+            raise DuplicateCookieError("the cookie was sent twice with different values")
         if not values:
             return None
         # Some clients keep an empty cookie after a log-out.

@@ -1,9 +1,9 @@
 """The check of a token: what is checked, and in which order.
 
-Signature and claims, type, CSRF, revocation, rotation, the app's check of claims, freshness,
-scopes. A forged token is refused first: it costs no lookup, and an error about CSRF or scopes is
-sent to the holder of a genuine token only. The user is loaded later, if the guard or the view asks
-for it.
+Signature and claims, type, CSRF, companion of a refresh cookie, revocation, rotation, the app's
+check of claims, freshness, scopes. A forged token is refused first: it costs no lookup, and an
+error about CSRF or scopes is sent to the holder of a genuine token only. The user is loaded later,
+if the guard or the view asks for it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from flask_authx.tracebacks import outline
 
 from .callbacks import Callbacks, ClaimsCheck, RevocationCallback, Wait
 from .context import RequestContext
-from .csrf import check_csrf, needs_csrf
+from .csrf import check_cookie
 from .locations import Finder
 from .requirement import Requirement
 
@@ -125,8 +125,8 @@ class Verifier:
             raise self.settings.profiles[requirement.type].wrong_type(
                 f"the type of the token is {parsed.type}"
             )
-        if where is _COOKIES and needs_csrf(self.settings, request):
-            check_csrf(self.settings, found, token, request)
+        if where is _COOKIES:
+            check_cookie(self.settings, found, token, request)
         revocable = self._revocations is not None or self._callbacks.is_revoked is not None
         if (
             revocable

@@ -140,7 +140,7 @@ def _previous_key(settings: Settings) -> Key | None:
         if problem:
             raise BadConfigurationError(f"{name}: {problem}.")
         kid = settings.previous_key_id or _kid(value)
-        return Key(kid, algorithm, value, None, None)
+        return Key(kid, algorithm, value, None, _derive(value, b"csrf"))
     loaded = _asymmetric(public, f"{prefix}PREVIOUS_PUBLIC_KEY", algorithm, private=False)
     kid = settings.previous_key_id or asymmetric.thumbprint(loaded)
     return Key(kid, algorithm, loaded, None, None)

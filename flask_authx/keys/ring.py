@@ -21,7 +21,7 @@ class Key:
     verifying: PublicKey | bytes = field(repr=False)
     #: The private key or secret that PyJWT signs with; ``None`` for a key that only verifies.
     signing: PrivateKey | bytes | None = field(repr=False)
-    #: The secret of the CSRF values. Only the signing key yields it; ``None`` without one.
+    #: The secret of the companions and CSRF values of sessions; ``None`` for a public key.
     derived: bytes | None = field(repr=False)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import date
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 from flask_authx.enums import Algorithm, Detail, Location, OnError, SameSite, TokenType
 from flask_authx.errors import (
@@ -15,6 +16,7 @@ from flask_authx.errors import (
 )
 
 from . import parsers
+from .parsers import FormerPlace
 from .profiles import TokenProfile, environ_key
 
 #: The safe methods (RFC 9110 section 9.2.1). Every other method needs the CSRF value.
@@ -151,6 +153,11 @@ class Settings:
     refresh_cookie_path: str | None = _setting(None, parsers.path)
     #: The domain of the cookies: all its hosts receive them. By default only the app's own host.
     cookie_domain: str | None = _setting(None, parsers.domain)
+    #: Where the cookies were before the app's settings changed: a list of
+    #: ``{"path": "/old", "domain": "example.org"}`` with one of the two keys or both. Without
+    #: ``path`` it is that of the cookie, and without ``domain`` the app's own host and
+    #: ``JWT_COOKIE_DOMAIN``. Each log-in, refresh and log-out makes browsers delete them there.
+    cookie_former: tuple[FormerPlace, ...] = _setting((), parsers.former_places)
     #: Whether browsers send the cookies only over https and to localhost. Set ``False`` only for
     #: development over plain http.
     cookie_secure: bool = _setting(True, parsers.boolean)
@@ -284,6 +291,8 @@ class Settings:
     cache_safe: bool = field(init=False, repr=False)
     #: The prefix of the names of the settings in ``app.config``.
     prefix: str = field(default="JWT_", init=False, repr=False)
+    #: The name of the ``AuthX`` object.
+    object_name: str = field(default="authx", init=False, repr=False)
 
     def __post_init__(self) -> None:
         locations = self.token_location
@@ -313,6 +322,18 @@ class Settings:
     def scope_name(self, name: str) -> str:
         """The name of the scope of an ``AuthX`` object of that name."""
         return name if self.store_scope is None else self.store_scope
+
+    @property
+    def companion_name(self) -> str | None:
+        """The name of the cookie that a refresh cookie needs beside it, in all browsers.
+
+        ``None`` where they would reject it: its prefix promises that no other host has set it (RFC
+        6265bis section 4.1.3.2).
+        """
+        if not self.cookie_secure or self.cookie_domain is not None:
+            return None
+        # Python's names may have letters that a cookie's can't.
+        return f"__Host-{quote(self.object_name)}_session"
 
     @property
     def audiences(self) -> frozenset[str]:
@@ -359,6 +380,8 @@ def _profiles(settings: Settings) -> dict[TokenType, TokenProfile]:
         csrf_field=settings.access_csrf_field_name,
         csrf_cookie_name=settings.access_csrf_cookie_name,
         csrf_cookie_path=settings.access_csrf_cookie_path,
+        former_paths=(),
+        has_companion=False,
         rotates=False,
         # A token that the client sends on purpose comes before a cookie that the browser adds.
         search=((Location.HEADERS, Location.QUERY, Location.JSON), (Location.COOKIES,)),
@@ -376,6 +399,9 @@ def _profiles(settings: Settings) -> dict[TokenType, TokenProfile]:
         csrf_field=settings.refresh_csrf_field_name,
         csrf_cookie_name=settings.refresh_csrf_cookie_name,
         csrf_cookie_path=settings.refresh_csrf_cookie_path,
+        # Similar extensions set it there by default.
+        former_paths=("/",),
+        has_companion=True,
         rotates=True,
         # The JSON key for refresh tokens comes first, and headers last: many clients send their
         # access token in the header of every request.

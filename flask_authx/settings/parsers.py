@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from math import inf
-from typing import Any, TypeGuard, TypeVar, cast
+from typing import Any, NamedTuple, TypeGuard, TypeVar, cast
 
 from flask_authx.enums import Location
 
@@ -276,6 +276,39 @@ def domain(value: object) -> str:
     raise ValueError(
         'set it to a domain without scheme and port, such as "example.org", in ASCII (xn--...)'
     )
+
+
+class FormerPlace(NamedTuple):
+    """Where cookies were before. ``None``: at their own path, or their own host and domain."""
+
+    path: str | None
+    domain: str | None
+
+
+def former_places(value: object) -> tuple[FormerPlace, ...]:
+    """A list of mappings with a path, a domain or both, which may be empty."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_former_place(one) for one in cast("Iterable[object]", value))
+    raise ValueError(_NO_PLACES)
+
+
+_NO_PLACES = (
+    'set it to a list of mappings with a path, a domain or both, such as [{"path": "/"}, '
+    '{"domain": "example.org"}]'
+)
+
+
+def _former_place(value: object) -> FormerPlace:
+    given = cast("Mapping[str, object]", value if isinstance(value, Mapping) else {})
+    if not given or not {"path", "domain"}.issuperset(given):
+        raise ValueError(_NO_PLACES)
+    found: dict[str, str | None] = {}
+    for key, parse in (("path", path), ("domain", domain)):
+        try:
+            found[key] = parse(given[key]) if key in given else None
+        except ValueError as error:
+            raise ValueError(f"{key} in {given!r}: {error}") from None
+    return FormerPlace(**found)
 
 
 def origins(value: object) -> frozenset[str]:

@@ -29,6 +29,10 @@ class TokenProfile:
     csrf_field: str
     csrf_cookie_name: str
     csrf_cookie_path: str
+    #: Where its cookies may lie, beside their own paths, without ``JWT_COOKIE_FORMER``.
+    former_paths: tuple[str, ...]
+    #: Whether its cookie is accepted only beside its companion.
+    has_companion: bool
     #: Whether a refresh replaces the token (refresh token rotation), where sessions are stored.
     rotates: bool
     #: Groups of locations, in the order they are searched. A request may carry at most one token in

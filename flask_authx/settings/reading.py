@@ -36,11 +36,14 @@ _COOKIE_NAMES = (
 _NOT_NONE = (parsers.lifetime, parsers.scheme)
 
 
-def read_settings(config: Mapping[str, Any], prefix: str = "JWT_") -> tuple[Settings, list[str]]:
+def read_settings(
+    config: Mapping[str, Any], prefix: str = "JWT_", name: str = "authx"
+) -> tuple[Settings, list[str]]:
     """The settings in a config, and a list of the problems with them.
 
     A setting that can't be read keeps its default, so that all others are checked, too.
 
+    :param name: of the ``AuthX`` object.
     :raises BadConfigurationError: if the algorithm can't be read, since the keys depend on it.
     """
     known = {prefix + one.name.upper(): one for one in fields(Settings) if one.init}
@@ -62,6 +65,7 @@ def read_settings(config: Mapping[str, Any], prefix: str = "JWT_") -> tuple[Sett
         raise BadConfigurationError(problems)
     settings = Settings(**{**_cookie_names(values), **values})
     object.__setattr__(settings, "prefix", prefix)
+    object.__setattr__(settings, "object_name", name)
     problems += _contradictions(settings, prefix)
     return settings, [*problems, *_session_cookie_problems(settings, config)]
 
@@ -181,6 +185,8 @@ def _cookie_contradictions(settings: Settings, prefix: str) -> Iterator[str]:
     seen: dict[str, str] = {}
     for field_name in _COOKIE_NAMES:
         name, setting = getattr(settings, field_name), prefix + field_name.upper()
+        if name == settings.companion_name:
+            yield f"{setting} is the name of a cookie that AuthX sets itself: choose another."
         if name in seen:
             yield f"{seen[name]} and {setting} are the same: one cookie would overwrite the other."
         seen[name] = setting

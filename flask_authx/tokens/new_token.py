@@ -116,10 +116,13 @@ class TokenCreator:
         session: SessionClaims,
         options: TokenOptions,
         additional: Mapping[str, Any],
+        *,
+        for_cookies: bool,
     ) -> CreatedToken:
         """A new token.
 
         :param additional: claims of the app. Those in ``options.data`` override them.
+        :param for_cookies: whether it may be sent as a cookie, so that it needs a CSRF value.
         :raises TypeError: if the uid, a claim or an expiry has the wrong type.
         :raises ValueError: if a value is out of range or a name is reserved.
         """
@@ -143,13 +146,14 @@ class TokenCreator:
         }
         if session.generation is not None and type is TokenType.REFRESH:
             payload["gen"] = session.generation
-        csrf = None
-        if self._settings.uses_cookies:
-            csrf = payload["csrf"] = self._csrf(session.sid, profile)
+        csrf = companion = None
+        if for_cookies:
+            companion = _companion(self._secret(), session.sid)
+            csrf = payload["csrf"] = csrf_value(companion, type)
         token = self._codec.encode(
             payload, {"typ": profile.typ, **headers}, foreign=bool(own or headers)
         )
-        return CreatedToken(token, type, life, csrf)
+        return CreatedToken(token, type, life, csrf, companion)
 
     def _registered(
         self, session: SessionClaims, options: TokenOptions, now: int
@@ -207,19 +211,44 @@ class TokenCreator:
             )
         return math.floor(seconds)
 
-    def csrf_values(self, sid: str) -> list[str]:
-        """The CSRF values of a session, one for each token type. Empty if this app can't sign."""
-        if self._codec.keys.current.derived is None:
-            return []
-        return [self._csrf(sid, profile) for profile in self._settings.profiles.values()]
+    def companion_of(self, token: Token) -> str | None:
+        """The value of the companion of a refresh cookie: a MAC of the token's ``sid``.
 
-    def _csrf(self, sid: str, profile: TokenProfile) -> str:
-        # Derived and not random: it stays the same for the session, so that forms in other tabs
-        # remain valid.
+        ``None`` if this app does not hold the secret with which the token's CSRF value was derived.
+        """
+        expected = (token.csrf or "").encode()
+        for key in self._codec.keys.by_kid.values():
+            if key.derived is not None:
+                value = _companion(key.derived, token.sid)
+                if hmac.compare_digest(csrf_value(value, token.type).encode(), expected):
+                    return value
+        return None
+
+    def csrf_values(self, token: Token) -> list[str]:
+        """The CSRF values of a token's session, one for each type; empty as for the companion."""
+        value = self.companion_of(token)
+        return [] if value is None else [csrf_value(value, type) for type in TokenType]
+
+    def _secret(self) -> bytes:
         secret = self._codec.keys.current.derived
         if secret is None:
             raise self._codec.cannot_sign()
-        return base64url(hmac.digest(secret, f"{profile.type}:{sid}".encode(), "sha256")[:16])
+        return secret
+
+
+def csrf_value(companion: str, type: TokenType) -> str:
+    """The CSRF value of the tokens of a type, in the session that a companion is of.
+
+    A token carries it as a signed claim. So the token itself says which companion is the right one,
+    whichever key has signed it, and nobody can compute the companion from it.
+    """
+    return base64url(hmac.digest(companion.encode(), type.encode(), "sha256")[:16])
+
+
+def _companion(secret: bytes, sid: str) -> str:
+    # Derived and not random: it and the CSRF values stay the same for the session, so that forms in
+    # other tabs remain valid.
+    return base64url(hmac.digest(secret, f"session:{sid}".encode(), "sha256")[:16])
 
 
 def subject(uid: object) -> str:

@@ -245,12 +245,14 @@ class CreatedToken:
 
     :param lifetime: in seconds.
     :param csrf: the CSRF value, if tokens may come from cookies.
+    :param companion: the value of the companion of a refresh cookie, if it is known.
     """
 
     token: str = field(repr=False)
     type: TokenType
     lifetime: int
     csrf: str | None = field(repr=False)
+    companion: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from werkzeug.exceptions import MethodNotAllowed
 
 from flask_authx import (
     AccessTokenRequiredError,
+    JWTDecodeError,
     MissingCSRFTokenError,
     RefreshTokenRequiredError,
     RequestToken,
@@ -31,12 +32,12 @@ from tests.support.answers import (
     MISSING,
     NO_CSRF,
     OK,
-    REFRESH_COOKIE,
     REVOKED,
     Outcome,
     ask,
     cookie,
     outcome,
+    refresh_cookies,
 )
 from tests.support.session_sites import Site, heard, pair_in, site
 
@@ -71,7 +72,7 @@ def test_from_a_cookie_with_its_csrf_value_alone() -> None:
     """USERS 66, SECURITY A.13 247"""
     here, pair = everywhere()
     csrf: str = parts(pair.refresh_token)[1]["csrf"]
-    headers = cookie((REFRESH_COOKIE, pair.refresh_token), (ACCESS_COOKIE, pair.access_token))
+    headers = cookie(*refresh_cookies(pair.refresh_token), (ACCESS_COOKIE, pair.access_token))
     assert outcome(ask(here.app, "POST", "/refresh", headers=headers)) == NO_CSRF
     for wrong in ("x", parts(pair.access_token)[1]["csrf"]):
         refused = {**headers, "X-CSRF-TOKEN": wrong}
@@ -114,7 +115,7 @@ def test_an_access_token_refreshes_nothing_and_a_refresh_token_opens_nothing() -
 def test_no_safe_method_refreshes(method: str) -> None:
     """SECURITY A.13 246: any page can make a browser send one."""
     here, pair = everywhere()
-    headers = cookie((REFRESH_COOKIE, pair.refresh_token))
+    headers = cookie(*refresh_cookies(pair.refresh_token))
     here.reset()
     for sent in (headers, bearer(pair.refresh_token)):
         response = ask(here.app, method, "/refresh", headers=sent)
@@ -160,10 +161,15 @@ def test_a_token_that_is_given_needs_no_request() -> None:
 def test_one_that_was_found_in_a_cookie_needs_its_csrf_value() -> None:
     here, pair = everywhere()
     csrf: str = parts(pair.refresh_token)[1]["csrf"]
+    found = RequestToken(pair.refresh_token, csrf, "refresh", "cookies")
     with here.app.app_context():
         with pytest.raises(MissingCSRFTokenError):
             here.authx.refresh(RequestToken(pair.refresh_token, None, "refresh", "cookies"))
-        found = RequestToken(pair.refresh_token, csrf, "refresh", "cookies")
+        # Outside of a request nothing shows that the browser has its companion.
+        with pytest.raises(JWTDecodeError):
+            here.authx.refresh(found)
+    headers = cookie(*refresh_cookies(pair.refresh_token))
+    with here.app.test_request_context(method="POST", headers=headers):
         assert here.generation(here.authx.refresh(found)) == 1
 
 

@@ -67,10 +67,13 @@ def test_a_log_in_sets_the_cookies_that_the_page_lists(site: SimpleNamespace) ->
     age = f"Max-Age={20 * 86400}; Secure"
     lines = [re.sub("Expires=[^;]+; ", "", line) for line in lines]
     assert lines == [
+        # Where another extension sets it.
+        f"__Secure-refresh_token=; Expires; Max-Age=0; Secure; HttpOnly; Path=/; {ends}",
         f"__Host-access_token; {age}; HttpOnly; Path=/; {ends}",
         f"csrf_access_token; {age}; Path=/; {ends}",
         f"__Secure-refresh_token; {age}; HttpOnly; Path=/auth; {ends}",
         f"csrf_refresh_token; {age}; Path=/; {ends}",
+        f"__Host-authx_session; {age}; HttpOnly; Path=/; {ends}",
     ]
     assert response.headers["Cache-Control"] == "no-store"
 
@@ -113,7 +116,8 @@ def test_a_log_out_takes_all_cookies_back(client: FlaskClient) -> None:
     old = cookie(client, "__Host-access_token")
     assert outcome(post(client, "/auth/sign-out")) == NO_CSRF
     assert outcome(post(client, "/auth/sign-out", data=form)) == Outcome(303)
-    for name in ("__Host-access_token", "csrf_access_token", "csrf_refresh_token"):
+    others = ("csrf_access_token", "csrf_refresh_token", "__Host-authx_session")
+    for name in ("__Host-access_token", *others):
         assert client.get_cookie(name) is None
     assert client.get_cookie("__Secure-refresh_token", path="/auth") is None
     client.set_cookie("__Host-access_token", old, secure=True)

@@ -21,7 +21,6 @@ from tests.docs.support import DOCS, blocks, page
 from tests.support import OTHER_SECRET, SECRET, access_token, bearer, make_app, reforge
 from tests.support.answers import (
     ACCESS_COOKIE,
-    CSRF,
     INVALID,
     MISSING,
     OK,
@@ -174,17 +173,17 @@ def test_reasons_of_refresh_tokens(
     ]
 
 
-def test_cookies_of_two_users(
+def test_a_refresh_cookie_without_its_companion(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = page_app(monkeypatch, **SESSIONS, **COOKIES)
     with names.app.app_context():
-        ann, bob = names.authx.login("ann"), names.authx.login("bob")
+        ann = names.authx.login("ann")
         csrf = names.authx.decode_token(ann.refresh_token).csrf
-    cookies = f"__Secure-refresh_token={ann.refresh_token}; {ACCESS_COOKIE}={bob.access_token}"
+    cookies = f"__Secure-refresh_token={ann.refresh_token}; {ACCESS_COOKIE}={ann.access_token}"
     headers = {"Cookie": cookies, "X-CSRF-TOKEN": csrf}
     assert outcome(ask(names.app, "POST", "/auth/refresh", headers=headers)) == INVALID
-    assert "the cookies are of two users" in caplog.text
+    assert "the refresh cookie was sent without its companion" in caplog.text
 
 
 def test_classes_without_a_further_reason(
@@ -367,6 +366,12 @@ def test_cookies_that_browsers_drop(caplog: pytest.LogCaptureFixture) -> None:
     (message,) = caplog.messages
     assert in_blocks(message)
 
+    app, authx = make_app(TOKEN_LOCATION="cookies")
+    with app.test_request_context(headers={"User-Agent": "python-requests/2.32.4"}):
+        authx.set_access_cookies(jsonify(), authx.create_access_token("ann"))
+    assert in_blocks(caplog.messages[-1])
+    assert len(caplog.messages) == 2
+
     other, authx = make_app()
     with other.test_request_context():
         token = authx.create_access_token("ann")
@@ -381,16 +386,6 @@ def test_csrf(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcome(ask(names.app, path="/profile", headers=cookie)) == OK
 
 
-def test_a_view_whose_tokens_have_no_csrf_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = page_app(monkeypatch)
-    guarded = names.authx.token_required(locations=["cookies"])(lambda: "")
-    names.app.add_url_rule("/own", "own", guarded, methods=["POST"])
-    cookie = {"Cookie": f"{ACCESS_COOKIE}={access_token(names.app, names.authx)}"}
-    headers = {**cookie, "X-CSRF-TOKEN": "x"}
-    assert outcome(ask(names.app, "POST", "/own", headers=headers)) == CSRF
-    assert "tokens have a CSRF value only if" in on_one_line(run(names.app, "doctor").stdout)
-
-
 def test_every_message_on_the_page_is_tested() -> None:
     """That of a block by one of the tests above, which read the blocks; a reason by its own."""
     shown = {on_one_line(one) for kind in ("text", "json") for one in blocks(TEXT, kind)}
@@ -399,11 +394,11 @@ def test_every_message_on_the_page_is_tested() -> None:
         *ALTERED,
         *MALFORMED,
         *refresh,
-        "the cookies are of two users",
+        "the refresh cookie was sent without its companion",
         "The token is invalid",
     }
     assert quoted() - shown - tested == set()
-    assert len(blocks(TEXT, "text")) == 22
+    assert len(blocks(TEXT, "text")) == 23
     named = re.findall(r"^\| `(\w+Error)`", TEXT, re.M)
     assert {*named} - {one.value for one in ErrorType} == set()
 

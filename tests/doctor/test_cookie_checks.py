@@ -83,6 +83,30 @@ def test_the_shorter_prefix_will_do(config: dict[str, Any]) -> None:
     assert found(app_with(**COOKIES, **config)) == set()
 
 
+def test_a_domain_that_opens_the_refresh_cookie_to_its_hosts_is_a_warning() -> None:
+    """A refresh cookie has no companion there."""
+    domain: dict[str, Any] = {"COOKIE_DOMAIN": "example.org"}
+    assert found(kept(**COOKIES, **domain)) == {("warning", "JWT_COOKIE_DOMAIN")}
+    (entry,) = about(kept(**COOKIES, **domain), "JWT_COOKIE_DOMAIN")
+    assert "every host of example.org can set a refresh cookie" in (entry["problem"] or "")
+    assert "remove the setting" in (entry["fix"] or "")
+    # Nobody can be logged in by one that no view accepts.
+    assert found(app_with(**COOKIES, **domain)) == set()
+    assert about(kept(**domain), "JWT_COOKIE_DOMAIN") == []
+    app, authx = make_app(**COOKIES, **domain)
+    authx.set_callback_token_blocklist(by_claims)
+    view = authx.refresh_token_required(lambda: "")
+    app.add_url_rule("/auth/refresh", "refresh", view, methods=["POST"])
+    assert ("warning", "JWT_COOKIE_DOMAIN") in found(app)
+
+
+def test_without_secure_the_same_is_a_part_of_that_finding() -> None:
+    (entry,) = about(kept(**COOKIES, COOKIE_SECURE=False), "JWT_COOKIE_SECURE")
+    assert "set a refresh cookie that logs a visitor into another account" in (
+        entry["problem"] or ""
+    )
+
+
 def test_a_name_without_a_prefix_is_a_hint_that_says_which() -> None:
     app = app_with(**COOKIES, REFRESH_COOKIE_NAME="r")
     (entry,) = about(app, "JWT_REFRESH_COOKIE_NAME")

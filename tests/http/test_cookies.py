@@ -17,12 +17,12 @@ from tests.support.answers import (
     MISSING,
     NO_CSRF,
     OK,
-    REFRESH_COOKIE,
     Outcome,
     Spy,
     ask,
     cookie,
     outcome,
+    refresh_cookies,
 )
 from tests.support.corpus import by_repr, check_all
 
@@ -178,7 +178,7 @@ def test_each_type_has_its_own_value() -> None:
     assert outcome(post(app, access, access_csrf)) == OK
     assert outcome(post(app, access, refresh_csrf)) == CSRF
     for value, expected in ((refresh_csrf, OK), (access_csrf, CSRF)):
-        headers = cookie((REFRESH_COOKIE, refresh)) | {"X-CSRF-TOKEN": value}
+        headers = cookie(*refresh_cookies(refresh)) | {"X-CSRF-TOKEN": value}
         assert outcome(ask(app, "POST", "/refresh", headers=headers)) == expected
 
 
@@ -193,7 +193,7 @@ def test_each_type_may_have_its_own_header() -> None:
         ("X-Access-Csrf", NO_CSRF),
         ("X-CSRF-TOKEN", NO_CSRF),
     ):
-        headers = cookie((REFRESH_COOKIE, refresh)) | {name: value}
+        headers = cookie(*refresh_cookies(refresh)) | {name: value}
         response = ask(app, "POST", "/refresh", headers=headers)
         assert outcome(response) == expected
         if expected != OK:

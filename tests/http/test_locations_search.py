@@ -30,6 +30,7 @@ from tests.support.answers import (
     ask,
     cookie,
     outcome,
+    refresh_cookies,
 )
 
 EVERYWHERE: list[LocationName] = ["cookies", "headers", "json", "query"]
@@ -149,7 +150,7 @@ def test_a_client_that_always_sends_its_access_token_can_refresh(
     assert outcome(response) == OK
     with app.app_context():
         csrf = authx.decode_token(refresh).csrf or ""
-    headers |= cookie((REFRESH_COOKIE, refresh)) | {"X-CSRF-TOKEN": csrf}
+    headers |= cookie(*refresh_cookies(refresh)) | {"X-CSRF-TOKEN": csrf}
     assert outcome(ask(app, "POST", "/refresh", headers=headers)) == OK
 
 

@@ -8,11 +8,13 @@ import pytest
 
 from flask_authx import BadConfigurationError
 from tests.support import Clock
-from tests.support.answers import ACCESS_COOKIE, OK, REFRESH_COOKIE, Outcome, outcome
+from tests.support.answers import ACCESS_COOKIE, COMPANION, OK, REFRESH_COOKIE, Outcome, outcome
 from tests.support.browsers import (
     ACCESS_CSRF,
+    COOKIES,
     HAS_PARTITIONED,
     REFRESH_CSRF,
+    Place,
     answer,
     browser,
     browser_app,
@@ -20,6 +22,7 @@ from tests.support.browsers import (
     csrf,
     pair_of,
     plain_app,
+    unset_in,
 )
 from tests.support.renewal import DUE, LIFETIME, is_renewed, renewing_app
 
@@ -62,6 +65,22 @@ def test_setting_cookie_domain() -> None:
     assert not any(part.startswith("Domain") for one in set_by().values() for part in one)
 
 
+def test_setting_cookie_former() -> None:
+    def unset_by(**config: Any) -> set[Place]:
+        app, authx = plain_app(**config)
+        return unset_in(answer(app, lambda to: authx.set_cookies(to, pair_of(app, authx))))
+
+    before = unset_by()
+    assert before == {Place(REFRESH_COOKIE, "/")}
+    places = [{"path": "/old"}, {"domain": "a.example"}, {"path": "/x", "domain": "b.example"}]
+    assert unset_by(COOKIE_FORMER=places) - before == {
+        *(Place(name, "/old") for name in (REFRESH_COOKIE, REFRESH_CSRF, ACCESS_CSRF)),
+        *(Place(name, "/", "a.example") for name in (REFRESH_COOKIE, REFRESH_CSRF, ACCESS_CSRF)),
+        Place(REFRESH_COOKIE, "/auth", "a.example"),
+        *(Place(name, "/x", "b.example") for name in (REFRESH_COOKIE, REFRESH_CSRF, ACCESS_CSRF)),
+    }
+
+
 def test_setting_cookie_secure() -> None:
     assert with_all("Secure", set_by())
     assert not with_all("Secure", set_by(COOKIE_SECURE=False))
@@ -88,7 +107,7 @@ def test_setting_session_cookie() -> None:
     found = set_by(SESSION_COOKIE=False)
     for name in (ACCESS_COOKIE, ACCESS_CSRF):
         assert "Max-Age=900" in found[name]
-    for name in (REFRESH_COOKIE, REFRESH_CSRF):
+    for name in (REFRESH_COOKIE, REFRESH_CSRF, COMPANION):
         assert f"Max-Age={20 * 86400}" in found[name]
 
 
@@ -100,8 +119,8 @@ def test_setting_cookie_max_age() -> None:
 
 
 def test_setting_csrf_in_cookies() -> None:
-    assert set_by().keys() == {ACCESS_COOKIE, ACCESS_CSRF, REFRESH_COOKIE, REFRESH_CSRF}
-    assert set_by(CSRF_IN_COOKIES=False).keys() == {ACCESS_COOKIE, REFRESH_COOKIE}
+    assert set_by().keys() == COOKIES
+    assert set_by(CSRF_IN_COOKIES=False).keys() == {ACCESS_COOKIE, REFRESH_COOKIE, COMPANION}
     for value, named in ((True, True), (False, False)):
         app, _ = browser_app(CSRF_IN_COOKIES=value)
         message = browser(app).post("/guarded").get_json()["msg"]
@@ -111,14 +130,14 @@ def test_setting_csrf_in_cookies() -> None:
 
 def test_setting_access_csrf_cookie_name() -> None:
     found = set_by(ACCESS_CSRF_COOKIE_NAME="mine")
-    assert found.keys() == {ACCESS_COOKIE, "mine", REFRESH_COOKIE, REFRESH_CSRF}
+    assert found.keys() == COOKIES - {ACCESS_CSRF} | {"mine"}
     app, _ = browser_app(ACCESS_CSRF_COOKIE_NAME="mine")
     assert "cookie mine" in browser(app).post("/guarded").get_json()["msg"]
 
 
 def test_setting_refresh_csrf_cookie_name() -> None:
     found = set_by(REFRESH_CSRF_COOKIE_NAME="mine")
-    assert found.keys() == {ACCESS_COOKIE, ACCESS_CSRF, REFRESH_COOKIE, "mine"}
+    assert found.keys() == COOKIES - {REFRESH_CSRF} | {"mine"}
     app, _ = browser_app(REFRESH_CSRF_COOKIE_NAME="mine")
     assert "cookie mine" in browser(app).post("/auth/refresh").get_json()["msg"]
 

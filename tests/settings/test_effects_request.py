@@ -9,7 +9,7 @@ from flask import Flask
 
 from flask_authx import AuthX
 from tests.support import SECRET, bearer, make_app, parts
-from tests.support.answers import NO_CSRF, OK, Outcome, outcome
+from tests.support.answers import COMPANION, NO_CSRF, OK, Outcome, companion_of, cookie, outcome
 
 
 def app_with(**config: Any) -> tuple[Flask, AuthX]:
@@ -51,7 +51,8 @@ def from_cookie(
     response = app.test_client(use_cookies=False).open(
         "/guarded" if type == "access" else "/refresh",
         method=method,
-        headers={"Cookie": f"{name}={token}"} | ({csrf_header: csrf} if csrf_header else {}),
+        headers=cookie((name, token), (COMPANION, companion_of(token)))
+        | ({csrf_header: csrf} if csrf_header else {}),
         data={csrf_field: csrf} if csrf_field else None,
     )
     return outcome(response)

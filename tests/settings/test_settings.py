@@ -13,6 +13,7 @@ from flask import Flask
 from flask_authx import AuthX, BadConfigurationError, Location
 from flask_authx.enums import Algorithm, Detail, OnError, SameSite
 from flask_authx.settings.options import Settings
+from flask_authx.settings.parsers import FormerPlace
 from flask_authx.settings.reading import read_settings
 from tests.support import OTHER_SECRET, SECRET, Clock, access_token, bearer, make_app
 from tests.support.answers import MISSING, OK, ask, outcome
@@ -97,6 +98,7 @@ ENVIRONMENT: dict[str, tuple[str, object]] = {
     "access_cookie_path": ("/app", "/app"),
     "refresh_cookie_path": ("/app/auth", "/app/auth"),
     "cookie_domain": ("example.org", "example.org"),
+    "cookie_former": ('[{"path": "/old"}]', (FormerPlace("/old", None),)),
     "cookie_secure": ("false", False),
     "cookie_samesite": ("strict", SameSite.STRICT),
     "cookie_partitioned": ("true", True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
@@ -11,6 +12,7 @@ from werkzeug.test import TestResponse
 from werkzeug.wrappers import Request
 
 from flask_authx import AuthX, current_token
+from tests.support import SECRET, b64, parts
 
 
 class Outcome(tuple[int, str | None]):
@@ -49,6 +51,8 @@ FAULT = Outcome(503, "StoreUnavailableError")
 
 ACCESS_COOKIE = "__Host-access_token"
 REFRESH_COOKIE = "__Secure-refresh_token"
+#: The cookie beside which a refresh cookie is accepted.
+COMPANION = "__Host-authx_session"
 
 
 @dataclass(eq=False)
@@ -98,6 +102,18 @@ def ask(app: Flask, method: str = "GET", path: str = "/guarded", **kwargs: Any) 
 def cookie(*pairs: tuple[str, str]) -> dict[str, str]:
     """A ``Cookie`` header."""
     return {"Cookie": "; ".join(f"{name}={value}" for name, value in pairs)}
+
+
+def refresh_cookies(raw: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """A refresh cookie and its companion, as a browser sends both."""
+    return (REFRESH_COOKIE, raw), (COMPANION, companion_of(raw))
+
+
+def companion_of(raw: str, secret: str = SECRET) -> str:
+    """The value of the companion of a refresh cookie: a MAC of its sid."""
+    derived = hmac.digest(secret.encode(), b"flask-authx:csrf", "sha256")
+    mac = hmac.digest(derived, f"session:{parts(raw)[1]['sid']}".encode(), "sha256")
+    return b64(mac[:16])
 
 
 def who() -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Flask, Response, jsonify, request
 from flask.testing import FlaskClient
@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from flask_authx import AuthX, MemorySessions, NewSession, Session, TokenPair, Visit, current_token
 from tests.support import SECRET, Clock, parts
-from tests.support.answers import ACCESS_COOKIE, REFRESH_COOKIE
+from tests.support.answers import ACCESS_COOKIE, COMPANION, REFRESH_COOKIE
 from tests.support.spy_store import SpyStore
 
 ACCESS_CSRF = "csrf_access_token"
@@ -27,7 +27,16 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 #: The members of a body with tokens.
 PAIR = {"access_token", "refresh_token", "token_type", "expires_in", "refresh_expires_in"}
 #: The cookies of a session.
-COOKIES = {ACCESS_COOKIE, ACCESS_CSRF, REFRESH_COOKIE, REFRESH_CSRF}
+COOKIES = {ACCESS_COOKIE, ACCESS_CSRF, REFRESH_COOKIE, REFRESH_CSRF, COMPANION}
+
+
+class Place(NamedTuple):
+    """What identifies a cookie: its name and where it lies."""
+
+    name: str
+    path: str | None = "/"
+    domain: str | None = None
+    partitioned: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,14 +48,37 @@ class SetCookie:
 
 
 def cookies_in(response: BaseResponse | TestResponse) -> dict[str, SetCookie]:
-    """The cookies that a response sets, by name; none may be set twice."""
+    """The cookies that a response sets, by name; none may be set twice.
+
+    If it also unsets a cookie of that name at other places, it does so before.
+    """
     found: dict[str, SetCookie] = {}
+    places: set[Place] = set()
     for header in response.headers.getlist("Set-Cookie"):
         pair, *attributes = header.split("; ")
         name, _, value = pair.partition("=")
-        assert name not in found
+        place = place_of(name, attributes)
+        assert place not in places
+        places.add(place)
+        assert name not in found or found[name].value == ""
         found[name] = SetCookie(value, frozenset(attributes))
     return found
+
+
+def place_of(name: str, attributes: Iterable[str]) -> Place:
+    """What identifies a cookie, from the attributes of its ``Set-Cookie`` header."""
+    given = {key: value for key, _, value in (one.partition("=") for one in attributes)}
+    return Place(name, given.get("Path"), given.get("Domain"), "Partitioned" in given)
+
+
+def unset_in(response: BaseResponse | TestResponse) -> set[Place]:
+    """The places of the cookies that a response unsets."""
+    found = [header.split("; ") for header in response.headers.getlist("Set-Cookie")]
+    return {
+        place_of(pair.partition("=")[0], attributes)
+        for pair, *attributes in found
+        if pair.endswith("=")
+    }
 
 
 def is_private(response: TestResponse) -> bool:
@@ -205,7 +237,7 @@ def csrf(client: FlaskClient, name: str = ACCESS_CSRF) -> dict[str, str]:
 def kept_by(client: FlaskClient) -> set[str]:
     """The names of the cookies that a client keeps."""
     names = (
-        *("__Host-access_token", "__Secure-refresh_token", ACCESS_CSRF, REFRESH_CSRF),
+        *("__Host-access_token", "__Secure-refresh_token", ACCESS_CSRF, REFRESH_CSRF, COMPANION),
         *("__Secure-access_token", "access_token", "refresh_token"),
     )
     paths = ("/", "/auth")
