@@ -127,8 +127,10 @@ def _shown(one: Field[Any], value: Any) -> Any:
     if isinstance(value, frozenset):
         return sorted(map(str, cast("frozenset[object]", value)))
     if isinstance(value, tuple):
-        return [*cast("tuple[str, ...]", value)]
-    return value.value if isinstance(value, Enum) else value
+        return [*map(str, cast("tuple[object, ...]", value))]
+    if isinstance(value, Enum):
+        return value.value
+    return value if isinstance(value, (str, int, float)) else str(value)
 
 
 def without_passwords(url: str) -> str:

@@ -7,6 +7,7 @@ import sys
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from flask_sqlalchemy import SQLAlchemy
 import flask_authx
 from flask_authx import AuthX
 from flask_authx.cli import authx as group
-from flask_authx.cli.configuration import without_passwords
+from flask_authx.cli.configuration import settings_in_use, without_passwords
 from flask_authx.settings.options import Settings
+from flask_authx.settings.reading import read_settings
+from tests.settings.test_settings import BESIDE, ENVIRONMENT
 from tests.support import OTHER_SECRET, ROOT, SECRET, Clock, make_app, private_pem, rsa_key
 from tests.support.cli import DONE, NOT_SO, USAGE, flask, run
 from tests.support.corpus import check_all
@@ -71,6 +74,26 @@ def test_the_source_of_a_value_is_told() -> None:
         "none (default)",
     ):
         assert line in text
+
+
+def test_each_kind_of_value_is_json_and_text() -> None:
+    """As an environment variable sets it."""
+
+    def check(name: str) -> None:
+        app = Flask("tests")
+        with pytest.MonkeyPatch.context() as environment:
+            for one, text in {**BESIDE.get(name, {}), name.upper(): ENVIRONMENT[name][0]}.items():
+                environment.setenv(f"FLASK_JWT_{one}", text)
+            app.config.from_prefixed_env()
+        settings, _ = read_settings(app.config)
+        state: Any = SimpleNamespace(name="authx", settings=settings, initial_config=app.config)
+        [found] = [one for one in settings_in_use(state) if one.name == f"JWT_{name.upper()}"]
+        assert found.source == "config"
+        assert json.loads(json.dumps(found.to_dict()))["value"] == found.value
+        assert found.value != found.default
+        assert found.text()
+
+    check_all({name: name for name in ENVIRONMENT}, check)
 
 
 def test_a_change_after_the_start_is_not_what_is_in_use() -> None:

@@ -7,6 +7,7 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -112,13 +113,18 @@ _CHECKS: dict[str, Callable[[Any, Sequence[Any], Mapping[str, Any]], object]] = 
 
 
 def driver_problem(engine: sa.Engine) -> str | None:
-    """Why the driver would reject each connection before it calls the server, if so."""
+    """Why each connection would fail before it reaches a server or file, if so."""
     dialect, url = engine.dialect, engine.url
     if dialect.is_async:
         return (
             f"the driver {dialect.driver} is async, and the store calls it from any thread: name a "
             "driver that is not, such as postgresql+psycopg or mysql+pymysql"
         )
+    if dialect.name == "sqlite" and url.database and not is_in_memory(engine):
+        # SQLite creates a file, and never its folder. A name that is a URI is left to it.
+        if not url.database.startswith("file:") and not Path(url.database).parent.is_dir():
+            return "the folder of the SQLite file does not exist: create it, or correct the URL"
+        return None
     check = _CHECKS.get(dialect.driver)
     if check is None:
         return None
