@@ -94,7 +94,7 @@ def test_what_is_refused_is_told_with_the_reason() -> None:
         assert (result["error"], result["verified"]) == (f"TokenInvalid{error}Error", True)
         assert result["claims"]["sub"] == "ann"
         assert result["revoked"] is None
-    assert "no: The token has expired" in run(app, "inspect", stdin=expired).stdout
+    assert "no: it has expired" in run(app, "inspect", stdin=expired).stdout
 
 
 def test_a_forged_token_is_shown_as_what_nobody_has_verified() -> None:
