@@ -217,14 +217,20 @@ def test_no_connection_is_waited_for(
     for module in (sql_pool, redis_connections):
         monkeypatch.setattr(module, "WAIT_LIMIT", 600)
     taken: list[object] = []
+
     # The request's look-up keeps its connection.
-    monkeypatch.setattr(sql_pool.Pool, "give", lambda _, one: taken.append(one))
-    monkeypatch.setattr(
-        redis_connections.StoreConnections, "give_back", lambda _, one: taken.append(one)
-    )
+    def keep(_pool: object, connection: object) -> None:
+        taken.append(connection)
+
+    monkeypatch.setattr(sql_pool.Pool, "give", keep)
+    monkeypatch.setattr(redis_connections.StoreConnections, "give_back", keep)
     assert ask(app, headers=bearer(token)).status_code == 200
     assert len(taken) == 1
-    monkeypatch.setattr(CircuitBreaker, "succeeded_lately", lambda _: False)
+
+    def never(_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(CircuitBreaker, "succeeded_lately", never)
     told: list[dict[str, bool]] = []
     probe = threading.Thread(target=lambda: told.append(answers(authx, app)), daemon=True)
     probe.start()
