@@ -554,7 +554,7 @@ class AuthX:
         your own. The token then is :data:`current_token`. What it has cost is not paid again: a
         guard that follows judges its own requirement, by the same signature and look-up.
 
-        :param optional: ``True`` returns ``None`` in place of a 400, 401 or 403, and nothing else
+        :param optional: ``True`` returns ``None`` in place of a 400, 401, 403 or 413. Nothing else
             happens: no refusal is logged or announced, and :data:`current_token` stays as it was.
             The answer is remembered for the request. ``False`` raises as a guard does.
         :param on_error: with ``optional``, what follows if a store or a callback fails: the 503 is

@@ -22,7 +22,7 @@ from flask_authx.app.view_registry import (
     wrappers_of,
 )
 from flask_authx.guards.decorators import SOCKETIO
-from flask_authx.guards.rules import check_rules
+from flask_authx.guards.rules import check_rules, guards_of
 
 from .enums import SameSite
 from .errors import BadConfigurationError
@@ -80,6 +80,7 @@ def problems_of(state: AppState) -> list[str]:
         *changed_settings(state),
         *misplaced_guards(state.app),
         *blueprint_problems(state),
+        *missing_user_callback(state),
     ]
     prefix = state.settings.prefix
     revocation = (
@@ -157,6 +158,19 @@ def blueprint_problems(state: AppState) -> Iterator[str]:
             yield (
                 f"the blueprint {own[0]!r} has the same URLs as that of {other.name!r}, whose "
                 "views would be called instead: give it another url_prefix."
+            )
+
+
+def missing_user_callback(state: AppState) -> Iterator[str]:
+    """The views that are to be closed to deleted users, if no callback loads users."""
+    if state.callbacks.load_user is not None:
+        return
+    for endpoint in state.app.view_functions:
+        asked = [requirement for _, requirement, _ in guards_of(state, endpoint)]
+        if any(requirement is not None and requirement.user for requirement in asked):
+            yield (
+                f"the guard of the view {endpoint!r} has user=True, and no callback loads users: "
+                "register one with @authx.set_callback_get_model_instance."
             )
 
 

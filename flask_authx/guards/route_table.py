@@ -52,6 +52,7 @@ class Guard:
             "on_invalid": requirement.on_invalid,
             "locations": None if locations is None else sorted(locations),
             "check_revocation": requirement.check_revocation,
+            "user": requirement.user,
         }
 
 
@@ -155,5 +156,7 @@ def _conditions(requirement: Requirement) -> Iterator[str]:
         yield f"scope {operator.join(requirement.scopes)}"
     if requirement.locations is not None:
         yield f"in {' or '.join(sorted(requirement.locations))}"
+    if requirement.user:
+        yield "its user exists"
     if not requirement.check_revocation:
         yield "revocation not checked"

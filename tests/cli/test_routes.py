@@ -69,11 +69,13 @@ def test_a_guard_is_shown_with_what_it_asks() -> None:
         "/optional": authx.optional_token(view()),
         "/ignore": authx.optional_token(on_invalid="ignore")(view()),
         "/json": authx.token_required(locations=["json", "cookies"])(view()),
+        "/user": authx.token_required(user=True)(view()),
         "/open": authx.public(view()),
     }
     for rule, guarded in rules.items():
         app.add_url_rule(rule, rule, guarded)
     assert {rule: who for rule, _, who in listed(app)} == {
+        "/user": "view: access token, its user exists",
         "/access": "view: access token",
         "/refresh": "view: refresh token",
         "/fresh": "view: access token, fresh",
@@ -237,6 +239,7 @@ def test_json_holds_the_demand_in_full() -> None:
         "on_invalid": "error",
         "locations": ["json"],
         "check_revocation": True,
+        "user": False,
     }
     no_guard = {"instance": "authx", "by": "no guard"}
     assert json.loads(run(app, "routes", "--json").stdout) == {

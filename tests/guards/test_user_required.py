@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_authx import AuthX, InsufficientScopeError, current_token, current_user
+from flask_authx import (
+    AuthX,
+    BadConfigurationError,
+    InsufficientScopeError,
+    current_token,
+    current_user,
+)
 from tests.support import access_token, bearer, make_app
 from tests.support.answers import INVALID, OK, AsyncSpy, Outcome, Spy, ask, outcome, who
 from tests.support.session_sites import site
@@ -113,10 +119,28 @@ def test_identify_answers_none_for_a_user_that_is_gone() -> None:
 
 def test_without_a_callback_the_error_says_what_to_register() -> None:
     app, authx = make_app()
+    with app.test_request_context(headers=bearer(access_token(app, authx))):
+        with pytest.raises(RuntimeError, match="set_callback_get_model_instance"):
+            authx.identify(optional=True, user=True)
+        assert not current_token
     app.add_url_rule("/user", "user", authx.token_required(user=True)(who))
     app.testing = True
-    with pytest.raises(RuntimeError, match="set_callback_get_model_instance"):
-        ask(app, path="/user", headers=bearer(access_token(app, authx)))
+    with pytest.raises(BadConfigurationError) as caught:
+        ask(app)
+    [problem] = caught.value.problems
+    assert problem.startswith("the guard of the view 'user' has user=True")
+    assert "@authx.set_callback_get_model_instance" in problem
+
+
+def test_a_rule_without_a_callback_is_a_problem_of_each_view() -> None:
+    app, authx = make_app()
+    app.add_url_rule("/view", "view", who)
+    authx.protect(app, user=True)
+    app.testing = True
+    with pytest.raises(BadConfigurationError, match="the view 'view' has user=True"):
+        ask(app)
+    authx.set_callback_get_model_instance(Spy("Ann"))
+    assert ask(app, path="/view", headers=bearer(access_token(app, authx))).text == "ann"
 
 
 def test_a_refresh_token_takes_it_as_well() -> None:

@@ -11,7 +11,7 @@ from flask import Flask
 
 from flask_authx import AuthX, BadConfigurationError
 from tests.support import SECRET, Clock, access_token, bearer, make_app
-from tests.support.answers import FAULT, OK, REVOKED, outcome
+from tests.support.answers import FAULT, OK, REVOKED, Spy, outcome
 
 
 def register(authx: AuthX, which: str) -> Callable[[Any], Any]:
@@ -153,6 +153,8 @@ def test_the_aliases_register_the_same() -> None:
     response = app.test_client().get("/me", headers=bearer(token))
     assert response.get_data(as_text=True) == "user ann"
     assert seen == [token]
+    authx.set_token_blocklist(Spy(True))
+    assert outcome(app.test_client().get("/me", headers=bearer(token))) == REVOKED
 
 
 @pytest.mark.parametrize("early", [True, False], ids=["before init_app", "after init_app"])
