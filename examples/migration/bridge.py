@@ -1,0 +1,71 @@
+"""The functions of Flask-JWT-Extended on Flask-AuthX, so that views can move one at a time.
+
+``JWT_SESSIONS`` stays off: the two functions that create tokens do not open stored sessions.
+"""
+
+# ruff: noqa: FBT001, FBT002 - the functions take what those of Flask-JWT-Extended take
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from flask import has_request_context, request
+
+from flask_authx import AuthX, Token, current_token
+
+V = TypeVar("V", bound=Callable[..., Any])
+authx = AuthX()
+
+
+def jwt_required(
+    optional: bool = False,
+    fresh: bool = False,
+    refresh: bool = False,
+    locations: str | list[str] | None = None,
+    skip_revocation_check: bool = False,
+) -> Callable[[V], V]:
+    options: dict[str, Any] = {"locations": locations, "fresh": fresh}
+    options["type"] = "refresh" if refresh else "access"
+    options["check_revocation"] = not skip_revocation_check
+    return authx.optional_token(**options) if optional else authx.token_required(**options)
+
+
+def get_jwt() -> dict[str, Any]:
+    return current_token.claims if current_token else {}
+
+
+def get_jwt_identity() -> str | None:
+    return current_token.sub if current_token else None
+
+
+def create_access_token(
+    identity: str | int,
+    fresh: bool = False,
+    expires_delta: timedelta | None = None,
+    additional_claims: Mapping[str, Any] | None = None,
+) -> str:
+    options: dict[str, Any] = {"expiry": expires_delta, "data": additional_claims, "fresh": fresh}
+    return _create(authx.create_access_token, identity, options)
+
+
+def create_refresh_token(
+    identity: str | int,
+    expires_delta: timedelta | None = None,
+    additional_claims: Mapping[str, Any] | None = None,
+) -> str:
+    options: dict[str, Any] = {"expiry": expires_delta, "data": additional_claims}
+    return _create(authx.create_refresh_token, identity, options)
+
+
+def _create(create: Callable[..., str], identity: str | int, options: dict[str, Any]) -> str:
+    # All tokens that a request creates for a user are of one session, which a log-out revokes: that
+    # of the token that a guard has accepted, or else the one that the first of them begins.
+    tokens: dict[str, Token] = {}
+    if has_request_context():
+        tokens = request.environ.setdefault("migration.tokens", tokens)
+        if current_token:
+            tokens.setdefault(current_token.sub, current_token)
+    token = create(identity, login=tokens.get(str(identity)), **options)
+    tokens.setdefault(str(identity), authx.decode_token(token))
+    return token
