@@ -42,14 +42,20 @@ def section(name: str, heading: str) -> Generator[SimpleNamespace]:
 
 
 def section_text(name: str, heading: str) -> str:
-    """The text of a section, of which a heading of the second level is the first line."""
+    """The text of a section, of which its heading is the first line."""
     start, end = _sections(name)[heading]
     return (DOCS / f"{name}.md").read_text("utf-8")[start:end]
 
 
 def headings(name: str) -> list[str]:
     """The headings of the second level of a page."""
-    return [*_sections(name)]
+    return [heading for heading, _ in _headings(name, "##")]
+
+
+def parts_of(name: str, heading: str) -> list[str]:
+    """The headings of the third level in a section."""
+    start, end = _sections(name)[heading]
+    return [part for part, place in _headings(name, "###") if start < place < end]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -58,11 +64,25 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def _sections(name: str) -> dict[str, tuple[int, int]]:
-    """Where each section of a page begins and ends."""
+    """Where each section of a page, and each part of a section, begins and ends."""
+    length = len((DOCS / f"{name}.md").read_text("utf-8"))
+    sections = _headings(name, "##")
+    both = sorted([*sections, *_headings(name, "###")], key=lambda found: found[1])
+    return {
+        **_up_to_the_next(both, length),
+        **_up_to_the_next(sections, length),
+    }
+
+
+def _headings(name: str, level: str) -> list[tuple[str, int]]:
+    """The headings of a level, and where they begin."""
     text = (DOCS / f"{name}.md").read_text("utf-8")
-    found = [*re.finditer(r"^## (.+)$", text, re.MULTILINE)]
-    ends = [*(match.start() for match in found[1:]), len(text)]
-    return {one[1]: (one.start(), end) for one, end in zip(found, ends, strict=True)}
+    return [(one[1], one.start()) for one in re.finditer(rf"^{level} (.+)$", text, re.MULTILINE)]
+
+
+def _up_to_the_next(found: list[tuple[str, int]], length: int) -> dict[str, tuple[int, int]]:
+    ends = [*(place for _, place in found[1:]), length]
+    return {one: (place, end) for (one, place), end in zip(found, ends, strict=True)}
 
 
 @contextmanager

@@ -61,8 +61,8 @@ def by_name(files: list[Path]) -> dict[str, Path]:
 # Code
 
 
-#: Signatures, which are no programs; and a program in each section, which a test of its own runs.
-NO_PROGRAM = {"api", "works-with"}
+#: Signatures, which are no programs; and pages of several programs, which tests of their own run.
+NO_PROGRAM = {"api", "migrating", "works-with"}
 
 
 @pytest.mark.parametrize("name", [one.stem for one in PAGES if one.stem not in NO_PROGRAM])
