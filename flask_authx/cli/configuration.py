@@ -62,7 +62,8 @@ class SettingInUse:
         if value is None:
             return "none"
         if isinstance(value, list):
-            return ", ".join(map(printable, cast("list[str]", value))) or "none"
+            items = cast("list[object]", value)
+            return ", ".join(printable(str(item)) for item in items) or "none"
         if self.is_duration:
             return _duration(value)
         return printable(str(value)) or "empty"
@@ -126,8 +127,13 @@ def _shown(one: Field[Any], value: Any) -> Any:
         return without_passwords(value)
     if isinstance(value, frozenset):
         return sorted(map(str, cast("frozenset[object]", value)))
+    if parse is parsers.former_places:
+        return [
+            {name: text for name, text in place._asdict().items() if text is not None}
+            for place in cast("tuple[parsers.FormerPlace, ...]", value)
+        ]
     if isinstance(value, tuple):
-        return [*map(str, cast("tuple[object, ...]", value))]
+        return [*cast("tuple[str, ...]", value)]
     if isinstance(value, Enum):
         return value.value
     return value if isinstance(value, (str, int, float)) else str(value)

@@ -96,6 +96,12 @@ def test_each_kind_of_value_is_json_and_text() -> None:
     check_all({name: name for name in ENVIRONMENT}, check)
 
 
+def test_places_are_shown_as_they_are_written() -> None:
+    places = [{"path": "/old"}, {"domain": "example.org"}]
+    app, _ = make_app(TOKEN_LOCATION="cookies", COOKIE_FORMER=places)
+    assert shown(app)["JWT_COOKIE_FORMER"]["value"] == places
+
+
 def test_a_change_after_the_start_is_not_what_is_in_use() -> None:
     app, _ = make_app()
     app.config["JWT_REALM"] = "late"
