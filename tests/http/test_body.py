@@ -21,6 +21,7 @@ from tests.support.answers import (
     MISSING,
     NO_CSRF,
     OK,
+    REFRESH_COOKIE,
     Outcome,
     ask,
     cookie,
@@ -285,3 +286,30 @@ def test_a_handler_for_413_gets_it() -> None:
 def test_a_body_without_a_length_on_a_server_that_does_not_end_it_is_empty() -> None:
     app, _, _ = site()
     assert outcome(ask(app, "POST", "/length", content_type="application/json")) == MISSING
+
+
+def test_the_views_of_the_blueprint_answer_400_as_well() -> None:
+    """SECURITY A.18 331."""
+    app, authx = make_app(
+        TOKEN_LOCATION=LOCATIONS, BLOCKLIST="memory://", SESSIONS=True, CSRF_CHECK_FORM=True
+    )
+    app.register_blueprint(authx.blueprint(url_prefix="/auth"))
+    with app.app_context():
+        pair = authx.login("ann")
+    cookies = cookie((ACCESS_COOKIE, pair.access_token), (REFRESH_COOKIE, pair.refresh_token))
+
+    def check(case: tuple[Exception, Outcome]) -> None:
+        error, expected = case
+        for path in ("/auth/refresh", "/auth/logout"):
+            for headers in ({}, bearer(pair.refresh_token), cookies):
+                response = send(app, Drops(b"{", error), path, headers=headers)
+                assert outcome(response) == expected
+            form = "application/x-www-form-urlencoded"
+            response = send(app, Drops(b"a=", error), path, content_type=form, headers=cookies)
+            assert outcome(response) == (NO_CSRF if isinstance(error, ValueError) else expected)
+
+    check_all(ERRORS, check)
+    # The session goes on.
+    assert (
+        outcome(send(app, Drops(b"{}"), "/auth/refresh", headers=bearer(pair.refresh_token))) == OK
+    )
