@@ -536,7 +536,7 @@ class AuthX:
     def identify(
         self,
         *,
-        optional: bool,
+        optional: bool = False,
         on_error: Literal["raise", "ignore"] = "raise",
         **options: Unpack[ProtectKeywords],
     ) -> Token | None: ...
