@@ -19,7 +19,7 @@ from .bridge import (
     get_jwt_identity,
     jwt_required,
 )
-from .models import TokenBlocklist, User, db
+from .models import TokenBlocklist, User, db, make_tables
 
 views = Blueprint("views", __name__)
 
@@ -101,5 +101,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_mapping(config)
     db.init_app(app)
     authx.init_app(app)  # after db: it adds a table to db
+    make_tables(app)
     app.register_blueprint(views)
     return app

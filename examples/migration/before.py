@@ -23,7 +23,7 @@ from flask_jwt_extended import (
 )
 from werkzeug.security import check_password_hash
 
-from .models import TokenBlocklist, User, db
+from .models import TokenBlocklist, User, db, make_tables
 
 jwt = JWTManager()
 views = Blueprint("views", __name__)
@@ -98,5 +98,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_mapping(config)
     jwt.init_app(app)
     db.init_app(app)
+    make_tables(app)
     app.register_blueprint(views)
     return app

@@ -10,7 +10,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from typing import Any, cast
 
@@ -516,6 +516,17 @@ def test_two_refresh_cookies_are_a_400_that_deletes_the_former_one() -> None:
     assert len(cleared) == 1
     assert cleared[0].startswith("refresh_token_cookie=;")
     assert "Path=/;" in cleared[0]
+
+
+def test_a_refresh_view_elsewhere_needs_the_path_of_the_cookie() -> None:
+    for path, error in ((None, RuntimeError), ("/refresh", None)):
+        app, authx = make_app(TOKEN_LOCATION="cookies", REFRESH_COOKIE_PATH=path)
+        app.add_url_rule("/refresh", "refresh", authx.refresh_token_required(_view))
+        with (
+            app.test_request_context(),
+            pytest.raises(error, match="REFRESH_COOKIE_PATH") if error else nullcontext(),
+        ):
+            authx.set_cookies(make_response({}), authx.create_token_pair("ann"))
 
 
 def test_former_places_are_cleared() -> None:
