@@ -93,8 +93,15 @@ ALTERED: dict[str, Callable[[str], str]] = {
         token, exp=soon() + 90 * 86400
     ),
     "the subject is not well-formed": lambda token: reforge(token, sub=5),
-    "The token has expired": lambda token: reforge(token, iat=5, nbf=5, auth_time=5, exp=9),
+    "it has expired: exp and the leeway have passed": lambda token: reforge(
+        token, iat=5, nbf=5, auth_time=5, exp=9
+    ),
 }
+
+
+OTHER_ISSUER = "the issuer (iss) is not the one that is expected"
+OTHER_AUDIENCE = "the audience (aud) is not that of this app"
+NO_USER = "the user callback returned None"
 
 
 @pytest.mark.parametrize("reason", ALTERED)
@@ -186,7 +193,7 @@ def test_a_refresh_cookie_without_its_companion(
     assert "the refresh cookie was sent without its companion" in caplog.text
 
 
-def test_classes_without_a_further_reason(
+def test_reasons_with_a_class_of_their_own(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = page_app(monkeypatch, DECODE_ISSUER="one", DECODE_AUDIENCE="two")
@@ -195,8 +202,8 @@ def test_classes_without_a_further_reason(
         altered = reforge(token, iss=issuer, aud=audience)
         assert outcome(ask(names.app, path="/profile", headers=bearer(altered))) == INVALID
     assert caplog.messages == [
-        "TokenInvalidIssuerError: The token is invalid (user None)",
-        "TokenInvalidAudienceError: The token is invalid (user None)",
+        f"TokenInvalidIssuerError: {OTHER_ISSUER} (user None)",
+        f"TokenInvalidAudienceError: {OTHER_AUDIENCE} (user None)",
     ]
     plain = page_app(monkeypatch)
     token = access_token(plain.app, plain.authx, audience="x")
@@ -210,9 +217,13 @@ def test_a_user_who_is_not_found(
     users = {1: "ann"}
     names.authx.set_callback_get_model_instance(users.get)
     names.app.add_url_rule("/me", "me", names.authx.token_required(lambda: str(current_user)))
+    loaded = names.authx.token_required(user=True)
+    names.app.add_url_rule("/loaded", "loaded", loaded(lambda: str(current_user)))
     token = bearer(number(names, 1))
     assert outcome(ask(names.app, path="/me", headers=token)) == INVALID
     assert caplog.messages == []
+    assert outcome(ask(names.app, path="/loaded", headers=token)) == INVALID
+    assert caplog.messages == [f"SubjectNotFoundError: {NO_USER} (user 1)"]
 
 
 # Blocks of text
@@ -395,7 +406,9 @@ def test_every_message_on_the_page_is_tested() -> None:
         *MALFORMED,
         *refresh,
         "the refresh cookie was sent without its companion",
-        "The token is invalid",
+        OTHER_ISSUER,
+        OTHER_AUDIENCE,
+        NO_USER,
     }
     assert quoted() - shown - tested == set()
     assert len(blocks(TEXT, "text")) == 23
