@@ -397,7 +397,7 @@ def test_a_body_that_is_too_long_for_the_app_is_none() -> None:
     app, authx = make_app(TOKEN_LOCATION="headers,json")
     app.config["MAX_CONTENT_LENGTH"] = 100
     app.add_url_rule("/who", "who", lambda: str(subject_of(authx)), methods=["POST"])
-    sent = {"json": {"text": "x" * 200}}
+    sent: dict[str, Any] = {"json": {"text": "x" * 200}}
     assert outcome(ask(app, "POST", **sent))[0] == 413
     assert ask(app, "POST", "/who", **sent).text == "None"
 
