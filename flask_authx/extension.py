@@ -373,6 +373,9 @@ class AuthX:
         tokens. One that was replaced earlier counts as stolen: the session is revoked, its access
         tokens included, and ``refresh_reuse_detected`` is sent.
 
+        If the token came in a cookie and its session is revoked or has expired, the response unsets
+        the cookies, unless the view sets them. After any other error they stay.
+
         :param token: by default the request's own. No guard is needed.
         :param scopes: those of the access token, instead of all that the session may have.
         :param data: claims of the app; by default those of the refresh token, unless there is a
@@ -477,7 +480,8 @@ class AuthX:
         :param max_age: for how many seconds browsers keep it; by default as
             ``JWT_SESSION_COOKIE`` and ``JWT_COOKIE_MAX_AGE`` say.
         :raises ValueError: if the token is no valid access token, or too long for browsers.
-        :raises RuntimeError: if ``JWT_TOKEN_LOCATION`` has no cookies.
+        :raises RuntimeError: if neither ``JWT_TOKEN_LOCATION`` nor the ``locations=`` of a guard
+            has cookies.
         """
         access = TokenType.ACCESS
         actions.set_cookies.set_token_cookies(self._state(), response, token, access, max_age)
@@ -485,8 +489,13 @@ class AuthX:
     def set_refresh_cookies(
         self, response: BaseResponse, token: str, max_age: int | None = None
     ) -> None:
-        """Set the cookies of a refresh token, as :meth:`set_access_cookies` does.
+        """Set the cookies of a refresh token and its companion, as :meth:`set_access_cookies` does.
 
+        A refresh token from a cookie is accepted only beside the companion, a cookie of the session
+        that no other host can set (RFC 6265bis section 4.1.3.2). Where browsers would reject it,
+        with ``JWT_COOKIE_DOMAIN`` or without ``Secure``, there is none.
+
+        :raises ValueError: also if it was created with a key that the app does not have.
         :raises RuntimeError: also if ``JWT_REFRESH_COOKIE_PATH`` isn't set and no route of the app
             would receive the cookie.
         """
@@ -502,7 +511,7 @@ class AuthX:
         actions.set_cookies.unset_cookies(self._state(), response, TokenType.ACCESS)
 
     def unset_refresh_cookies(self, response: BaseResponse) -> None:
-        """Make the browser delete the refresh token's cookies."""
+        """Make the browser delete the refresh token's cookies, with their companion."""
         actions.set_cookies.unset_cookies(self._state(), response, TokenType.REFRESH)
 
     def unset_cookies(self, response: BaseResponse) -> None:
