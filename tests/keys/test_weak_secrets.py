@@ -296,9 +296,11 @@ def test_the_modulus_of_a_real_key_is_no_secret(bits: int) -> None:
 def test_a_number_with_a_small_factor_is_no_modulus(factor: int) -> None:
     """A secret may have the length of one."""
     n = rsa_key().public_key().public_numbers().n
-    # The smallest multiple of the factor that has all 2,048 bits and is odd.
+    # A multiple of the factor that has all 2,048 bits, and whose last byte is an "a": odd, and no
+    # blank or quote.
     number = -(-n // factor) * factor
-    number += 0 if number % 2 else factor
+    while number % 256 != ord("a"):
+        number += factor
     assert problem_with(number.to_bytes(256, "big"), Algorithm.HS256) is None
     assert problem_with(n.to_bytes(256, "big"), Algorithm.HS256)
 
