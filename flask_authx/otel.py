@@ -16,6 +16,7 @@ from opentelemetry.metrics import MeterProvider, get_meter
 from werkzeug.wrappers import Request
 
 from . import signals
+from .actions.refresh import in_refresh
 from .app.state import AppState, states
 from .enums import TokenType
 from .errors import AuthXException
@@ -123,7 +124,8 @@ class _Metrics:
     ) -> None:
         outcome = error.error_type.value
         self._refusals.add(1, {"name": name, "error_type": outcome})
-        if type == TokenType.REFRESH:
+        # A guard refuses a refresh token as well, such as one that needs an access token.
+        if type == TokenType.REFRESH and in_refresh.get():
             self._refreshes.add(1, {"name": name, "outcome": outcome})
 
     def _revoked(self, kind: str, _: Flask, *, name: str, **__: Any) -> None:

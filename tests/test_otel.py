@@ -13,7 +13,7 @@ from flask import Flask
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from flask_authx import AuthX, MemorySessions, StoreBusyError
+from flask_authx import AuthX, MemorySessions, RevokedTokenError, StoreBusyError
 from flask_authx.otel import instrument
 from flask_authx.stores.base import reports_wait
 from tests.support import SECRET, Clock, access_token, bearer, make_app
@@ -138,6 +138,29 @@ def test_revocations_and_refreshes_are_counted(metrics: Metrics) -> None:
         ({"name": "authx", "outcome": "RevokedTokenError"}, 1),
         ({"name": "authx", "outcome": "StoreUnavailableError"}, 1),
     ]
+
+
+def test_a_refresh_token_that_a_guard_refuses_is_no_refresh(metrics: Metrics) -> None:
+    app, authx, _ = app_with(metrics)
+    app.add_url_rule("/renewed", "renewed", authx.refresh_token_required(lambda: ""))
+    with app.app_context():
+        pair = authx.login("ann")
+        authx.revoke_session(authx.decode_token(pair.access_token).sid)
+        for path, error_type in (
+            ("/guarded", "AccessTokenRequiredError"),
+            ("/renewed", "RevokedTokenError"),
+        ):
+            refused: Any = ask(app, path=path, headers=bearer(pair.refresh_token))
+            assert refused.get_json()["error_type"] == error_type
+        with pytest.raises(RevokedTokenError):
+            authx.verify_token(pair.refresh_token, type="refresh")
+        assert metrics.points("refreshes") == []
+        with pytest.raises(RevokedTokenError):
+            authx.refresh(pair.refresh_token)
+        # Nor is one that is refused after a refresh, which has failed.
+        ask(app, path="/renewed", headers=bearer(pair.refresh_token))
+    [failed] = metrics.points("refreshes")
+    assert failed == ({"name": "authx", "outcome": "RevokedTokenError"}, 1)
 
 
 def test_a_wait_for_a_connection_is_measured_once(metrics: Metrics) -> None:

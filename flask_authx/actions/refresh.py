@@ -8,6 +8,7 @@ again. If the response is lost after it, the token is the predecessor and is acc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -47,6 +48,8 @@ from .set_cookies import check_pair_size, has_token_cookies, unset_cookies
 #: How often a row is read that another refresh has changed meanwhile. Twice is enough, unless the
 #: store contradicts itself.
 _ATTEMPTS = 3
+#: Whether a refresh is going on: what is refused meanwhile is one that failed.
+in_refresh: ContextVar[bool] = ContextVar("flask_authx_in_refresh", default=False)
 _REFRESH = Requirement(type=TokenType.REFRESH, check_rotation=False)
 
 
@@ -74,12 +77,15 @@ def refresh(
     :raises AuthXException: if it is not accepted.
     :raises MethodNotAllowed: during a request with a safe method.
     """
+    mark = in_refresh.set(True)
     try:
         return _refresh(state, sent, scopes, data)
     except AuthXException as error:
         if has_request_context():
             _unset_ended(state, sent, error)
         raise
+    finally:
+        in_refresh.reset(mark)
 
 
 def _refresh(
