@@ -410,6 +410,8 @@ class AuthX:
     def sessions(self, uid: Uid | object) -> list[Session]:
         """A user's active sessions. The session that was seen last comes first.
 
+        At most 200 more than ``JWT_MAX_SESSIONS``, or 1000 if that is 0: those that end last.
+
         :raises StoreUnavailableError: if a store fails.
         :raises RuntimeError: if sessions are not stored.
         """

@@ -58,8 +58,8 @@ session_refreshed: Signal = _signals.signal("session-refreshed")
 refresh_reuse_detected: Signal = _signals.signal("refresh-reuse-detected")
 
 #: A store fails, and is called once a second until it works. Carries ``name``, ``store``
-#: ("revocations", "sessions" or "audit records"), ``operation`` ("read", "write", "inspect" or
-#: "prune") and ``error_class``, the name of the last error's class.
+#: ("revocations", "sessions" or "audit records"), ``operation`` ("read", "write", "list",
+#: "inspect" or "prune") and ``error_class``, the name of the last error's class.
 store_failed: Signal = _signals.signal("store-failed")
 #: A store that failed works again. Carries ``name``, ``store``, ``operation`` and ``seconds``, for
 #: how long it was not in use.

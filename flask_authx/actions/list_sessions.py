@@ -12,7 +12,7 @@ from flask_authx.tokens.new_token import Uid, subject
 
 
 def active_sessions(state: AppState, uid: Uid) -> list[Session]:
-    """A user's active sessions, the latest first.
+    """A user's active sessions, the latest first; of very many, those that end last.
 
     :raises StoreUnavailableError: if a store fails.
     """

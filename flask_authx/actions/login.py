@@ -30,8 +30,8 @@ from .create_tokens import (
 )
 from .set_cookies import check_pair_size
 
-#: How many rows more than the limit a log-in reads of a user's, and how many it ends at most.
-_MORE_ROWS, _MAX_ENDED = 200, 10
+#: How many of a user's sessions a log-in ends at most.
+_MAX_ENDED = 10
 
 
 def open_session(  # noqa: PLR0913 - the user, the tokens, the name, and two conditions
@@ -63,8 +63,7 @@ def open_session(  # noqa: PLR0913 - the user, the tokens, the name, and two con
     # Read before the new row is written: no session that is opened later gives way to this one.
     with contextlib.suppress(StoreError):
         if state.settings.max_sessions:
-            rows = state.settings.max_sessions + _MORE_ROWS
-            active, ended = sessions.active_and_ended(sub, cutoffs, rows)
+            active, ended = sessions.active_and_ended(sub, cutoffs)
     try:
         sessions.open(claims, client_of_request(state), name)
     except StoreError as error:

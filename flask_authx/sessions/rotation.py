@@ -7,13 +7,14 @@ refresh token is the current one, when the session expires, and what its owner r
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any, TypeVar
 
 from flask_authx.settings.options import Settings
-from flask_authx.stores.base import Pruned, StoreError
+from flask_authx.stores.base import Pruned, StoreError, UncommittedWritesError
 from flask_authx.stores.circuit_breaker import CallRecord, Observer, ProtectedStore
 from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.stores.session_store import NewSession, Session, SessionStore, Visit
@@ -24,6 +25,12 @@ from .client_details import Client
 from .cutoffs import Cutoffs
 
 T = TypeVar("T")
+
+_log = logging.getLogger("flask_authx")
+
+#: How many rows of a subject are read at once: so many more than it may have sessions, or so many
+#: in all if there is no maximum. The rows of ended sessions count, too.
+_MORE_ROWS, _MOST_ROWS = 200, 1000
 
 
 class RefreshStatus(Enum):
@@ -37,7 +44,8 @@ class RefreshStatus(Enum):
     REUSED = "reused"
     #: The session has expired.
     EXPIRED = "expired"
-    #: There is no such session: it was revoked, or its row was pruned.
+    #: There is no such session: it was revoked, its row was pruned, or the store has lost the row
+    #: or its last refreshes.
     NOT_FOUND = "not found"
 
 
@@ -104,10 +112,28 @@ class Sessions:
             return RefreshStatus.EXPIRED, session
         if parsed.gen == session.generation:
             return RefreshStatus.CURRENT, session
+        if parsed.gen is not None and parsed.gen > session.generation:
+            self._forget(session)
+            return RefreshStatus.NOT_FOUND, None
         in_grace = session.now - session.rotated_at < self._settings.refresh_grace
         if parsed.gen == session.generation - 1 and in_grace:
             return RefreshStatus.PREDECESSOR, session
         return RefreshStatus.REUSED, session
+
+    def _forget(self, session: Session) -> None:
+        """Remove a row that lacks a refresh.
+
+        This object has signed a later token, which only the session's owner or a thief can have.
+        The row would accept earlier ones, which are known to have been replaced.
+        """
+        _log.warning(
+            "the store of sessions lacks the last refreshes of a session, which was ended: it was "
+            "restored, or has lost them in a fail-over: sid=%s",
+            session.sid,
+        )
+        # A failure has been logged.
+        with contextlib.suppress(StoreError, UncommittedWritesError):
+            self.end(session.sid)
 
     def _get(self, key: bytes) -> Session | None:
         """The row that the store finds. An app's store that returns anything else has failed."""
@@ -153,16 +179,18 @@ class Sessions:
         """
         return self._protected.write(self.store.end, self._lookup_keys.session(sid))
 
-    def active_and_ended(
-        self, sub: str, cutoffs: Cutoffs, limit: int | None = None
-    ) -> tuple[list[Session], list[Session]]:
+    def active_and_ended(self, sub: str, cutoffs: Cutoffs) -> tuple[list[Session], list[Session]]:
         """A subject's active sessions, the latest first, and those that are revoked or expired.
 
+        Of a subject with very many, the rest is left out: a list must not take so long that it
+        fails, whoever has opened the sessions.
+
         :param cutoffs: those of the subject.
-        :param limit: of the number of rows that are read.
         :raises StoreError: if the store fails.
         """
-        rows = self._protected.read(self.store.of, self._lookup_keys.subject(sub), limit)
+        most = self._settings.max_sessions
+        limit = most + _MORE_ROWS if most else _MOST_ROWS
+        rows = self._protected.list(self.store.of, self._lookup_keys.subject(sub), limit)
         active: list[Session] = []
         ended: list[Session] = []
         for row in rows:

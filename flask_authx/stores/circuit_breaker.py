@@ -24,6 +24,7 @@ _QUOTED = re.compile(r"""[^\s'"]+@|(?<=percent-encoded token: ).+|(?<=missing "=
 _TASKS = {
     "read": "",
     "write": "to write",
+    "list": "to list",
     "inspect": "to report its configuration",
     "prune": "to remove what has expired",
 }
@@ -67,7 +68,7 @@ class CircuitBreaker:
     :param name: what is called, for the log.
     :param clock: monotonic seconds. The default does not stand still where tests freeze time.
     :param store: what is called, for the fields of the log and the observer.
-    :param operation: what the calls do: "read", "write", "inspect" or "prune".
+    :param operation: what the calls do: "read", "write", "list", "inspect" or "prune".
     """
 
     #: Seconds without calls after a failure, while the circuit is open.
@@ -263,7 +264,8 @@ def _measured(call: Call, store: str, operation: str, record: CallRecord) -> Cal
 class ProtectedStore:
     """A circuit breaker for each kind of call to a store.
 
-    They open independently: a store that refuses writes can still be queried.
+    They open independently: a store that refuses writes can still be queried, and one that is slow
+    to list many rows still finds a single one.
 
     :param what: what the store contains, as a plural.
     :param name: of the store, for the log; by default "the store of" what it contains.
@@ -281,6 +283,7 @@ class ProtectedStore:
         #: Each calls a function and returns its result, or raises :exc:`StoreError`.
         self.read: Call = self._reader.call
         self.write: Call = breaker("write").call
+        self.list: Call = breaker("list").call
         self.inspect: Call = breaker("inspect").call
         self.prune: Call = breaker("prune").call
 
@@ -292,6 +295,7 @@ class ProtectedStore:
         """Record each call from now on."""
         self.read = _measured(self.read, self._what, "read", record)
         self.write = _measured(self.write, self._what, "write", record)
+        self.list = _measured(self.list, self._what, "list", record)
         self.inspect = _measured(self.inspect, self._what, "inspect", record)
         self.prune = _measured(self.prune, self._what, "prune", record)
 

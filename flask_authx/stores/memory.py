@@ -183,7 +183,8 @@ class MemorySessions:
         self._clock = clock
         #: The time in a row is that of its last change.
         self._rows: dict[bytes, tuple[bytes, Session]] = {}
-        self._keys_of: dict[bytes, set[bytes]] = {}
+        #: In the order in which the rows were added.
+        self._keys_of: dict[bytes, dict[bytes, None]] = {}
         self._schedule = _Schedule(self._rows, lambda row: row[1].expires)
         self._lock = ProcessLock()
 
@@ -210,7 +211,7 @@ class MemorySessions:
             if key in self._rows:
                 return
             # In this order, so that every row is in the index even if a fork comes between.
-            self._keys_of.setdefault(subject, set()).add(key)
+            self._keys_of.setdefault(subject, {})[key] = None
             self._rows[key] = (subject, row)
             self._schedule.add(key)
             self._remove_expired(now, 2)
@@ -256,10 +257,10 @@ class MemorySessions:
             return self._remove(key)
 
     def of(self, subject: bytes, limit: int | None = None, /) -> Sequence[Session]:
-        """The rows of a subject."""
+        """The rows of a subject; up to a limit, those that were added last."""
         now = int(self._clock())
         with self._lock:
-            keys = itertools.islice(self._keys_of.get(subject, ()), limit)
+            keys = itertools.islice(reversed(self._keys_of.get(subject, {})), limit)
             rows = [self._rows.get(key) for key in keys]
         return [replace(row[1], now=now) for row in rows if row is not None]
 
@@ -290,7 +291,7 @@ class MemorySessions:
         if row is None:
             return False
         subject = row[0]
-        self._keys_of[subject].discard(key)
+        del self._keys_of[subject][key]
         if not self._keys_of[subject]:
             del self._keys_of[subject]
         return True

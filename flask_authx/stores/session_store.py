@@ -184,7 +184,8 @@ class SessionStore(Protocol):
     def of(self, subject: bytes, limit: int | None = None, /) -> Sequence[Session]:
         """The rows of a subject, in any order. Expired ones may be included.
 
-        :param limit: the maximum number of rows, any of the subject's; ``None`` for all.
+        :param limit: the maximum number of rows; ``None`` for all. If there are more, those whose
+            sessions end last, as far as they can be found without reading all.
         """
         ...
 

@@ -313,6 +313,19 @@ def test_no_more_rows_of_a_subject_are_read_than_are_asked_for(store: SessionSto
 
 
 @in_every_backend
+def test_of_many_rows_those_are_read_whose_sessions_end_last(store: SessionStore) -> None:
+    subject = new_key()
+    # The more they are, the longer they last: they are opened in this order everywhere.
+    for number in range(25):
+        store.open(new_key(), subject, new_session(f"s{number}", lifetime=1000 + 100 * number))
+    for limit in (3, 4, 24, 25):
+        found = {session.sid for session in store.of(subject, limit)}
+        assert found == {f"s{number}" for number in range(25 - limit, 25)}
+    # Of very many some are left out before.
+    assert len(store.of(subject, 1)) == 1
+
+
+@in_every_backend
 def test_opening_again_changes_nothing(store: SessionStore) -> None:
     """A response was lost: the call is repeated, and the client may have gone on."""
     key, ann, bob = (new_key() for _ in range(3))

@@ -30,6 +30,23 @@ from tests.support.spy_store import SpyStore, decoded, works
 T = TypeVar("T")
 
 
+class RestoredSessions(MemorySessions):
+    """A store of sessions that can be restored to an earlier state."""
+
+    def saved(self) -> list[tuple[bytes, bytes, Session]]:
+        """What it has now."""
+        return [(key, *stored) for key, stored in self._rows.items()]
+
+    def restore(self, saved: list[tuple[bytes, bytes, Session]]) -> None:
+        """Have that again, and nothing else."""
+        for key in [*self._rows]:
+            self.end(key)
+        for key, subject, row in saved:
+            self._keys_of.setdefault(subject, {})[key] = None
+            self._rows[key] = (subject, row)
+            self._schedule.add(key)
+
+
 class SpySessions:
     """A store of sessions in memory.
 
@@ -39,7 +56,7 @@ class SpySessions:
     per_process: bool = False
 
     def __init__(self, clock: Clock) -> None:
-        self._kept = MemorySessions(clock)
+        self._kept = RestoredSessions(clock)
         #: The key of each session that was ever opened, by its sid.
         self.keys: dict[str, bytes] = {}
         #: The names of the methods that were called, in order.
@@ -65,6 +82,11 @@ class SpySessions:
     def row(self, sid: str) -> Session | None:
         """What is kept of a session."""
         return self._kept.get(self.keys[sid])
+
+    def save(self) -> Callable[[], None]:
+        """What restores all rows as they are now."""
+        saved = self._kept.saved()
+        return lambda: self._kept.restore(saved)
 
     def lose(self, sid: str) -> None:
         """Forget a session, as a store does that is emptied."""

@@ -25,6 +25,9 @@ _COLUMNS = (
     *("sid", "sub", "began", "epoch", "name", "generation", "rotated_at"),
     *("last_seen", "expires_at", "ends", "user_agent", "address"),
 )
+#: For each row of a limited list, how many of the subject's rows are searched.
+_SEARCHED = 10
+_LAST = "SELECT * FROM ({} LIMIT {:d}) AS found ORDER BY ends DESC LIMIT {:d}"
 _ATTRIBUTES = tuple("expires" if name == "expires_at" else name for name in _COLUMNS)
 
 
@@ -98,7 +101,7 @@ class SQLAlchemySessions(RowStore):
 
     def get(self, key: bytes, /) -> Session | None:
         """The row under a key."""
-        rows = self._rows(self._get, key)
+        rows = self._rows(self._get.text, self._get.values(key))
         return rows[0] if rows else None
 
     def move(self, key: bytes, generation: int, visit: Visit, /) -> bool:
@@ -142,11 +145,16 @@ class SQLAlchemySessions(RowStore):
         return self._write(work)
 
     def of(self, subject: bytes, limit: int | None = None, /) -> Sequence[Session]:
-        """The rows of a subject, by one statement."""
-        return self._rows(self._of, subject, "" if limit is None else f" LIMIT {limit:d}")
+        """The rows of a subject, by one statement; up to a limit, those whose sessions end last.
 
-    def _rows(self, query: Query, key: bytes, clause: str = "") -> list[Session]:
-        text, values = query.text + clause, query.values(key)
+        No index has them in that order. So if there are very many, those are of ten times as many.
+        """
+        text = self._of.text
+        if limit is not None:
+            text = _LAST.format(text, _SEARCHED * limit, limit)
+        return self._rows(text, self._of.values(subject))
+
+    def _rows(self, text: str, values: Any) -> list[Session]:
         rows = self._connections.run(lambda connection: connection.fetch(text, values))
         if self._time.of_machine:
             now = self._time.now() // MICROSECONDS
