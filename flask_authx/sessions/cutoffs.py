@@ -16,7 +16,9 @@ class Cutoffs:
     :param found: the cut-offs of the token, its session and its subject. ``None``: there is none.
     :param scope: the cut-off of the scope. A session that was opened since has noted it; one that
         has noted another is revoked. So a store that has lost it revokes all sessions, whatever its
-        clock says now. A session that has noted none is revoked if it began before.
+        clock says now, and although it was told to trust older ones. A session that has noted none
+        is revoked if it began before; none did if the cut-off lies before 1970, where older
+        sessions are trusted.
     """
 
     found: Sequence[Cutoff | None]
@@ -33,8 +35,7 @@ class Cutoffs:
             if cutoff is not None and cutoff.covers(began, session):
                 return True
         scope = self.scope
-        # Before 1970: the sessions from before the store was added are trusted.
-        if scope is None or scope.until < 0:
+        if scope is None:
             return False
         return began <= scope.until if epoch is None else epoch != scope.until
 

@@ -137,7 +137,9 @@ class Lookups:
         :param lifetime: the seconds that the session lasts.
         :raises StoreError: if the store fails.
         """
-        dated = self._protected.read(self._find_dated, (self._lookup_keys.scope,))
+        # Of several servers, the one that has dated the beginning: see `begin`.
+        keys = (self._lookup_keys.subject(token.sub),)
+        dated = self._protected.read(self._find_dated, keys)
         return lifetime + (token.parsed.began - dated.now) // MICROSECONDS
 
     def cutoffs(self, sub: str) -> Cutoffs:
@@ -212,7 +214,9 @@ class Lookups:
     def mark(self, *, trust_older: bool = False) -> Cutoff:
         """Write the cut-off of the scope, unless it is there, and return the one that counts.
 
-        :param trust_older: whether the sessions that began before this moment stay active.
+        :param trust_older: whether the sessions that were opened without a store stay active. Those
+            that a store has opened have noted another cut-off, so it was lost, and with it what
+            revoked some of them.
         :raises StoreError: if it may not have been written.
         """
         entry = self._scope_entry(_TRUST_OLDER if trust_older else self._skew())
@@ -222,7 +226,9 @@ class Lookups:
             "%s",
             self._settings.scope_name(self._name),
             # Another process may have been first, and not have been told the same.
-            "older sessions stay active" if cutoff.until < 0 else "all older sessions are revoked",
+            "sessions that were opened without a store stay active"
+            if cutoff.until < 0
+            else "all older sessions are revoked",
         )
         return cutoff
 

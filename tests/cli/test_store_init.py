@@ -56,6 +56,21 @@ def test_a_store_that_is_added_trusts_older_sessions_if_it_is_told_to(
     assert revoked(app, authx, older, access_token(app, authx)) == [False, False]
 
 
+def test_what_a_store_has_lost_is_not_trusted_although_older_sessions_are(
+    made: tuple[Flask, AuthX],
+) -> None:
+    app, authx = made
+    older = access_token(*without_store())
+    token, ended = (access_token(app, authx) for _ in range(2))
+    with app.app_context():
+        authx.revoke_session(authx.decode_token(ended).sid)
+        db: Any = app.extensions["sqlalchemy"]
+        db.session.execute(db.metadata.tables["authx_blocklist"].delete())
+        db.session.commit()
+    assert printed(app, "store", "init", "--trust-older") == "Wrote the entry of the scope authx.\n"
+    assert revoked(app, authx, older, token, ended) == [False, True, True]
+
+
 def test_older_sessions_are_revoked_otherwise(made: tuple[Flask, AuthX]) -> None:
     app, authx = made
     older = access_token(*without_store())

@@ -1,16 +1,17 @@
 """Machines whose clocks differ by up to an hour, jump and run backwards, on one store.
 
 A store has one clock. So no revocation is lost and no owner of a session is taken for a thief,
-whatever the machines' clocks say. By these a token may be too old or too new for a machine.
+whatever the machines' clocks say. By these a token may be too old or too new for a machine. Nor is
+an owner taken for a thief if the store of sessions is restored to an earlier state.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from flask import Flask
@@ -21,19 +22,21 @@ from flask_authx import (
     AuthX,
     AuthXException,
     Cutoff,
+    Dated,
     Entry,
     Kind,
     MemoryBlocklist,
-    MemorySessions,
     ReusedTokenError,
     RevokedTokenError,
     TokenError,
     TokenPair,
 )
 from flask_authx.app.state import states
+from flask_authx.stores.lookup_keys import LookupKeys
 from tests.support import NOW, SECRET, Clock, bearer
 from tests.support.answers import ask
 from tests.support.properties import fixed, in_two_sizes
+from tests.support.session_sites import RestoredSessions
 from tests.support.spy_store import login, spied, works
 
 #: Seconds between two clocks, at most.
@@ -83,7 +86,9 @@ class World:
         self.clock = Clock(NOW)
         self.offsets: list[float] = [0] * MACHINES
         self.entries = SharedBlocklist(self.clock)
-        self.rows = MemorySessions(self.clock)
+        self.rows = RestoredSessions(self.clock)
+        #: The rows after each step.
+        self.states = [self.rows.saved()]
         self.clients: list[Client] = []
         self.machines = [self._machine(number) for number in range(MACHINES)]
 
@@ -157,8 +162,13 @@ class World:
     def prune(self, _: int, __: int, ___: int) -> None:
         assert [batch.share for store in (self.entries, self.rows) for batch in store.prune()]
 
+    def fall_back(self, _: int, __: int, number: int) -> None:
+        """The rows are as they were up to three steps ago: a fail-over has lost the rest."""
+        self.rows.restore(self.states[-1 - number % min(4, len(self.states))])
+
     def check(self) -> None:
         """No machine accepts a token of a revoked session."""
+        self.states.append(self.rows.saved())
         for client in self.clients:
             if client.revoked:
                 for raw, kind in zip(client.sent, ("access", "refresh") * 3, strict=False):
@@ -174,7 +184,8 @@ class World:
         return True
 
 
-STEPS: list[Callable[[World, int, int, int], None]] = [
+Step: TypeAlias = Callable[[World, int, int, int], None]
+STEPS: list[Step] = [
     World.login,
     World.login,
     World.refresh,
@@ -187,25 +198,27 @@ STEPS: list[Callable[[World, int, int, int], None]] = [
     World.prune,
     World.revoke_all,
 ]
-steps = st.lists(
-    st.tuples(
-        st.sampled_from(STEPS),
-        st.integers(0, MACHINES - 1),
-        st.integers(0, USERS - 1),
-        st.integers(0, 10**4),
-    ),
-    min_size=5,
-    max_size=30,
-)
+#: Without anything that ends a session.
+STEPS_BACK: list[Step] = [World.login, World.refresh, World.fall_back, World.jump, World.wait]
 
 
 @in_two_sizes
-def test_no_revocation_is_lost_and_no_owner_is_taken_for_a_thief(examples: int) -> None:
-    @given(steps)
+@pytest.mark.parametrize(
+    "among", [STEPS, STEPS_BACK, [*STEPS, World.fall_back]], ids=["sound", "falls back", "both"]
+)
+def test_no_revocation_is_lost_and_no_owner_is_taken_for_a_thief(
+    among: list[Step], examples: int
+) -> None:
+    steps = st.tuples(
+        st.sampled_from(among),
+        st.integers(0, MACHINES - 1),
+        st.integers(0, USERS - 1),
+        st.integers(0, 10**4),
+    )
+
+    @given(st.lists(steps, min_size=5, max_size=30))
     @settings(fixed, max_examples=examples)
-    def check(
-        history: list[tuple[Callable[[World, int, int, int], None], int, int, int]],
-    ) -> None:
+    def check(history: list[tuple[Step, int, int, int]]) -> None:
         world = World()
         for step, machine, user, number in history:
             step(world, machine, user, number)
@@ -363,6 +376,32 @@ def test_a_store_that_is_added_to_a_running_app_can_trust_older_sessions() -> No
         assert not authx.is_revoked(raw)
         authx.revoke_all()
         assert authx.is_revoked(raw)
+
+
+class TwoServers(SharedBlocklist):
+    """Keeps the entry of the scope on a server whose clock is ahead."""
+
+    scope: bytes
+
+    def find_dated(self, keys: Sequence[bytes], /) -> Dated:
+        dated = super().find_dated(keys)
+        ahead = 500 * 10**6 if keys[0] == self.scope else 0
+        return Dated(dated.now + ahead, dated.cutoffs)
+
+
+def test_what_is_left_of_a_session_is_counted_by_the_server_that_has_dated_it() -> None:
+    """In a Cluster the subject's server dates its sessions."""
+    store = TwoServers(Clock(NOW))
+    store.scope = LookupKeys(None, "authx").scope
+    app, authx = service(store)
+    with app.app_context():
+        token = authx.decode_token(authx.create_access_token("ann"))
+        revocations = states(app)["authx"].revocations
+        assert revocations is not None
+        assert store.find_dated([store.scope]).now != store.find_dated([bytes(16)]).now
+        assert revocations.left(token, 1000) == 1000
+        store.clock.advance(100)
+        assert revocations.left(token, 1000) == 900
 
 
 def test_cutoffs_of_one_instant_grow_by_a_microsecond() -> None:

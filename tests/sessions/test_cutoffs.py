@@ -46,6 +46,10 @@ def test_a_kept_session_is_kept_from_the_cut_off_of_its_subject_alone() -> None:
         (-1, T, None, False),
         (-T, 0, None, False),
         (-T, T, -T, False),
+        # One that was opened with a store that has lost its entries since.
+        (-T, T, T, True),
+        (-T, T, 0, True),
+        (-T, T, -T - 1, True),
         (0, 0, None, True),
         # A store in the memory of one process has none.
         (None, T, None, False),
