@@ -54,7 +54,7 @@ session_refreshed: Signal = _signals.signal("session-refreshed")
 #: A replaced refresh token was reused, by the user's client or by an attacker. The session has been
 #: revoked with its access tokens: inform the user. Carries ``name``, ``sid``, ``sub`` and the
 #: ``jti`` of the refresh token. Sent once for a session, or by each process that detects it if the
-#: store's answers are lost.
+#: store's answers are lost: then also if it is unknown whether the session could be revoked.
 refresh_reuse_detected: Signal = _signals.signal("refresh-reuse-detected")
 
 #: A store fails, and is called once a second until it works. Carries ``name``, ``store``

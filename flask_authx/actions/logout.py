@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from flask import Request
 
+from flask_authx.app.identity import actor_of_request
 from flask_authx.app.state import AppState, this_request
 from flask_authx.enums import Location, TokenType
 from flask_authx.errors import (
@@ -82,7 +83,7 @@ def revoke_session_of(state: AppState, token: Token, reason: str | None) -> None
     """
     actor = user_actor(token.sub)
     if token.sid != token.jti:
-        if not _is_session_revoked(state, token):
+        if not _is_session_revoked(state, token, reason):
             _write(state, lambda: revoke_session(state, token.sid, reason, actor=actor))
     elif not has_expired(state, token):
         # Another library's token, which has no session.
@@ -113,19 +114,17 @@ def tokens_in_cookies(state: AppState, current: Request) -> list[Token]:
     return [*found.values()]
 
 
-def _is_session_revoked(state: AppState, token: Token) -> bool:
-    """Whether a session has been revoked before. Its row is removed then."""
-    revocations = state.require_revocations()
+def _is_session_revoked(state: AppState, token: Token, reason: str | None) -> bool:
+    """Whether a session has been revoked before. What is left to do is done then.
+
+    :raises StoreUnavailableError: if it could not be recorded.
+    """
+    actor = actor_of_request(state, user_actor(token.sub))
     try:
-        revoked = revocations.is_session_revoked(token)
+        return state.require_revocations().finish(token, actor=actor, reason=reason)
     except StoreError:
         # The write that follows reports the failure.
         return False
-    if revoked:
-        # The row remains if the process that revoked the session was killed.
-        with contextlib.suppress(StoreError):
-            revocations.remove_row(token.sid)
-    return revoked
 
 
 def _sent_tokens(state: AppState, current: Request) -> list[tuple[Location, Token]]:

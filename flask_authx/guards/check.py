@@ -6,6 +6,7 @@ again, with its verdict. Everywhere else the verifier waits for the callback.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import replace
 from typing import cast
@@ -15,8 +16,14 @@ from flask import Request, after_this_request, has_request_context
 from flask_authx.app.cookie_paths import unset_former_cookies
 from flask_authx.app.identity import actor_of_request, clear_identity, set_identity, user_of
 from flask_authx.app.state import AppState, context_of, current_state, this_request
-from flask_authx.enums import Location, OnInvalid
-from flask_authx.errors import AuthXException, BadConfigurationError, ReusedTokenError
+from flask_authx.enums import Location, OnInvalid, TokenType
+from flask_authx.errors import (
+    AuthXException,
+    BadConfigurationError,
+    ReusedTokenError,
+    RevokedTokenError,
+    StoreUnavailableError,
+)
 from flask_authx.http import csrf
 from flask_authx.http.caching import add_cache_headers, exposes_token, varies_by
 from flask_authx.http.callbacks import Callbacks
@@ -24,7 +31,9 @@ from flask_authx.http.context import Accepted, RequestContext
 from flask_authx.http.locations import DuplicateCookieError
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import REUSE_REASON, Pending
+from flask_authx.sessions.rotation import RefreshStatus
 from flask_authx.signals import token_accepted, user_actor
+from flask_authx.stores.base import StoreError, UncommittedWritesError
 from flask_authx.tokens.token import RequestToken, Token
 
 
@@ -255,9 +264,33 @@ def refuse(state: AppState, token: Token | None, error: AuthXException) -> AuthX
             )
         except AuthXException as failure:
             error = failure
+    elif token is not None and isinstance(error, RevokedTokenError):
+        _finish_revocation(state, token)
     state.worded.word(error, token)
     state.announcer.refused(token, error)
     return error
+
+
+def _finish_revocation(state: AppState, token: Token) -> None:
+    """Do what is left to do of a session's revocation, if its refresh token is sent again.
+
+    It may have been revoked without a confirmation of the store, so that the client got a 503.
+    """
+    sessions, revocations = state.sessions, state.revocations
+    if token.type is not TokenType.REFRESH or sessions is None or revocations is None:
+        return
+    # The token is refused whether or not this succeeds. A failure has been logged.
+    with contextlib.suppress(StoreError, StoreUnavailableError, UncommittedWritesError):
+        status, row = sessions.status_of(token.parsed)
+        if row is None:
+            return
+        is_reuse = status is RefreshStatus.REUSED
+        revocations.finish(
+            token,
+            actor=actor_of_request(state, user_actor(token.sub)),
+            reason=REUSE_REASON if is_reuse else None,
+            reused=token if is_reuse else None,
+        )
 
 
 def _announce_accepted(state: AppState, token: Token, context: RequestContext) -> None:

@@ -76,17 +76,6 @@ class Lookups:
         """
         return self._is_revoked(token.parsed)
 
-    def is_session_revoked(self, token: Token) -> bool:
-        """Whether the store has an entry that revokes a token's session, or its subject's.
-
-        That of the scope does not count: a store that has lost its entries for a while may have
-        them again.
-
-        :raises StoreError: if the store fails.
-        """
-        parsed, keys = token.parsed, _keys_of_session(self._lookup_keys, token.parsed)
-        return Cutoffs(self._find(keys).found, None).cover(keys[-2], parsed.began, None)
-
     def _is_revoked(self, parsed: TokenClaims) -> bool:
         keys = _keys_of_token(self._lookup_keys, parsed)
         iss = parsed.iss
@@ -271,10 +260,6 @@ class Lookups:
         :raises StoreError: if it fails.
         """
         return self._protected.inspect(work, *args)
-
-
-def _keys_of_session(keys: LookupKeys, parsed: TokenClaims) -> tuple[bytes, ...]:
-    return keys.session(parsed.sid), keys.subject(parsed.sub)
 
 
 def _keys_of_token(keys: LookupKeys, parsed: TokenClaims) -> tuple[bytes, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from blinker import Signal
@@ -20,6 +20,7 @@ from flask_authx.signals import (
     Actor,
     Announcer,
     all_revoked,
+    refresh_reuse_detected,
     session_revoked,
     subject_revoked,
     token_revoked,
@@ -31,6 +32,7 @@ from flask_authx.stores.lookup_keys import LookupKeys
 from flask_authx.tokens.claims import ID
 from flask_authx.tokens.token import Token
 
+from .cutoffs import Cutoffs
 from .lookups import Lookups
 from .rotation import Sessions
 
@@ -44,6 +46,8 @@ _INSTANT = 1000
 _MAX_REASON = 1000
 #: How many rows are removed at once, when all of a subject's sessions are revoked.
 _MAX_ROWS = 100
+#: How many announcements are remembered by a process, so that it makes none of them twice.
+_MAX_TOLD = 1000
 
 
 class AuditTrail(Protocol):
@@ -125,6 +129,9 @@ class Revocations(Lookups):
         self._sessions = sessions
         self._trail = trail
         self._announcer = announcer
+        #: The signals that have been sent, and what they were about. While a store fails, each
+        #: attempt is a reuse again, and a row remains that was to be removed.
+        self._told: dict[tuple[Signal, str], object] = {}
 
     # Revoking
 
@@ -157,7 +164,45 @@ class Revocations(Lookups):
         :param reused: the refresh token whose reuse is the cause.
         """
         check_sid(sid)
-        revocation = _Revocation(
+        self._carry_out(self._of_session(sid, reused), actor, reason)
+
+    def finish(
+        self,
+        token: Token,
+        *,
+        actor: Actor | None,
+        reason: str | None,
+        reused: Token | None = None,
+    ) -> bool:
+        """Whether a token's session, or its subject, is revoked; what is left to do is done then.
+
+        If the confirmation of the session's entry came too late, or the process was killed, the row
+        remains, and the revocation was neither recorded nor announced. The one that removes the row
+        does that. The cut-off of the scope does not count: a store that has lost its entries for a
+        while may have them again.
+
+        :param reused: as for :meth:`revoke_session`.
+        :raises StoreError: if the store of revocations fails.
+        :raises StoreUnavailableError: if it could not be recorded.
+        """
+        keys = (self._lookup_keys.session(token.sid), self._lookup_keys.subject(token.sub))
+        found = self._find(keys).found
+        if not Cutoffs(found, None).cover(keys[0], token.parsed.began, None):
+            return False
+        removed: bool | None = False
+        with contextlib.suppress(StoreError):
+            removed = self.remove_row(token.sid)
+        # The revocation of a subject has told of itself.
+        if removed is not False and found[0] is not None:
+            revocation = replace(self._of_session(token.sid, reused), remove_rows=lambda: removed)
+            if self._is_news(session_revoked, token.sid):
+                self._complete(revocation, actor, reason)
+            else:
+                self._alarm(reused)
+        return True
+
+    def _of_session(self, sid: str, reused: Token | None) -> _Revocation:
+        return _Revocation(
             entry=Entry(self._lookup_keys.session(sid), Kind.SESSION, self._longest_life()),
             value=sid,
             signal=session_revoked,
@@ -165,7 +210,6 @@ class Revocations(Lookups):
             remove_rows=lambda: self.remove_row(sid),
             reused=reused,
         )
-        self._carry_out(revocation, actor, reason)
 
     def revoke_subject(
         self, sub: str, keep: str | None, *, actor: Actor | None, reason: str | None
@@ -233,28 +277,47 @@ class Revocations(Lookups):
         try:
             self._add(revocation.entry)
         except StoreError as error:
-            # It may have been written, if only the store's confirmation came too late.
+            # It may have been written, if only the store's confirmation came too late. The token is
+            # refused from now on then, and nothing shows that it was reused.
+            self._alarm(revocation.reused)
             what = "The revocation may not have been written"
             raise StoreUnavailableError(error.reason, description=what) from None
-        # From here on it is in force, whatever else fails.
+        self._complete(revocation, actor, reason)
+
+    def _complete(self, revocation: _Revocation, actor: Actor | None, reason: str | None) -> None:
+        """Do what follows a revocation, which is in force whatever fails here."""
         removed: bool | None = None
         is_listed = False
         try:
             removed = revocation.remove_rows()
         except StoreError:
             is_listed = True
+        self._is_news(revocation.signal, revocation.value)
         recorded = self._record(revocation, actor, reason)
         self._announcer.revoked(revocation.signal, revocation.ids, actor=actor, reason=reason)
         # Of several processes that detect the reuse at the same time, the one that removes the row
         # announces it; if that is unknown, each does.
-        if revocation.reused is not None and removed is not False:
-            self._announcer.reuse_detected(revocation.reused)
+        if removed is not False:
+            self._alarm(revocation.reused)
         if not recorded:
             what = "The revocation is in force and could not be recorded"
             raise _failed_after("audit records", what)
         if is_listed:
             what = "The revocation is in force, and the session may still be listed"
             raise _failed_after("sessions", what)
+
+    def _alarm(self, reused: Token | None) -> None:
+        """Announce a reuse, if that is the cause: once for a session."""
+        if reused is not None and self._is_news(refresh_reuse_detected, reused.sid):
+            self._announcer.reuse_detected(reused)
+
+    def _is_news(self, signal: Signal, value: str) -> bool:
+        """Whether this process has not sent a signal about this before, as far as it remembers."""
+        if len(self._told) >= _MAX_TOLD:
+            self._told.clear()
+        # One step, so that of two threads it is news to one.
+        mark = object()
+        return self._told.setdefault((signal, value), mark) is mark
 
     def _record(self, revocation: _Revocation, actor: Actor | None, reason: str | None) -> bool:
         """Write the audit trail, if there is one, and return whether that succeeded."""

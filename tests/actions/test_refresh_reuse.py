@@ -234,12 +234,13 @@ def test_a_revocation_that_could_not_be_written_is_a_503_and_found_out_again() -
     here.revocations.error, here.revocations.failing = DOWN, frozenset({"add"})
     with heard(refresh_reuse_detected) as reuse, heard(session_revoked) as revoked:
         assert outcome(here.ask(pairs[0].refresh_token)) == FAULT
-        assert (reuse.times, revoked.times) == ([], [])
+        # It may have been written: then no later request would be a reuse.
+        assert [len(reuse.times), len(revoked.times)] == [1, 0]
         assert here.is_kept(pairs[0])
         here.revocations.error = None
         # A worker that has not just seen it fail.
         assert outcome(site(like=here).ask(pairs[0].refresh_token)) == REVOKED
-    assert [len(reuse.times), len(revoked.times)] == [1, 1]
+    assert [len(reuse.times), len(revoked.times)] == [2, 1]
     assert not here.accepts(pairs[2])
 
 

@@ -68,6 +68,8 @@ class SpyStore:
     #: What is raised instead of an answer, by the methods named, or by all.
     error: Exception | None = None
     failing: frozenset[str] | None = None
+    #: Whether an entry is added all the same, as when only the confirmation is lost.
+    late: bool = False
     danger: list[Risk] = field(default_factory=list[Risk])
 
     def _called(self, name: str) -> None:
@@ -86,13 +88,16 @@ class SpyStore:
         return Dated(self._now(), self._cutoffs(keys))
 
     def add(self, entry: Entry, /) -> None:
-        self._called("add")
+        if not self.late:
+            self._called("add")
         self.added.append(entry)
         kept, new = self._kept(entry), self._stored(entry)
         old = kept.get(entry.key)
         if old is not None:
             new = Stored(new.kind, max(old.expires, new.expires), old.cutoff.then(new.cutoff))
         kept[entry.key] = new
+        if self.late:
+            self._called("add")
 
     def add_if_absent(self, entry: Entry, /) -> Cutoff:
         self._called("add_if_absent")

@@ -21,11 +21,19 @@ class LossyLine:
         self._sockets: list[socket.socket] = []
         #: What is in the request whose answer is lost next.
         self._marker: bytes | None = None
+        self._times = 0
+        #: Whether the client is left waiting for it.
+        self._late = False
         #: How many answers have been lost.
         self.lost = 0
 
-    def lose_answer(self, marker: bytes) -> None:
-        """Close the connection instead of passing on the answer to the next such request."""
+    def lose_answer(self, marker: bytes, *, late: bool = False, times: int = 1) -> None:
+        """Close the connection instead of passing on the answer to the next such request.
+
+        :param late: leave the connection open, so that the client waits until it gives up.
+        :param times: the number of such requests.
+        """
+        self._late, self._times = late, times
         self._marker = marker
 
     def __enter__(self) -> Self:
@@ -53,7 +61,9 @@ class LossyLine:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
                 if self._marker is not None and self._marker in data:
-                    self._marker = None
+                    self._times -= 1
+                    if not self._times:
+                        self._marker = None
                     loses.set()
                 server.sendall(data)
         _hang_up(server)
@@ -65,6 +75,8 @@ class LossyLine:
             while data := server.recv(65536):
                 if loses.is_set():
                     self.lost += 1
+                    if self._late:
+                        continue
                     break
                 client.sendall(data)
         _hang_up(client)
