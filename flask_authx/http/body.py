@@ -22,7 +22,7 @@ T = TypeVar("T")
 class BodyTooLongError(MalformedRequestError, RequestEntityTooLarge):
     """The body is longer than the app's own limit, such as ``MAX_CONTENT_LENGTH``: 413."""
 
-    code = 413
+    code: int = 413
 
 
 class _Resumed(io.RawIOBase):
