@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+from flask_authx.tracebacks import outline
+
 P = ParamSpec("P")
 T = TypeVar("T")
+_log = logging.getLogger("flask_authx")
 
 #: Seconds within which a connection to a server must be open, unless a store's timeout is longer.
 CONNECT_TIMEOUT = 1.5
@@ -19,6 +23,8 @@ WAIT_LIMIT = 1.5
 #: Seconds after which a connection is replaced: after a fail-over the server's name may lead to
 #: another server, while the old one still accepts commands.
 MAX_AGE = 60.0
+#: Seconds after which its successor is opened, while calls go on using it.
+RENEW_AGE = 0.75 * MAX_AGE
 #: Connections that a process holds to a store, at most, unless told otherwise.
 MAX_CONNECTIONS = 10
 
@@ -47,6 +53,8 @@ wait_listeners: dict[object, Callable[[str, float], None]] = {}
 def reports_wait(kind: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Decorate a function that waits for a connection: tells how long each call has taken.
 
+    A listener that raises is logged. The connection that was waited for is handed out all the same.
+
     :param kind: of the store: "sql" or "redis".
     """
 
@@ -57,12 +65,20 @@ def reports_wait(kind: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
             try:
                 return wait(*args, **kwargs)
             finally:
-                for listener in wait_listeners.values():
-                    listener(kind, time.monotonic() - began)
+                _tell_listeners(kind, time.monotonic() - began)
 
         return waiting
 
     return decorate
+
+
+def _tell_listeners(kind: str, seconds: float) -> None:
+    # A copy: apps are created and metrics are set up while others wait.
+    for listener in wait_listeners.copy().values():
+        try:
+            listener(kind, seconds)
+        except Exception as error:  # noqa: BLE001 - an app's code may raise any exception
+            _log.error("a listener to the waits for a connection raised %s", outline(error))
 
 
 class StoreError(Exception):

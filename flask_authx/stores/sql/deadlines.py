@@ -9,6 +9,7 @@ when a server dies.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import select
 import socket
@@ -16,6 +17,12 @@ import threading
 import time
 from collections.abc import Callable
 from weakref import WeakMethod, WeakSet, finalize
+
+from flask_authx.tracebacks import outline
+
+_log = logging.getLogger("flask_authx")
+#: Seconds between two lines of the log on what has failed in the thread.
+_LOG_INTERVAL = 60.0
 
 
 class Deadline:
@@ -69,6 +76,7 @@ class DeadlineThread:
         self._deadlines: WeakSet[Deadline] = WeakSet()
         self._chores: list[WeakMethod[Callable[[], None]]] = []
         self._lock = threading.Lock()
+        self._logged_at: float = -math.inf
 
     def add(self, deadline: Deadline, timeout: float) -> None:
         """Enforce a further deadline, at most a tenth of a call's timeout early."""
@@ -77,7 +85,7 @@ class DeadlineThread:
             self._interval = min(self._interval, timeout / 10)
 
     def add_chore(self, method: Callable[[], None]) -> None:
-        """Call a method at every look, as long as its object exists."""
+        """Call a method at every look, as long as its object exists. What it raises is logged."""
         with self._lock:
             self._chores.append(WeakMethod(method))
 
@@ -90,6 +98,15 @@ class DeadlineThread:
                     self.running = True
 
     def _run(self) -> None:
+        try:
+            self._look_until_idle()
+        except BaseException:
+            with self._lock:
+                # The next call starts another thread.
+                self.running = False
+            raise
+
+    def _look_until_idle(self) -> None:
         last_call, looked = self.now, time.monotonic()
         while True:
             time.sleep(self._interval)
@@ -112,8 +129,19 @@ class DeadlineThread:
             busy = [deadline for deadline in self._deadlines if deadline.due < math.inf]
             chores = self._chores = [chore for chore in self._chores if chore() is not None]
         for deadline in busy:
-            deadline.enforce(self.now)
+            self._attempt(deadline.enforce, self.now)
         for chore in chores:
             if (method := chore()) is not None:
-                method()
+                self._attempt(method)
         return bool(busy)
+
+    def _attempt(self, task: Callable[..., None], *args: float) -> None:
+        """Do one task of a look. Whatever it raises, the others are done, now and later."""
+        try:
+            task(*args)
+        except Exception as error:  # noqa: BLE001 - the thread has to go on
+            now = time.monotonic()
+            if now - self._logged_at >= _LOG_INTERVAL:
+                self._logged_at = now
+                name = getattr(task, "__qualname__", "a task")
+                _log.error("%s, in the thread for overdue calls, raised %s", name, outline(error))

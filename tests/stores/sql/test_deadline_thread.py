@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import socket
 import threading
 import time
@@ -220,3 +221,76 @@ def test_a_chore_is_done_at_every_look_and_keeps_nothing_alive(pair: Pair) -> No
 
     until(is_collected)
     waits_until_cut(thread, deadline, pair)
+
+
+class Failing(Sweeper):
+    """Raises at each call, once it may."""
+
+    def __init__(self, error: BaseException, times: int = 1000) -> None:
+        super().__init__()
+        self.may_raise = threading.Event()
+        self._error, self._times = error, times
+
+    def sweep(self) -> None:
+        assert self.may_raise.wait(SOON)
+        super().sweep()
+        if self.calls <= self._times:
+            raise self._error
+
+
+def test_a_chore_that_raises_is_logged_and_ends_neither_the_others_nor_deadlines(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    thread, deadline = DeadlineThread(), Deadline(pair[0].fileno())
+    failing, sweeper = Failing(IndexError("with a secret")), Sweeper()
+    failing.may_raise.set()
+    for one in (failing, sweeper):
+        thread.add_chore(one.sweep)
+    thread.add(deadline, 0.01)
+    thread.ensure_running()
+    until(lambda: failing.calls > 2)
+    until(lambda: sweeper.calls > 2)
+    waits_until_cut(thread, deadline, pair)
+    [line] = [one for one in caplog.records if one.name == "flask_authx"]
+    assert line.levelno == logging.ERROR
+    assert "Failing.sweep" in line.getMessage()
+    assert "raised IndexError" in line.getMessage()
+    assert "secret" not in caplog.text
+
+
+def test_a_deadline_that_cannot_be_enforced_leaves_the_others_theirs(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread, deadline = DeadlineThread(), Deadline(pair[0].fileno())
+    other, their_end = socket.socketpair()
+    broken = Deadline(other.fileno())
+
+    def refuse(now: float) -> None:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(broken, "enforce", refuse)
+    with other, their_end:
+        thread.add(broken, 0.1)
+        thread.add(deadline, 0.1)
+        broken.due = thread.now
+        for _ in range(3):
+            before = thread.now
+            thread.ensure_running()
+            until(lambda: thread.now > before)  # noqa: B023
+        waits_until_cut(thread, deadline, pair)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_is_ended_from_outside_is_started_by_the_next_call(pair: Pair) -> None:
+    """As by a greenlet's kill, which is no error of a chore."""
+    before = running()
+    thread, deadline = DeadlineThread(), Deadline(pair[0].fileno())
+    ending = Failing(SystemExit(), times=1)
+    thread.add_chore(ending.sweep)
+    thread.add(deadline, 0.1)
+    thread.ensure_running()
+    [first] = running() - before
+    ending.may_raise.set()
+    ends(first)
+    waits_until_cut(thread, deadline, pair)
+    until(lambda: ending.calls > 1)
