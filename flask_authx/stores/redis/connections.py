@@ -20,16 +20,15 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 
-from redis import ResponseError
 from redis import TimeoutError as RedisTimeoutError
 
 from flask_authx.stores.base import (
     MAX_AGE,
+    RENEW_AGE,
     WAIT_LIMIT,
     StoreBusyError,
     StoreError,
@@ -37,10 +36,12 @@ from flask_authx.stores.base import (
     reports_wait,
 )
 
-#: Seconds after which the successor of a connection is opened: some time before it is closed.
-RENEW_AGE = 0.75 * MAX_AGE
+from .connecting import is_refusal, refusing_replicas
+
 #: Seconds without an attempt to open one more connection, after one that failed.
 _PAUSE = 1.0
+#: Seconds between two looks of a call that waits, at most.
+_LOOK = 0.1
 #: Seconds between two searches for idle connections that are too old.
 _INTERVAL = 1.0
 
@@ -54,6 +55,7 @@ class Held:
     :param opened_at: monotonic seconds, before it was asked where the server is.
     :param generation: older ones are closed when a server has gone away.
     :param replaced: whether its successor is open.
+    :param used_at: when a call that has found it old returned it.
     """
 
     redis: Any
@@ -61,6 +63,7 @@ class Held:
     opened_at: float
     generation: int
     replaced: bool = False
+    used_at: float = -math.inf
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +100,11 @@ class _Process:
         #: Of the master, as the Sentinels have last named it.
         self.address: tuple[str, int] | None = None
         self.answered_at: float = -math.inf
+        #: When the server itself refused a connection, if it did so at the last attempt.
+        self.refused_at: float = -math.inf
+        #: Seconds without a response that calls have waited, and when one of them has last looked.
+        self.silent = 0.0
+        self.looked_at: float = -math.inf
         #: When one more connection may be tried, while others are open.
         self.grow_at: float = -math.inf
 
@@ -140,7 +148,9 @@ class StoreConnections:
                 held = process.idle.pop()
             except IndexError:
                 return self._wait(process)
-            if held.opened_at > oldest and held.generation == process.generation:
+            if held.generation == process.generation and (
+                held.opened_at > oldest or process.refused_at > oldest
+            ):
                 return held
             self._close(process, held)
 
@@ -169,7 +179,8 @@ class StoreConnections:
         process = self._process
         oldest = time.monotonic() - MAX_AGE
         for held in process.idle.copy():
-            if held.opened_at <= oldest:
+            kept = process.refused_at > oldest and held.used_at > oldest
+            if held.opened_at <= oldest and not kept:
                 self._close_if_idle(process, held)
         return process.open > 0
 
@@ -211,7 +222,7 @@ class StoreConnections:
             self._grow(process)
             # One may have become idle before this call was among those that wait.
             _serve(process)
-            result = mine.get(timeout=limit)
+            result = self._receive(process, mine, limit)
         except Empty:
             late = _stop_waiting(process, mine)
             result = late if late is not None else self._in_vain(process, limit)
@@ -227,10 +238,36 @@ class StoreConnections:
         if not process.open:
             # As redis-py has it: a client of Sentinels then asks the next one.
             return RedisTimeoutError(f"no connection was opened within {limit:g} s")
-        silent = time.monotonic() - process.answered_at
-        if silent > self._timeout:
-            return StoreError(f"Redis has not responded to any call for {silent:.1f} s")
+        if process.silent > self._timeout:
+            return StoreError(f"Redis has not responded to any call for {process.silent:.1f} s")
         return StoreBusyError(f"no connection has become free within {limit:g} s")
+
+    def _receive(self, process: _Process, mine: _Waiting, limit: float) -> Held | BaseException:
+        """What a call that waits is given.
+
+        :param limit: seconds in which the process runs. Between two looks it may have had no CPU:
+            of that time, little counts, since a process that is late is no late server.
+        :raises Empty: if it is given nothing.
+        """
+        waited, interval = 0.0, min(_LOOK, self._timeout / 4)
+        looked_at = self._look(process, interval)
+        while waited < limit:
+            with contextlib.suppress(Empty):
+                return mine.get(timeout=min(interval, limit - waited))
+            before, looked_at = looked_at, self._look(process, interval)
+            waited += min(looked_at - before, 2 * interval)
+        raise Empty
+
+    def _look(self, process: _Process, interval: float) -> float:
+        """Count for how long the server has been silent; the time now."""
+        with process.lock:
+            now = time.monotonic()
+            if process.answered_at > process.looked_at:
+                process.silent = 0.0
+            since = max(process.answered_at, process.looked_at)
+            process.silent += min(now - since, 2 * interval)
+            process.looked_at = now
+        return now
 
     def _offer(self, process: _Process, held: Held) -> None:
         process.idle.append(held)
@@ -285,7 +322,7 @@ class StoreConnections:
     def _connected(self, attempt: _Attempt) -> Any:
         options = {**self._pool.connection_kwargs}
         if self._asks_role:
-            options["redis_connect_func"] = _refusing_replicas(options.get("redis_connect_func"))
+            options["redis_connect_func"] = refusing_replicas(options.get("redis_connect_func"))
         connection = self._pool.connection_class(**options)
         try:
             connection.connect()
@@ -302,6 +339,7 @@ class StoreConnections:
             process.attempts.remove(attempt)
             now = time.monotonic()
             process.grow_at = now + _PAUSE
+            process.refused_at = now if is_refusal(error) else -math.inf
             if not process.open and not self._opening(process, now):
                 while process.waiting:
                     process.waiting.popleft().put(error)
@@ -338,7 +376,9 @@ class StoreConnections:
 
     def _retire(self, process: _Process, held: Held, now: float) -> bool:
         """Close a connection, or open its successor first; whether it has been closed."""
-        if held.replaced or held.opened_at < now - MAX_AGE or held.generation != process.generation:
+        held.used_at = now
+        too_old = max(held.opened_at, process.refused_at) < now - MAX_AGE
+        if held.replaced or too_old or held.generation != process.generation:
             self._close(process, held)
             return True
         with process.lock:
@@ -393,48 +433,6 @@ def _stop_waiting(process: _Process, mine: _Waiting) -> Held | BaseException | N
         except ValueError:
             return mine.get_nowait()
     return None
-
-
-def _refusing_replicas(connect: Callable[[Any], None] | None) -> Callable[[Any], None]:
-    """What redis-py calls at each new connection: logs in, and asks for the server's role.
-
-    :param connect: of the app's own, in place of redis-py's.
-    """
-
-    def log_in(connection: Any) -> None:
-        if connect is None:
-            connection.on_connect()
-        else:
-            connect(connection)
-        if _role(connection) in ("replica", "slave"):
-            name = getattr(connection, "path", None) or f"{connection.host}:{connection.port}"
-            connection.disconnect()
-            raise StoreError(
-                f"{name} is a replica, which accepts no writes and receives those of its master "
-                "late: name the master, or find it with redis+sentinel://"
-            )
-
-    return log_in
-
-
-def _role(connection: Any) -> str:
-    """The role of a server, or an empty string if it doesn't say.
-
-    HELLO needs no permission, and ROLE is for Redis 5, which has no permissions.
-    """
-
-    def ask(*words: object) -> Any:
-        connection.send_command(*words, check_health=False)
-        return connection.read_response(disable_decoding=True)
-
-    with contextlib.suppress(ResponseError):
-        hello = ask("HELLO", connection.protocol)
-        # In the older protocol, names and values follow each other.
-        name = hello[b"role"] if hasattr(hello, "keys") else hello[hello.index(b"role") + 1]
-        return str(name, "ascii")
-    with contextlib.suppress(ResponseError):
-        return str(ask("ROLE")[0], "ascii")
-    return ""
 
 
 class _Caretaker:

@@ -7,16 +7,19 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
 import redis
+from redis.exceptions import MasterDownError
+from redis.sentinel import MasterNotFoundError
 
 from flask_authx import RedisBlocklist
-from flask_authx.stores.base import MAX_AGE, StoreError
+from flask_authx.stores.base import MAX_AGE, RENEW_AGE, StoreError
 from flask_authx.stores.redis import connections
-from flask_authx.stores.redis.connections import RENEW_AGE
+from flask_authx.stores.redis.connecting import is_refusal
 from flask_authx.stores.redis.server import RedisServer
 from flask_authx.stores.redis.urls import client_for
 from tests.stores.contract import found, new_key
@@ -87,6 +90,95 @@ def test_a_busy_store_replaces_its_connections_one_by_one_within_its_bound(
 
         with later_by(monkeypatch, OLD):
             at_once(6, look_up)
+
+
+def test_a_full_server_costs_no_connection_that_is_used_however_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with redis_server() as server, admin(server.url) as client:
+        store = RedisServer(client_for(named(server.url), LONG), "the test")
+        grown(store, client, 4)
+        client.config_set("maxclients", 5)
+        with later_by(monkeypatch, OLD):
+            refused(store)
+        with later_by(monkeypatch, MAX_AGE + 1):
+            # The others take no room that they don't need.
+            until(lambda: len(connected(client)) == 1)
+            client.config_set("maxclients", 2)
+        for age in (2 * OLD, 3 * OLD, 4 * OLD):
+            with later_by(monkeypatch, age):
+                refused(store)
+                assert len(connected(client)) == 1
+        last = connected(client)
+        client.config_set("maxclients", 100)
+        with later_by(monkeypatch, 4 * OLD + 5):
+            until(lambda: store.call("GET", "nothing") or not connected(client) & last)
+
+
+def test_a_server_that_refuses_is_not_used_once_it_is_a_replica(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was full, and another is the master now."""
+    with redis_server() as server, admin(server.url) as client:
+        store = RedisServer(client_for(named(server.url), LONG), "the test")
+        assert store.call("GET", "nothing") is None
+        client.config_set("maxclients", 2)
+        with later_by(monkeypatch, MAX_AGE - 1):
+            refused(store)
+        with later_by(monkeypatch, MAX_AGE + 1):
+            # Kept since it was refused.
+            refused(store)
+            client.replicaof("127.0.0.1", str(free_port()))
+            client.config_set("maxclients", 100)
+        with later_by(monkeypatch, MAX_AGE + 5):
+
+            def left() -> bool:
+                try:
+                    return store.call("GET", "nothing") is not None
+                except StoreError as error:
+                    return "is a replica" in str(error)
+
+            until(left)
+            assert connected(client) == set()
+            client.replicaof("NO", "ONE")
+            assert store.call("GET", "nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (redis.ConnectionError("max number of clients reached"), True),
+        (redis.AuthenticationError("invalid username-password pair"), True),
+        (redis.ResponseError("DB index is out of range"), True),
+        (
+            redis.ConnectionError("Error 111 connecting to 127.0.0.1:6379."),
+            False,
+        ),
+        (redis.TimeoutError("Timeout connecting to server"), False),
+        (redis.BusyLoadingError("Redis is loading the dataset in memory"), False),
+        (redis.ReadOnlyError("You can't write against a read only replica."), False),
+        (MasterDownError("Link with MASTER is down"), False),
+        (MasterNotFoundError("No master found: max number of clients reached"), False),
+        (StoreError("127.0.0.1:6379 is a replica"), False),
+        (OSError("no route to host"), False),
+    ],
+)
+def test_only_what_a_server_in_service_says_is_its_refusal(
+    error: Exception, *, expected: bool
+) -> None:
+    assert is_refusal(error) is expected
+
+
+def refused(store: RedisServer) -> None:
+    """Let a call be answered whose connection is old, and the attempt to replace it end."""
+    pool: Any = store.pool
+    began = time.monotonic()
+
+    def has_been() -> bool:
+        assert store.call("GET", "nothing") is None
+        return bool(pool._process.refused_at >= began)  # noqa: SLF001 - the server counts no refusal
+
+    until(has_been, what="a refusal")
 
 
 def still_open(client: Any, first: set[str]) -> set[str]:

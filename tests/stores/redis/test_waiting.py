@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from tests.support.answers import OK, ask, outcome
 from tests.support.databases import app_on, redis_url
 from tests.support.failing import at_once, full_port, timed
 from tests.support.servers.private import redis_cluster, redis_server
-from tests.support.waiting import until
+from tests.support.waiting import later_by, until
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +86,64 @@ def test_a_wait_in_vain_is_busy_while_the_server_responds_and_a_failure_else() -
         assert type(raised.value) is expected
         client.connection_pool.release(taken)
         assert found(store, new_key()) == []
+
+
+def test_a_leap_of_the_clock_is_no_silence_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a process finds it that had no CPU."""
+    client: Any = client_for(redis_url(), LONG, 1)()
+    store = RedisBlocklist(client)
+    assert found(store, new_key()) == []
+    taken = client.connection_pool.get_connection()
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(store.find, [new_key()])
+        process = client.connection_pool._process  # noqa: SLF001 - nothing else tells who waits
+        until(lambda: process.waiting)
+        with later_by(monkeypatch, 3600):
+            assert type(waiting.exception(60)) is StoreBusyError
+    client.connection_pool.release(taken)
+    assert found(store, new_key()) == []
+
+
+#: Looks up from many more threads than there are connections; prints what was raised.
+STOPPED = """
+import sys, threading, time
+from flask_authx import RedisBlocklist
+from flask_authx.stores.redis.urls import client_for
+
+store = RedisBlocklist(client_for(sys.argv[1], 0.5, 2))
+store.find([bytes(16)])
+errors, end = [], time.monotonic() + 5
+
+def look_up():
+    while time.monotonic() < end:
+        try:
+            store.find([bytes(16)])
+        except Exception as error:
+            errors.append(repr(error))
+
+threads = [threading.Thread(target=look_up) for _ in range(32)]
+for one in threads:
+    one.start()
+print("running", flush=True)
+for one in threads:
+    one.join()
+print(errors)
+"""
+
+
+def test_a_process_that_was_stopped_takes_no_server_for_silent() -> None:
+    """And refuses none of the calls that waited meanwhile."""
+    command = [sys.executable, "-c", STOPPED, redis_url()]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        # Longer than a call waits.
+        for seconds in (WAIT_LIMIT + 0.2, 0.1, WAIT_LIMIT + 0.2):
+            process.send_signal(signal.SIGSTOP)
+            threading.Event().wait(seconds)
+            process.send_signal(signal.SIGCONT)
+            threading.Event().wait(0.1)
+        assert process.stdout.read() == "[]\n"
 
 
 def test_connections_become_as_many_as_calls_and_no_more_than_they_may() -> None:
