@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -87,6 +88,11 @@ class StoreConnection:
         result = work(self)
         self.sqlalchemy.exec_driver_sql("COMMIT")
         return result
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self.sqlalchemy.closed
 
     @property
     def timed_out(self) -> bool:
@@ -288,10 +294,37 @@ def has_gone(error: DBAPIError) -> bool:
     return error.connection_invalidated or bool(_codes(error) & {"57P01", "25006", 1290, 1836})
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether a server refuses a connection because it has too many."""
-    # libpq gives the refusal of a connection as a text only.
-    text = str(getattr(error, "orig", ""))
-    return bool(_codes(error) & {"53300", 1040, 1203, 1226}) or any(
-        words in text for words in ("too many", "connection slots are reserved")
-    )
+#: How a server says that it has as many connections as it may have. A pooler quotes its words.
+_FULL_WORDS = ("too many", "connection slots are reserved")
+_FULL_CODES = {"53300", 1040, 1203, 1226}
+#: What else a server says of a client that it doesn't admit, or of its memory: classes of
+#: PostgreSQL's SQLSTATE, and the numbers of MariaDB and MySQL.
+_REFUSED_CLASSES = ("28", "3D", "42", "53")
+_REFUSED_NUMBERS = {1041, 1044, 1045, 1049, 1129, 1130, 1135, 1698, 1820, 1862, 3118, 3159, 4151}
+#: What libpq puts before the message of a server, in whichever language, and before no other.
+_SEVERITY = re.compile(r"\S:  \S")
+#: The messages of a server that starts, stops or is a standby, and of a pooler without a server.
+_NOT_IN_SERVICE = (
+    *("the database system is", "shutting down", "server login", "server conn crashed"),
+    *("cannot connect to server", "query_wait_timeout"),
+)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the server itself has refused a connection, and so is there and in service.
+
+    Most often it has too many. Silence is none, nor is a server that starts, stops or is read-only:
+    another may have its place.
+    """
+    if not isinstance(error, DBAPIError):
+        return False
+    driver: Any = error.orig
+    text, [number] = str(driver), driver.args[:1] or [None]
+    if _codes(error) & _FULL_CODES or any(words in text for words in _FULL_WORDS):
+        return True
+    if isinstance(number, int):
+        return number in _REFUSED_NUMBERS
+    if state := getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None):
+        return str(state).startswith(_REFUSED_CLASSES)
+    # libpq gives the refusal of a connection as a text only, in the server's language.
+    return _SEVERITY.search(text) is not None and not any(word in text for word in _NOT_IN_SERVICE)

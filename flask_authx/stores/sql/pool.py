@@ -1,8 +1,8 @@
 """The connections of one process to one database: how many there are, and which call has which.
 
 SQLAlchemy's QueuePool (``use_lifo``, ``reset_on_return=None``) would need less code here. It takes
-4 us for a call, which is half of a look-up in SQLite, and fails these tests of
-tests/stores/sql/test_pool.py: a server that has no room for one more costs no request; the
+4 us for a call, which is half of a look-up in SQLite, and fails these tests of test_pool.py and
+test_renewal.py in tests/stores/sql: a server that has no room for one more costs no request; the
 successor of an old connection is open before that is closed; those that wait get their turn; unused
 connections are closed. It also leaves connecting to the driver, and none of the drivers has a limit
 for resolving, connecting and the handshake together: tests/stores/test_failures.py, "silent port".
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
+import math
 import os
 import threading
 import time
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from flask_authx.stores.base import (
     CONNECT_TIMEOUT,
     MAX_AGE,
+    RENEW_AGE,
     WAIT_LIMIT,
     StoreBusyError,
     StoreError,
@@ -30,7 +33,7 @@ from flask_authx.stores.base import (
     reports_wait,
 )
 
-from .connecting import StoreConnection, is_full
+from .connecting import StoreConnection, is_refusal
 from .deadlines import DeadlineThread
 
 #: Seconds after which a connection that no call has used is closed, unless it is the only one.
@@ -68,11 +71,13 @@ class _Attempt:
 
     :param started: a moment of :attr:`DeadlineThread.now`.
     :param waiter: the only one that its connection is for, if it isn't for any.
+    :param replaces: the connection whose successor is opened.
     """
 
     started: float
     generation: int
     waiter: _Waiter | None = None
+    replaces: StoreConnection | None = None
 
 
 class Pool:
@@ -101,6 +106,9 @@ class Pool:
         self._server = server
         #: The one used last is used next, so that the others become superfluous.
         self._idle: deque[StoreConnection] = deque()
+        #: Those that are too old to be used, unless the server then refuses their successors. They
+        #: don't count as open.
+        self._expired: deque[StoreConnection] = deque()
         self._waiters: deque[_Waiter] = deque()
         #: For all below, and to bring waiters and connections together.
         self._lock = threading.Lock()
@@ -108,13 +116,14 @@ class Pool:
         self._attempts: list[_Attempt] = []
         self._generation = 0
         self._refused_until = self._next_attempt = 0.0
+        #: When the server itself has refused a connection, if it did so at the last attempt.
+        self._refused_at = -math.inf
         #: When a call was answered last, by the thread's count.
         self._answered = 0.0
-        self._renewing = threading.Lock()
         # Runs when this object is collected, or when the program ends.
-        weakref.finalize(self, _close_in, os.getpid(), self._idle)
+        weakref.finalize(self, _close_in, os.getpid(), self._idle, self._expired)
         if server:
-            thread.add_chore(self._close_unused)
+            thread.add_chore(self._close_unneeded)
 
     def take(self) -> StoreConnection:
         """A connection for one call, to be given back or dropped.
@@ -128,13 +137,12 @@ class Pool:
             except IndexError:
                 connection = self._wait()
             if connection.generation == self._generation:
-                break
-            self.drop(connection)
-        now = time.monotonic()
-        if connection.opened_at < now - MAX_AGE:
-            connection = self._renew(connection)
-        connection.used_at = now
-        return connection
+                now = time.monotonic()
+                if connection.opened_at > now - RENEW_AGE or self._is_usable(connection, now):
+                    connection.used_at = now
+                    return connection
+            else:
+                self.drop(connection)
 
     def give(self, connection: StoreConnection) -> None:
         """Give back a connection on which a call was answered."""
@@ -155,47 +163,107 @@ class Pool:
         """Close the connections that are not in use; those in use are not used again."""
         with self._lock:
             self._generation += 1
-        self._close_idle(0)
+            closed = [*self._expired]
+            self._expired.clear()
+            with contextlib.suppress(IndexError):
+                while True:
+                    closed.append(self._idle.popleft())
+                    self._open -= 1
+        close_all(closed)
 
     def close_like(self, connection: StoreConnection) -> None:
         """Close the others as well, after the server has ended this one."""
-        if connection.generation == self._generation:
+        if self._generation in (connection.generation, _replaced(connection)):
             self.close()
 
-    def _close_unused(self) -> None:
-        limit = time.monotonic() - UNUSED
-        while len(self._idle) > 1 and self._idle[0].used_at < limit:
-            self._close_idle(len(self._idle) - 1)
-
-    def _close_idle(self, rest: int) -> None:
-        """Close the connections that are not in use, but for the last ones used."""
-        closed: list[StoreConnection] = []
+    def _close_unneeded(self) -> None:
+        """Close what has a successor, and what no call has used for some time, but for one."""
+        limit, closed = time.monotonic() - UNUSED, list[StoreConnection]()
         with self._lock, contextlib.suppress(IndexError):
-            while len(self._idle) > rest:
+            while self._open and self._expired and self._expired[0].used_at < limit:
+                closed.append(self._expired.popleft())
+            for one in self._idle.copy() if len(self._idle) > 1 else ():
+                if one.generation != self._generation and self._take_out(one):
+                    closed.append(one)
+                    self._open -= 1
+            # Calls take from the other end meanwhile.
+            while len(self._idle) > 1 and self._idle[0].used_at < limit:
                 closed.append(self._idle.popleft())
                 self._open -= 1
         close_all(closed)
+        if closed:
+            self._serve()
 
-    def _renew(self, old: StoreConnection) -> StoreConnection:
-        """The successor of a connection that is too old, or that one if there is no room for two.
+    def _take_out(self, connection: StoreConnection) -> bool:
+        """Whether a connection was idle; it is then used no more."""
+        with contextlib.suppress(ValueError):
+            self._idle.remove(connection)
+            return True
+        return False
 
-        One at a time is replaced.
+    # Renewing
+
+    def _is_usable(self, old: StoreConnection, now: float) -> bool:
+        """Whether a call may use a connection that is old, while its successor is opened.
+
+        It may not once it is too old: its server may be one that a fail-over has left behind.
         """
-        if time.monotonic() < self._refused_until or not self._renewing.acquire(blocking=False):
-            return old
-        try:
-            new = self.open(self._connect)
-        except BaseException as error:
-            if not is_full(error):
-                self._idle.appendleft(old)
-                raise
-            self._refused_until = time.monotonic() + _REFUSED_PAUSE
-            return old
-        finally:
-            self._renewing.release()
-        new.generation = old.generation
-        old.close()
-        return new
+        if not self._server:
+            if old.opened_at > now - MAX_AGE:
+                return True
+            self.drop(old)
+            return False
+        if max(old.opened_at, self._refused_at) > now - MAX_AGE:
+            if now >= self._refused_until:
+                self._start_successor(old)
+            return True
+        with self._lock:
+            self._expired.append(old)
+            self._open -= 1
+        return False
+
+    def _start_successor(self, old: StoreConnection) -> None:
+        """Open the successor of a connection: one at a time, and while calls use that one."""
+        with self._lock:
+            if self._recent():
+                return
+            try:
+                self._start(contextvars.copy_context(), self._connect, replaces=old)
+            except (RuntimeError, StoreError) as error:
+                self._give_up(error)
+
+    def _admit(self, new: StoreConnection, old: StoreConnection | None) -> StoreConnection | None:
+        """Add a connection to the pool; the one to close, of those that it makes superfluous.
+
+        :param old: the one whose successor it is.
+        """
+        closed = None
+        if old is not None and old.generation == self._generation and not old.closed:
+            if self._take_out(old):
+                closed = old
+                self._open -= 1
+            elif old not in self._expired:
+                # A call has it, which gives it back.
+                old.generation = _replaced(old)
+        elif self._open >= self._size:
+            return new
+        if closed is None and self._expired:
+            closed = self._expired.popleft()
+        self._open += 1
+        # In one step: nobody starts another attempt for whom this connection is.
+        self._answered = self.thread.now
+        self._idle.append(new)
+        return closed
+
+    def _note_refusal(self, error: BaseException) -> None:
+        """After a server's own refusal, use the connections that there are, however old."""
+        if not is_refusal(error):
+            self._refused_at = -math.inf
+            return
+        self._refused_at = time.monotonic()
+        while self._expired and self._open < self._size:
+            self._open += 1
+            self._idle.append(self._expired.pop())
 
     # Waiting
 
@@ -319,7 +387,11 @@ class Pool:
         """Start as many attempts to connect as there may be connections for those that wait."""
         if self._open and time.monotonic() < self._refused_until:
             return
-        wanted = min(len(self._waiters), self._size - self._open) - len(self._recent())
+        room = self._size - self._open
+        if self._expired:
+            # One more than there may be, until its predecessor is closed for it.
+            room = min(room, max(room - len(self._expired), 1))
+        wanted = min(len(self._waiters), room) - len(self._recent())
         try:
             for number in range(wanted):
                 self._start(self._waiters[number].context.copy(), self._connect)
@@ -342,6 +414,7 @@ class Pool:
         context: contextvars.Context,
         connect: Callable[[], StoreConnection],
         waiter: _Waiter | None = None,
+        replaces: StoreConnection | None = None,
     ) -> None:
         """Start an attempt to connect. Its driver may hang for ever, so their number is limited.
 
@@ -353,7 +426,7 @@ class Pool:
             if now < self._next_attempt:
                 raise StoreError("many attempts to connect are still waiting")
             self._next_attempt = now + _RETRY_INTERVAL
-        attempt = _Attempt(self.thread.now, self._generation, waiter)
+        attempt = _Attempt(self.thread.now, self._generation, waiter, replaces)
         threading.Thread(
             target=context.run,
             args=(self._run, attempt, connect),
@@ -363,32 +436,40 @@ class Pool:
         self._attempts.append(attempt)
 
     def _run(self, attempt: _Attempt, connect: Callable[[], StoreConnection]) -> None:
-        waiter = attempt.waiter
         try:
             connection = connect()
         except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
-            with self._lock:
-                self._attempts.remove(attempt)
-                if waiter is None:
-                    self._give_up(error)
-                else:
-                    waiter.end(error=error)
+            self._failed(attempt, error)
             return
         connection.generation = attempt.generation
+        waiter = attempt.waiter
         with self._lock:
             self._attempts.remove(attempt)
-            if waiter is not None:
+            if waiter is None:
+                closed = self._admit(connection, attempt.replaces)
+            else:
                 waiter.end(connection)
-                wanted = not waiter.left
-            elif wanted := self._open < self._size:
-                # In one step: nobody starts another attempt for whom this connection is.
-                self._open += 1
-                self._answered = self.thread.now
-                self._idle.append(connection)
-        if not wanted:
-            connection.close()
-        elif waiter is None:
+                closed = connection if waiter.left else None
+        if closed is not None:
+            closed.close()
+        if waiter is None:
             self._serve()
+
+    def _failed(self, attempt: _Attempt, error: BaseException) -> None:
+        with self._lock:
+            self._attempts.remove(attempt)
+            if attempt.waiter is not None:
+                attempt.waiter.end(error=error)
+                return
+            self._note_refusal(error)
+            self._give_up(error)
+        if self._idle:
+            self._serve()
+
+
+def _replaced(connection: StoreConnection) -> int:
+    """The generation of a connection once it has a successor, and the one that it had before."""
+    return ~connection.generation
 
 
 def close_all(connections: Iterable[StoreConnection]) -> None:
@@ -397,11 +478,11 @@ def close_all(connections: Iterable[StoreConnection]) -> None:
         connection.close()
 
 
-def _close_in(pid: int, idle: deque[StoreConnection]) -> None:
+def _close_in(pid: int, *held: deque[StoreConnection]) -> None:
     if os.getpid() == pid:
-        close_all([*idle])
+        close_all(itertools.chain(*held))
     else:
-        _inherited.append(idle)
+        _inherited.extend(held)
 
 
 #: A parent's connections, referenced so that garbage collection in a child doesn't close them.

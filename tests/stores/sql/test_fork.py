@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stores.sql.test_pool import PID, SERVERS
+from tests.stores.sql.servers import PID, SERVERS
 from tests.support.databases import database_url
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,7 @@ import sqlite3
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -23,76 +22,10 @@ from sqlalchemy.exc import OperationalError
 from flask_authx.stores.base import MAX_AGE, WAIT_LIMIT, StoreBusyError, StoreError
 from flask_authx.stores.sql.connections import Connections, StoreConnection
 from flask_authx.stores.sql.pool import UNUSED
+from tests.stores.sql.servers import Server, at_once, user_with
 from tests.stores.sql.test_connections import Stop, in_use, number
 from tests.support.databases import database_url
 from tests.support.waiting import later_by, until
-
-SERVERS = ("postgresql", "psycopg2", "mariadb")
-#: The number that the server has given a connection.
-PID = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT connection_id()"}
-PID["psycopg2"] = PID["postgresql"]
-
-
-class Server:
-    """A database of this process on a server, and one connection that administers it."""
-
-    def __init__(self, kind: str, url: str, run: Callable[[str], Any]) -> None:
-        self.kind = kind
-        self.url = url
-        self.run = run
-
-    def connections(
-        self, timeout: float = 30, size: int = 10, url: str | None = None
-    ) -> Connections:
-        return Connections(sa.create_engine(url or self.url), timeout, size)
-
-    def pid(self, connection: StoreConnection) -> int:
-        [(pid,)] = connection.fetch(PID[self.kind], ())
-        return int(pid)
-
-    def are_open(self, *pids: int) -> list[bool]:
-        """Which of these connections the server has."""
-        table, name = ("pg_stat_activity", "pid")
-        if self.kind == "mariadb":
-            table, name = ("information_schema.processlist", "id")
-        found = {row[0] for row in self.run(f"SELECT {name} FROM {table}")}
-        return [pid in found for pid in pids]
-
-    def end(self, pid: int) -> None:
-        """End a connection, as an administrator does."""
-        self.run(f"KILL {pid}" if self.kind == "mariadb" else f"SELECT pg_terminate_backend({pid})")
-        until(lambda: self.are_open(pid) == [False])
-
-
-@pytest.fixture(params=SERVERS)
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    kind = request.param
-    url = database_url(kind, tmp_path)
-    admin = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with admin.connect() as line:
-
-        def run(statement: str) -> Any:
-            result = line.exec_driver_sql(statement)
-            return result.all() if result.returns_rows else None
-
-        yield Server(kind, url, run)
-
-
-def at_once(
-    connections: Connections, calls: int, work: Callable[[StoreConnection], int]
-) -> set[int]:
-    """The results of calls that each hold a connection until all of them have one."""
-    together = threading.Barrier(calls)
-
-    def call(_: int) -> int:
-        def meet(connection: StoreConnection) -> int:
-            together.wait(60)
-            return work(connection)
-
-        return connections.run(meet)
-
-    with ThreadPoolExecutor(calls) as pool:
-        return {*pool.map(call, range(calls))}
 
 
 def is_waiting(thread: threading.Thread) -> bool:
@@ -287,30 +220,6 @@ def test_a_connection_that_the_server_ends_takes_the_idle_ones_with_it(server: S
     connections.close()
 
 
-@contextlib.contextmanager
-def user_with(server: Server, most: int) -> Generator[tuple[str, Callable[[int], Any]]]:
-    """The URL of a user who may have so many connections, and what changes the number."""
-    name = f"authx_{uuid.uuid4().hex[:10]}"
-    url = sa.make_url(server.url).set(username=name, password="secret")
-    if server.kind == "mariadb":
-        user, limit = f"{name}@'127.0.0.1'", "WITH MAX_USER_CONNECTIONS"
-        server.run(f"CREATE USER {user} IDENTIFIED BY 'secret'")
-        server.run(f"GRANT ALL ON {url.database}.* TO {user}")
-        change = "USER"
-    else:
-        user, limit, change = name, "CONNECTION LIMIT", "ROLE"
-        server.run(f"CREATE ROLE {user} LOGIN PASSWORD 'secret'")
-
-    def limit_to(number: int) -> None:
-        server.run(f"ALTER {change} {user} {limit} {number}")
-        if server.kind == "mariadb":
-            server.run("FLUSH USER_RESOURCES")
-
-    limit_to(most)
-    yield url.render_as_string(hide_password=False), limit_to
-    server.run(f"DROP {change} {user}")
-
-
 def test_a_server_without_room_for_one_more_costs_no_call(server: Server) -> None:
     with user_with(server, 1) as (url, _):
         connections = server.connections(url=url)
@@ -325,24 +234,6 @@ def test_a_server_without_room_for_one_more_costs_no_call(server: Server) -> Non
         assert outcomes == [[pid]] * 3
         connections.close()
         until(lambda: server.are_open(pid) == [False])
-
-
-def test_an_old_connection_is_replaced_where_there_is_room_for_its_successor(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And used on where there is not: the server has just answered that it is there."""
-    with user_with(server, 1) as (url, limit_to):
-        connections = server.connections(url=url)
-        pid = connections.run(server.pid)
-        with later_by(monkeypatch, MAX_AGE + 1):
-            assert [connections.run(server.pid) for _ in range(3)] == [pid] * 3
-        limit_to(2)
-        with later_by(monkeypatch, MAX_AGE + 5):
-            new = connections.run(server.pid)
-            assert new != pid
-            until(lambda: server.are_open(pid, new) == [False, True])
-        connections.close()
-        until(lambda: server.are_open(new) == [False])
 
 
 def test_where_no_successor_can_be_opened_an_old_connection_is_not_used(

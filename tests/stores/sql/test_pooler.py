@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import pytest
@@ -12,11 +13,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from flask_authx.cli import authx as group
+from flask_authx.stores.base import MAX_AGE
 from flask_authx.stores.sql.connections import Connections, StoreConnection
 from tests.stores.sites import joined, outcome_of
+from tests.stores.sql.test_renewal import OLD
 from tests.support import bearer, databases
 from tests.support.answers import OK, REVOKED
 from tests.support.servers.private import pgbouncer, program
+from tests.support.waiting import later_by, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pgbouncer")]
 
@@ -178,3 +182,24 @@ def test_doctor_says_that_there_is_a_pooler(
     app, _ = joined({"JWT_BLOCKLIST": "sqlalchemy://", "SQLALCHEMY_DATABASE_URI": url})
     said = app.test_cli_runner().invoke(group, ["doctor"]).output
     assert ("a pooler such as PgBouncer" in said) is by_pooler
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_full_pooler_costs_no_call(
+    direct: str, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connections are used until it has room for their successors, however old they are."""
+    with pgbouncer(direct, "default_pool_size=2", "max_client_conn=3") as full:
+        connections = Connections(sa.create_engine(by(driver, full.url)), 10)
+        first = connections.run(id)
+        with contextlib.ExitStack() as hogs:
+            engine = sa.create_engine(full.url, poolclass=sa.NullPool)
+            for _ in range(2):
+                hogs.enter_context(engine.connect())
+            for age in (OLD, MAX_AGE + 1, 1.5 * MAX_AGE, 2 * MAX_AGE):
+                with later_by(monkeypatch, age):
+                    assert [connections.run(id) for _ in range(5)] == [first] * 5
+                    until(lambda: "authx-connect" not in {one.name for one in enumerate_threads()})
+        with later_by(monkeypatch, 2 * MAX_AGE + 5):
+            until(lambda: connections.run(id) != first)
+        connections.close()

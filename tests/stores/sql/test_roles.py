@@ -8,12 +8,12 @@ from collections.abc import Generator
 import pytest
 import sqlalchemy as sa
 
-from flask_authx.stores.base import StoreError
+from flask_authx.stores.base import MAX_AGE, StoreError
 from flask_authx.stores.sql.connections import Connections
 from tests.stores.sql.test_connections import number
 from tests.support.databases import private_server
 from tests.support.servers.private import Server
-from tests.support.waiting import until
+from tests.support.waiting import later_by, until
 
 pytestmark = pytest.mark.slow
 
@@ -107,3 +107,37 @@ def test_a_server_that_takes_no_writes_any_more_is_left_at_once() -> None:
             connections.close()
             count = "SELECT count(*) FROM information_schema.processlist WHERE user = 'app'"
             until(lambda: line.exec_driver_sql(count).scalar() == 0)
+
+
+def test_a_refusal_keeps_no_connection_to_a_server_that_has_become_read_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was full, and is a replica now: the look-ups that it answers may be behind."""
+    with private_server("mariadb") as server:
+        admin = sa.create_engine(server.url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with admin.connect() as line:
+            user = "app@'127.0.0.1'"
+            line.exec_driver_sql(f"CREATE USER {user} WITH MAX_USER_CONNECTIONS 1")
+            line.exec_driver_sql(f"GRANT ALL ON test.* TO {user}")
+            connections = Connections(sa.create_engine(server.url.replace("root@", "app@")), 5)
+            assert connections.run(number) == 42
+            with later_by(monkeypatch, MAX_AGE + 1):
+                assert connections.run(number) == 42
+            line.exec_driver_sql("SET GLOBAL read_only = 1")
+            line.exec_driver_sql(f"ALTER USER {user} WITH MAX_USER_CONNECTIONS 9")
+            line.exec_driver_sql("FLUSH USER_RESOURCES")
+            with later_by(monkeypatch, MAX_AGE + 5):
+
+                def refused() -> bool:
+                    try:
+                        return connections.run(number) != 42
+                    except StoreError as error:
+                        return "read-only" in str(error)
+
+                until(refused)
+                for _ in range(3):
+                    with pytest.raises(StoreError, match="read-only"):
+                        connections.run(number)
+                line.exec_driver_sql("SET GLOBAL read_only = 0")
+                assert connections.run(number) == 42
+            connections.close()
