@@ -6,16 +6,20 @@
 # ruff: noqa: FBT001, FBT002 - the functions take what those of Flask-JWT-Extended take
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from flask import has_request_context, request
+from flask import current_app, has_request_context, request
 
 from flask_authx import AuthX, Token, current_token
 
 V = TypeVar("V", bound=Callable[..., Any])
 authx = AuthX()
+#: In the environment of a request: the tokens whose sessions go on in it.
+_TOKENS = "migration.tokens"
 
 
 def jwt_required(
@@ -28,7 +32,17 @@ def jwt_required(
     options: dict[str, Any] = {"locations": locations, "fresh": fresh}
     options["type"] = "refresh" if refresh else "access"
     options["check_revocation"] = not skip_revocation_check
-    return authx.optional_token(**options) if optional else authx.token_required(**options)
+    guard = authx.optional_token(**options) if optional else authx.token_required(**options)
+
+    def guarded(view: V) -> V:
+        @functools.wraps(view)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            request.environ[_TOKENS] = [current_token] if current_token else []
+            return current_app.ensure_sync(view)(*args, **kwargs)
+
+        return guard(cast(V, checked))
+
+    return guarded
 
 
 def get_jwt() -> dict[str, Any]:
@@ -40,7 +54,7 @@ def get_jwt_identity() -> str | None:
 
 
 def create_access_token(
-    identity: str | int,
+    identity: Any,
     fresh: bool = False,
     expires_delta: timedelta | None = None,
     additional_claims: Mapping[str, Any] | None = None,
@@ -50,7 +64,7 @@ def create_access_token(
 
 
 def create_refresh_token(
-    identity: str | int,
+    identity: Any,
     expires_delta: timedelta | None = None,
     additional_claims: Mapping[str, Any] | None = None,
 ) -> str:
@@ -58,14 +72,16 @@ def create_refresh_token(
     return _create(authx.create_refresh_token, identity, options)
 
 
-def _create(create: Callable[..., str], identity: str | int, options: dict[str, Any]) -> str:
+def _create(create: Callable[..., str], identity: Any, options: dict[str, Any]) -> str:
     # All tokens that a request creates for a user are of one session, which a log-out revokes: that
-    # of the token that a guard has accepted, or else the one that the first of them begins.
-    tokens: dict[str, Token] = {}
+    # of the token that jwt_required has accepted, or else the one that the first of them begins.
+    tokens: list[Token] = []
     if has_request_context():
-        tokens = request.environ.setdefault("migration.tokens", tokens)
-        if current_token:
-            tokens.setdefault(current_token.sub, current_token)
-    token = create(identity, login=tokens.get(str(identity)), **options)
-    tokens.setdefault(str(identity), authx.decode_token(token))
-    return token
+        tokens = request.environ.setdefault(_TOKENS, tokens)
+    for token in tokens:
+        # It is an error if the token is another user's.
+        with contextlib.suppress(ValueError):
+            return create(identity, login=token, **options)
+    created = create(identity, **options)
+    tokens.append(authx.decode_token(created))
+    return created

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,15 @@ from tests.support.cli import run
 fje: Any = flask_jwt_extended
 
 PAGE = "migrating"
+
+
+def seconds_ahead(text: str) -> int:
+    """How far ahead of now the line of a text sets ``FLASK_MOVED_AT``, run by a shell."""
+    (line,) = [one for one in text.splitlines() if one.startswith("export FLASK_MOVED_AT=")]
+    done = subprocess.run(
+        ["sh", "-c", f'{line}; echo "$FLASK_MOVED_AT"'], capture_output=True, text=True, check=True
+    )
+    return round(int(done.stdout) - time.time())
 
 
 @dataclass(eq=False)

@@ -9,8 +9,8 @@ import re
 import time
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ import flask_jwt_extended
 import pytest
 from flask import Config, Flask, Response, make_response
 from flask.testing import FlaskClient
-from time_machine import travel
+from time_machine import Traveller, travel
 
 import flask_authx
 from flask_authx import (
@@ -32,9 +32,10 @@ from flask_authx import (
 from flask_authx.settings.options import Settings
 from flask_authx.settings.reading import read_settings
 from tests.docs import authx_names
+from tests.docs.moved import seconds_ahead
 from tests.docs.support import blocks, headings, parts_of, section, section_text
 from tests.support import NOW, SECRET, Clock, access_token, bearer, forge, make_app, refresh_token
-from tests.support.cli import printed
+from tests.support.cli import printed, run
 from tests.support.corpus import check_all
 
 #: Its types are only partly known.
@@ -388,46 +389,132 @@ def test_the_old_app_accepts_the_tokens_of_the_new_one() -> None:
         assert response.status_code == 200, response.text
 
 
-def test_the_app_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    with travel(NOW, tick=False) as clock:
-        held, other = tokens_of_flask_jwt_extended(), tokens_of_flask_jwt_extended()
-        clock.shift(60)
-        monkeypatch.setenv("FLASK_MOVED_AT", str(int(NOW) + 60))
+class Steps:
+    """The app of the steps, released when its clock has moved on by a minute."""
+
+    def __init__(self, app: Flask, clock: Traveller, moved_at: int) -> None:
+        self.app, self.clock, self.moved_at = app, clock, moved_at
+        self.client = app.test_client()
+
+    def status(self, token: str, method: str = "GET", path: str = "/profile") -> int:
+        return self.client.open(path, method=method, headers=bearer(token)).status_code
+
+    def log_out(self, token: str) -> None:
+        response = self.client.delete("/logout", headers=bearer(token))
+        assert response.json == {"logged_out": True}
+
+    def refreshed(self, token: str) -> str:
+        response = self.client.post("/refresh", headers=bearer(token))
+        return str(response.get_json().get("access_token", ""))
+
+    def logged_in(self) -> dict[str, str]:
+        ann = {"name": "ann", "password": "correct horse"}
+        pair: dict[str, str] = self.client.post("/login", json=ann).get_json()
+        return pair
+
+    def until_the_old_processes_have_stopped(self) -> None:
+        self.clock.move_to(self.moved_at)
+
+
+@contextmanager
+def steps(*, init: bool = True) -> Generator[Steps]:
+    ahead = seconds_ahead(section_text(PAGE, "5. Rewrite the log-out view"))
+    with travel(NOW, tick=False) as clock, pytest.MonkeyPatch.context() as patch:
+        moved_at = int(NOW) + 60 + ahead
+        patch.setenv("FLASK_MOVED_AT", str(moved_at))
         with section(PAGE, "Move in an hour") as names:
             with names.app.app_context():
                 names.db.create_all()
-            printed(names.app, "store", "init", "--trust-older")
+            if init:
+                printed(names.app, "store", "init", "--trust-older")
             guard = names.authx.token_required
             names.app.add_url_rule("/profile", view_func=guard(_view))
-            client: FlaskClient = names.app.test_client()
+            yield Steps(names.app, clock, moved_at)
 
-            def status(token: str, method: str = "GET", path: str = "/profile") -> int:
-                return client.open(path, method=method, headers=bearer(token)).status_code
 
-            def refreshed(token: str) -> str:
-                response = client.post("/refresh", headers=bearer(token))
-                return str(response.get_json().get("access_token", ""))
+def test_the_app_of_the_steps() -> None:
+    with steps() as app:
+        held, other = tokens_of_flask_jwt_extended(), tokens_of_flask_jwt_extended()
+        app.clock.shift(60)
+        ann = {"name": "ann", "password": ""}
+        assert app.client.post("/login", json=ann).status_code == 401
+        renewed = app.refreshed(held["refresh"])
+        assert [app.status(token) for token in (held["access"], renewed)] == [200, 200]
+        # A token that was refreshed after the move ends what began before it.
+        app.log_out(renewed)
+        everything = [*held.values(), *other.values(), renewed]
+        assert {app.status(token) for token in everything} == {401}
+        assert (app.refreshed(held["refresh"]), app.refreshed(other["refresh"])) == ("", "")
+        app.until_the_old_processes_have_stopped()
+        pair, second = app.logged_in(), app.logged_in()
+        renewed = app.refreshed(pair["refresh_token"])
+        app.log_out(pair["access_token"])
+        assert [app.status(token) for token in (pair["access_token"], renewed)] == [401, 401]
+        assert app.refreshed(pair["refresh_token"]) == ""
+        assert app.status(second["access_token"]) == 200
 
-            def logged_in() -> dict[str, str]:
-                response = client.post("/login", json={"name": "ann", "password": "correct horse"})
-                pair: dict[str, str] = response.get_json()
-                return pair
 
-            assert client.post("/login", json={"name": "ann", "password": ""}).status_code == 401
-            renewed = refreshed(held["refresh"])
-            assert [status(token) for token in (held["access"], renewed)] == [200, 200]
-            # A token that was refreshed after the move ends what began before it.
-            assert status(renewed, "DELETE", "/logout") == 200
-            everything = [*held.values(), *other.values(), renewed]
-            assert {status(token) for token in everything} == {401}
-            assert (refreshed(held["refresh"]), refreshed(other["refresh"])) == ("", "")
-            clock.shift(1)
-            pair, second = logged_in(), logged_in()
-            renewed = refreshed(pair["refresh_token"])
-            assert status(pair["access_token"], "DELETE", "/logout") == 200
-            assert [status(token) for token in (pair["access_token"], renewed)] == [401, 401]
-            assert refreshed(pair["refresh_token"]) == ""
-            assert status(second["access_token"]) == 200
+def test_a_log_out_revokes_what_an_old_process_issues_during_the_release() -> None:
+    with steps() as app:
+        app.clock.shift(60 + 30 * 60)
+        held = tokens_of_flask_jwt_extended()
+        app.log_out(held["access"])
+        assert app.status(held["access"]) == 401
+        assert app.refreshed(held["refresh"]) == ""
+
+
+def test_either_token_from_before_logs_out() -> None:
+    with steps() as app:
+        held, other = tokens_of_flask_jwt_extended(), tokens_of_flask_jwt_extended()
+        app.clock.shift(60)
+        app.log_out(held["refresh"])
+        assert {app.status(one["access"]) for one in (held, other)} == {401}
+        assert {app.refreshed(one["refresh"]) for one in (held, other)} == {""}
+
+
+def test_an_expired_token_from_before_does_not_lead_to_its_refresh_token() -> None:
+    with steps() as app:
+        held = tokens_of_flask_jwt_extended()
+        app.clock.shift(60 * 60)
+        app.log_out(held["access"])
+        assert app.refreshed(held["refresh"])
+
+
+@pytest.mark.parametrize("sent", ["access_token", "refresh_token"])
+def test_either_token_from_after_logs_out_also_when_it_has_expired(sent: str) -> None:
+    with steps() as app:
+        app.until_the_old_processes_have_stopped()
+        pair, other = app.logged_in(), app.logged_in()
+        app.clock.shift(60 * 60)
+        assert app.status(pair["access_token"]) == 401
+        app.log_out(pair[sent])
+        assert app.refreshed(pair["refresh_token"]) == ""
+        assert app.refreshed(other["refresh_token"])
+
+
+def test_the_log_out_view_refuses_a_forged_token() -> None:
+    with steps() as app:
+        assert app.status(app.logged_in()["access_token"] + "A", "DELETE", "/logout") == 401
+
+
+@pytest.mark.parametrize("first", ["a token", "a log-in"])
+def test_a_request_before_the_store_is_prepared_ends_tokens_from_before(first: str) -> None:
+    """The page warns of it, and says what the command answers then."""
+    with steps(init=False) as app:
+        held = tokens_of_flask_jwt_extended()
+        app.clock.shift(60)
+        if first == "a token":
+            assert app.status(held["access"]) == 401
+        else:
+            assert app.logged_in()
+        late = run(app.app, "store", "init", "--trust-older")
+        assert late.code == 1
+        assert "has the entry" in late.output
+        assert app.status(held["access"]) == 401
+    text = section_text(PAGE, "2. Start the app and correct the settings")
+    (warning,) = re.findall(r"^> \[!WARNING\]\n((?:> .*\n)+)", text, re.MULTILINE)
+    for said in ("before the first new process starts", "nothing takes that back", "exit\n> code"):
+        assert said in warning
 
 
 def test_a_short_secret_verifies_until_its_date() -> None:
@@ -447,6 +534,7 @@ def test_a_short_secret_verifies_until_its_date() -> None:
 def test_the_test_of_the_page_passes() -> None:
     with section(PAGE, "Tests") as names:
         names.test_an_expired_token_is_refused()
+        names.test_the_routes_are_guarded()
 
 
 # Cookies
@@ -527,6 +615,51 @@ def test_a_refresh_view_elsewhere_needs_the_path_of_the_cookie() -> None:
             pytest.raises(error, match="REFRESH_COOKIE_PATH") if error else nullcontext(),
         ):
             authx.set_cookies(make_response({}), authx.create_token_pair("ann"))
+
+
+def test_a_log_out_without_an_access_cookie_needs_the_path_of_the_refresh_cookie() -> None:
+    advice = "the path that your views for refresh and log-out share"
+    assert advice in re.sub(r"\s+", " ", section_text(PAGE, "Cookies"))
+    base = "https://localhost"
+    for path, revoked in (("/", True), ("/refresh", False)):
+        app, authx = make_app(
+            TOKEN_LOCATION="cookies",
+            REFRESH_COOKIE_PATH=path,
+            SESSION_COOKIE=False,
+            BLOCKLIST="memory://",
+            clock=Clock(time.time()),
+        )
+        app.add_url_rule("/login", view_func=_view_of_log_in(authx), methods=["POST"])
+        app.add_url_rule("/logout", view_func=_view_of_log_out(authx), methods=["POST"])
+        client = app.test_client()
+        client.post("/login", base_url=base)
+        held = client.get_cookie("__Secure-refresh_token", path=path)
+        assert held is not None
+        # The browser has deleted it, since it has expired.
+        client.delete_cookie("__Host-access_token")
+        csrf = client.get_cookie("csrf_refresh_token")
+        assert csrf is not None
+        headers = {"X-CSRF-TOKEN": csrf.value}
+        assert client.post("/logout", headers=headers, base_url=base).status_code == 200
+        with app.app_context():
+            assert authx.is_revoked(held.value) == revoked
+
+
+def _view_of_log_in(authx: AuthX) -> Callable[[], Response]:
+    def login() -> Response:
+        response = make_response({})
+        authx.set_cookies(response, authx.create_token_pair("ann"))
+        return response
+
+    return login
+
+
+def _view_of_log_out(authx: AuthX) -> Callable[[], dict[str, str]]:
+    def logout() -> dict[str, str]:
+        authx.logout()
+        return {}
+
+    return logout
 
 
 def test_former_places_are_cleared() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -12,7 +13,7 @@ import pytest
 from time_machine import Traveller, travel
 
 from tests.docs.moved import PAGE, After, Before, Side, recipe
-from tests.docs.support import parts_of
+from tests.docs.support import parts_of, section_text
 from tests.support import NOW, access_token, bearer, parts
 from tests.support.answers import REVOKED, outcome
 from tests.support.cli import printed
@@ -66,6 +67,14 @@ def log_out(side: Side, token: str) -> None:
     client = side.app.test_client(use_cookies=False)
     response = client.delete("/logout", headers=bearer(token))
     assert response.json == {"logged_out": True}
+
+
+def expression(heading: str, name: str) -> str:
+    """The code within the text of a recipe that names this."""
+    text = section_text(PAGE, heading)
+    found: list[str] = [one for one in re.findall(r"`(\S[^`\n]+)`", text) if name in one]
+    (code,) = found
+    return code
 
 
 @checks("Blocklist in Redis")
@@ -216,12 +225,18 @@ def check_optional(before: Before, after: After) -> None:
             if side is after:
                 assert response.json == {"for": "everybody"}
                 assert "Set-Cookie" not in response.headers
+        # Its answer decides nothing: whoever the guard refuses is a guest for it.
+        for headers in (bearer(expired), {"Authorization": "Bearer"}):
+            assert after.client.get("/feed", headers=headers).status_code in (400, 401)
+            with after.app.test_request_context("/feed", headers=headers):
+                assert after.authx.identify(optional=True) is None
 
 
 @checks("Error loaders")
 def check_errors(before: Before, after: After) -> None:
     with frozen() as clock:
         expired = before.create()
+        read = expression("Error loaders", "decode_token")
         clock.shift(timedelta(hours=1))
         for side, invalid in ((before, 422), (after, 401)):
             for sent, expected in (
@@ -232,6 +247,9 @@ def check_errors(before: Before, after: After) -> None:
                 response = side.client.get("/profile", headers=sent)
                 assert (response.status_code, response.get_json()["code"]) == expected
                 assert ("WWW-Authenticate" in response.headers) == (side is after)
+        with after.app.test_request_context(headers=bearer(expired)):
+            token = eval(read, after.names)
+        assert (token.header["alg"], token.claims["sub"]) == ("HS256", "ann")
 
 
 @checks("Refresh tokens")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from werkzeug.test import TestResponse
 
 from examples.migration import after, before, bridge
 from examples.migration.models import User, db
+from flask_authx import AuthX
 from flask_authx.cli import authx as commands
-from tests.support import NOW, SECRET, bearer
+from tests.docs.moved import seconds_ahead
+from tests.support import NOW, ROOT, SECRET, bearer, parts
 
 ANN = {"name": "ann", "password": "correct horse"}
+#: How far ahead of the release ``MOVED_AT`` is, in seconds.
+AHEAD = seconds_ahead((ROOT / "examples/migration/README.md").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ def new(old: FlaskClient, clock: Traveller) -> Iterator[FlaskClient]:
     clock.shift(60)
     names = ("SQLALCHEMY_DATABASE_URI", "JWT_SECRET_KEY")
     config: dict[str, Any] = {name: old.application.config[name] for name in names}
-    app = after.create_app({**config, "MOVED_AT": int(NOW) + 60})
+    app = after.create_app({**config, "MOVED_AT": int(NOW) + 60 + AHEAD})
     done = app.test_cli_runner().invoke(commands, ["store", "init", "--trust-older"])
     assert done.exit_code == 0, done.output
     with running(app) as client:
@@ -157,12 +162,49 @@ def test_a_log_out_with_a_refreshed_token_revokes_all_tokens_from_before(
     assert refreshed(new, held["refresh"]).status_code == 401
 
 
+def test_a_log_out_with_a_refresh_token_revokes_all_tokens_from_before(
+    held: dict[str, str], new: FlaskClient
+) -> None:
+    log_out(new, held["refresh"])
+    assert statuses(new, held["access"]) == [401]
+    assert refreshed(new, held["refresh"]).status_code == 401
+
+
+def test_a_log_out_revokes_what_an_old_process_issues_during_the_release(
+    old: FlaskClient, new: FlaskClient, clock: Traveller
+) -> None:
+    clock.shift(30 * 60)
+    held = log_in(old)
+    log_out(new, held["access"])
+    assert statuses(new, held["access"]) == [401]
+    assert refreshed(new, held["refresh"]).status_code == 401
+
+
 # Tokens from after
 
 
-def test_one_log_out_revokes_all_tokens_of_its_session(
-    new: FlaskClient, caplog: pytest.LogCaptureFixture
+@pytest.fixture
+def moved(new: FlaskClient, clock: Traveller) -> FlaskClient:
+    """The app when the last old process has stopped."""
+    clock.shift(AHEAD)
+    return new
+
+
+@pytest.mark.parametrize("sent", ["access", "refresh"])
+def test_either_token_logs_out_also_when_the_access_token_has_expired(
+    moved: FlaskClient, clock: Traveller, sent: str
 ) -> None:
+    tokens = log_in(moved)
+    clock.shift(60 * 60)
+    assert statuses(moved, tokens["access"]) == [401]
+    log_out(moved, tokens[sent])
+    assert refreshed(moved, tokens["refresh"]).status_code == 401
+
+
+def test_one_log_out_revokes_all_tokens_of_its_session(
+    moved: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    new = moved
     tokens, other = log_in(new), log_in(new.application.test_client())
     renewed = cookie_of(refreshed(new, tokens["refresh"]), "access_token_cookie")
     log_out(new, renewed)
@@ -172,10 +214,10 @@ def test_one_log_out_revokes_all_tokens_of_its_session(
     assert "two sessions" not in caplog.text
 
 
-def test_a_user_who_logs_in_again_has_a_new_session(new: FlaskClient) -> None:
-    first, second = log_in(new), log_in(new)
-    log_out(new, second["access"])
-    assert statuses(new, first["access"], second["access"]) == [200, 401]
+def test_a_user_who_logs_in_again_has_a_new_session(moved: FlaskClient) -> None:
+    first, second = log_in(moved), log_in(moved)
+    log_out(moved, second["access"])
+    assert statuses(moved, first["access"], second["access"]) == [200, 401]
 
 
 def test_a_refreshed_token_is_not_fresh(new: FlaskClient) -> None:
@@ -270,3 +312,83 @@ def test_a_request_for_several_users_has_a_session_for_each(new: FlaskClient) ->
         sids = [bridge.authx.decode_token(token).sid for token in tokens]
     assert sids == [*sids[:2], sids[1], sids[0]]
     assert len({*sids}) == 2
+
+
+def test_a_request_goes_on_with_the_session_that_the_guard_has_accepted(
+    objects: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether its view names the user by an object or by its id."""
+    pair = objects.post("/login").get_json()
+    sids = [sid_of(pair["access"]), sid_of(pair["refresh"])]
+    for path in ("/by-object", "/by-id", "/async"):
+        renewed = objects.post(path, headers=bearer(pair["refresh"])).get_json()["access"]
+        sids.append(sid_of(renewed))
+    assert len({*sids}) == 1
+    assert "two sessions" not in caplog.text
+
+
+def test_a_log_in_of_a_user_who_is_logged_in_begins_a_session(objects: FlaskClient) -> None:
+    """Also if a hook identifies the user of every request."""
+    first = objects.post("/login").get_json()
+    second = objects.post("/login", headers=bearer(first["access"])).get_json()
+    assert sid_of(first["access"]) != sid_of(second["access"]) == sid_of(second["refresh"])
+
+
+def test_the_bridge_hides_no_error_of_a_token_that_is_created(objects: FlaskClient) -> None:
+    with objects.application.test_request_context():
+        bridge.create_access_token(7)
+        with pytest.raises(ValueError, match="exp"):
+            bridge.create_access_token(7, additional_claims={"exp": 5})
+
+
+def sid_of(token: str) -> str:
+    sid: str = parts(token)[1]["sid"]
+    return sid
+
+
+@dataclass
+class Member:
+    id: int
+
+
+@pytest.fixture
+def objects(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    """An app with the bridge whose callback makes the ids of objects, and with a hook."""
+    monkeypatch.setattr(bridge, "authx", AuthX())
+    app = Flask("objects")
+    app.config.from_mapping(JWT_SECRET_KEY=SECRET, JWT_BLOCKLIST="memory://")
+    authx = bridge.authx
+    authx.init_app(app)
+    member = Member(7)
+
+    @authx.set_callback_identity
+    def uid_of(given: Member) -> int:
+        return given.id
+
+    @app.before_request
+    def identify() -> None:
+        authx.identify(optional=True)
+
+    @app.post("/login")
+    def login() -> dict[str, str]:
+        return {
+            "access": bridge.create_access_token(member, fresh=True),
+            "refresh": bridge.create_refresh_token(member.id),
+        }
+
+    @app.post("/by-object")
+    @bridge.jwt_required(refresh=True)
+    def by_object() -> dict[str, str]:
+        return {"access": bridge.create_access_token(member)}
+
+    @app.post("/by-id")
+    @bridge.jwt_required(refresh=True)
+    def by_id() -> dict[str, str]:
+        return {"access": bridge.create_access_token(bridge.get_jwt_identity())}
+
+    @app.post("/async")
+    @bridge.jwt_required(refresh=True)
+    async def in_async_view() -> dict[str, str]:
+        return {"access": bridge.create_access_token(member)}
+
+    return app.test_client()
