@@ -124,8 +124,17 @@ REJECTED_BY_DRIVERS = [
     ("postgresql+psycopg://ann:secret@h/db?no_such=1", "no_such"),
     ("postgresql+psycopg2://ann:secret@h/db?no_such=1", "no_such"),
     ("mysql+pymysql://ann:secret@h/db?no_such=1", "no_such"),
-    ("mysql+pymysql://ann:secret@h/db?charset=klingon", "pymysql"),
-    ("mysql+pymysql://ann:secret@h/db?ssl_ca=/no/such/file", "No such file"),
+    ("mysql+pymysql://ann:secret@h/db?charset=klingon", "does not know the charset"),
+    ("mysql+pymysql://ann:secret@h/db?ssl=true", "set ssl_ca=/path/to/ca.pem, or remove it"),
+    ("mysql+pymysql://ann:secret@h/db?ssl=1&charset=klingon", "can't set ssl"),
+    ("mysql+pymysql://ann:secret@h/db?ssl_ca=/no/such.pem", "ssl_ca=/no/such.pem: No such file"),
+    (f"mysql+pymysql://ann:secret@h/db?ssl_ca={__file__}", f"ssl_ca={__file__}: "),
+    (
+        f"mysql+pymysql://ann:secret@h/db?ssl_key={__file__}&ssl_cert=/no/such.pem",
+        ": ssl_cert=/no/such.pem: No such file",
+    ),
+    ("mysql+pymysql://ann:secret@h/db?ssl_cipher=NO-SUCH", "No cipher"),
+    ("mysql+pymysql://ann:/no/such@h/db?ssl_ca=/no/such.pem", "FileNotFoundError"),
     ("postgresql+psycopg_async://ann:secret@h/db", "is async"),
     ("sqlite:////no/such/folder/store.db", "folder"),
 ]
@@ -135,6 +144,7 @@ TAKEN_BY_DRIVERS = [
     "postgresql+psycopg://ann@/db?host=a:1&host=b:2&target_session_attrs=read-write",
     "postgresql+psycopg2://ann:secret@h/db?sslmode=require&connect_timeout=3",
     "mysql+pymysql://ann:secret@h/db?charset=utf8mb4&read_timeout=3",
+    "mysql+pymysql://ann:secret@h/db?ssl=&ssl_ca=&ssl_disabled=true",
     "sqlite://?timeout=3",
     "sqlite:///file:store?mode=ro&uri=true",
 ]

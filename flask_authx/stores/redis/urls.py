@@ -40,6 +40,20 @@ _TLS_OPTIONS = frozenset(
         *("ssl_include_verify_flags", "ssl_exclude_verify_flags"),
     }
 )
+#: What a URL may hold for other users of the server, and the store has no need of: it reads bytes,
+#: and has its own rule for retries. Newer versions of redis-py deprecate some of them.
+_LEFT_OUT = frozenset(
+    {
+        *("decode_responses", "encoding", "encoding_errors", "legacy_responses"),
+        *("lib_name", "lib_version", "retry_on_timeout", "socket_read_size"),
+    }
+)
+#: What to set where redis-py can't read the value of an option; of all others, a whole number.
+_VALUES = {
+    "ssl_min_version": "771 for TLS 1.2, or 772 for TLS 1.3",
+    "ssl_include_verify_flags": "flags of OpenSSL, such as VERIFY_X509_STRICT",
+    "ssl_exclude_verify_flags": "flags of OpenSSL, such as VERIFY_X509_STRICT",
+}
 #: The settings to use instead of an option, without their prefix.
 _SETTINGS = {
     "socket_timeout": "STORE_TIMEOUT",
@@ -75,8 +89,8 @@ def client_for(
         path = _split(url).path.strip("/")
         if scheme != "unix" and path and not path.isdecimal():
             raise ValueError("the path must be the number of a database: redis://host/0")
-        _parsed(url)
-        return lambda: untyped.Redis.from_url(url, **options)
+        options |= _parsed(url)
+        return lambda: untyped.Redis.from_pool(untyped.ConnectionPool(**options))
     hosts, path, rest = _hosts(url, scheme)
     options |= rest
     if kind == "cluster":
@@ -142,17 +156,21 @@ def _split(url: str) -> SplitResult:
 
 
 def _check_options(url: str, scheme: str, kind: str, prefix: str) -> None:
-    """Refuse what redis-py would take for no option, or for an option without its value.
+    """Refuse what redis-py would take for no option, and values that it can't read.
+
+    An option without a value is none, here as in redis-py.
 
     :raises ValueError: naming the option, never its value.
     """
-    known: frozenset[str] = _OPTIONS
+    untyped: Any = redis.connection
+    parsers: dict[str, Any] = {"ssl_min_version": int, **untyped.URL_QUERY_ARGUMENT_PARSERS}
+    known: frozenset[str] = _OPTIONS | _LEFT_OUT
     if kind == "sentinel":
         known |= {"sentinel_password"}
     if scheme == "rediss":
         # Some of them are newer than the oldest redis-py that is supported.
         known |= _TLS_OPTIONS & inspect.signature(redis.SSLConnection).parameters.keys()
-    for name, value in parse_qsl(_split(url).query, keep_blank_values=True):
+    for name, value in parse_qsl(_split(url).query):
         if name in _SETTINGS:
             raise ValueError(
                 f"remove {name} from the URL and use the setting {prefix}{_SETTINGS[name]}"
@@ -161,21 +179,30 @@ def _check_options(url: str, scheme: str, kind: str, prefix: str) -> None:
             raise ValueError(f"{name} is an option of TLS, which rediss:// asks for: set that")
         if name not in known:
             raise ValueError(f"remove {name!r:.60}: the URL can't set it")
-        if not value:
-            raise ValueError(f"{name} has no value: set one, or remove it")
+        try:
+            parsers.get(name, str)(value)
+        except (TypeError, ValueError):
+            # The message of redis-py quotes the value.
+            needed = _VALUES.get(name, "a whole number")
+            raise ValueError(f"{name} can't be read: set it to {needed}") from None
 
 
 def _parsed(url: str) -> dict[str, Any]:
-    """The options that redis-py reads from a URL.
+    """The options that redis-py reads from a URL, without those that the store leaves out.
 
     :raises ValueError: if the URL is invalid, or an option would fail at the first connection.
     """
     untyped: Any = redis.connection
     try:
-        parsed: dict[str, Any] = {**untyped.parse_url(url)}
+        parsed: dict[str, Any] = {
+            name: value for name, value in untyped.parse_url(url).items() if name not in _LEFT_OUT
+        }
     except (ValueError, TypeError):
         # The message of redis-py quotes the URL, or a part of it.
         raise ValueError("it can't be read as a Redis URL") from None
+    if "ssl_min_version" in parsed:
+        # Older versions of redis-py leave it a text.
+        parsed["ssl_min_version"] = int(parsed["ssl_min_version"])
     if parsed.get("db", 0) < 0:
         raise ValueError("db must be the number of a database, 0 or more")
     if not re.fullmatch("[!-~]+", parsed.get("client_name", "authx")):

@@ -118,6 +118,14 @@ _CHECKS: dict[str, Callable[[Any, Sequence[Any], Mapping[str, Any]], object]] = 
 }
 
 
+#: What PyMySQL answers with an error of its own code, in the order in which it reads them.
+_MISREAD = {
+    "ssl": "a URL can't set ssl: set ssl_ca=/path/to/ca.pem, or remove it",
+    "charset": "it does not know the charset: set utf8mb4, or remove it",
+}
+_TLS_FILES = ("ssl_ca", "ssl_cert", "ssl_key")
+
+
 def driver_problem(engine: sa.Engine) -> str | None:
     """Why each connection would fail before it reaches a server or file, if so."""
     dialect, url = engine.dialect, engine.url
@@ -142,11 +150,25 @@ def driver_problem(engine: sa.Engine) -> str | None:
     try:
         check(dialect.loaded_dbapi, words, options)
     except Exception as error:  # noqa: BLE001 - each driver has errors of its own
-        text = " ".join(str(error).split())
+        text = _reason(error, url)
         if url.password and str(url.password) in text:
             text = type(error).__name__
         return f"the driver {dialect.driver} rejects the URL of the database: {text}"
     return None
+
+
+def _reason(error: Exception, url: sa.URL) -> str:
+    """What a driver says of a URL, or the option where it speaks of its own code."""
+    text = " ".join(str(error).split())
+    if isinstance(error, AttributeError):
+        return next((said for option, said in _MISREAD.items() if option in url.query), text)
+    if isinstance(error, OSError):
+        # PyMySQL reads the files itself. The error names none.
+        files = {name: str(url.query[name]) for name in _TLS_FILES if name in url.query}
+        missing = {name: file for name, file in files.items() if not Path(file).is_file()}
+        named = ", ".join(f"{name}={file}" for name, file in (missing or files).items())
+        return f"{named}: {error.strerror or text}" if named else text
+    return text
 
 
 def connect(engine: sa.Engine, timeout: float) -> StoreConnection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -156,7 +155,13 @@ REJECTED = [
     ("rediss://h?ssl_min_version=5", "ssl_min_version"),
     ("rediss://h?ssl_min_version=99999999999999999999", "ssl_min_version"),
     ("rediss://h?ssl_ciphers=NO-SUCH", "ssl_ciphers"),
-    ("rediss://h?ssl_ca_certs=", "ssl_ca_certs"),
+    ("rediss://h?ssl_min_version=TLSv1_2", "771 for TLS 1.2, or 772"),
+    ("rediss+sentinel://h/m?ssl_min_version=TLSv1_2", "771 for TLS 1.2, or 772"),
+    ("redis://h?db=zero", "db can't be read: set it to a whole number"),
+    (
+        "redis+cluster://h?health_check_interval=x",
+        "interval can't be read: set it to a whole number",
+    ),
     ("rediss://h?ssl=true", "ssl"),
     ("rediss://h?ssl_validate_ocsp=true", "ssl_validate_ocsp"),
     ("redis://h?client_name=a%20b", "client_name"),
@@ -172,8 +177,8 @@ REJECTED = [
     *(
         (f"redis://h?{option}=x", option)
         for option in (
-            *("encoding", "encoding_errors", "decode_responses", "retry", "retry_on_error"),
-            *("retry_on_timeout", "credential_provider", "connection_pool", "redis_connect_func"),
+            *("retry", "retry_on_error", "credential_provider", "connection_pool"),
+            *("redis_connect_func", "parser_class", "command_packer", "timeout"),
             *("socket_keepalive_options", "socket_type", "host", "port", "path", "cache"),
         )
     ),
@@ -193,6 +198,46 @@ def test_what_redis_py_rejects_at_the_first_request_is_refused_at_the_start() ->
     check_all([(url, (url, option)) for url, option in REJECTED], check)
 
 
+#: What other users of a server may need, and redis-py takes from the URL that they share.
+SHARED = [
+    *("decode_responses=True", "decode_responses=no", "retry_on_timeout=True"),
+    *("encoding=utf-8", "encoding=latin-1&decode_responses=1", "encoding_errors=replace"),
+    *("lib_name=shop", "lib_name=", "lib_version=1.0", "socket_read_size=1024", "db="),
+    *("username=&password=", "ssl_ca_certs=&ssl=", "no_such_option=", "client_name=", "protocol="),
+    "decode_responses=True&encoding=latin-1&retry_on_timeout=True&lib_name=shop&db=0&username=",
+]
+
+
+def test_a_url_that_others_use_too_works_on_a_real_server() -> None:
+    with redis_server("--appendonly", "no") as server:
+        base = server.url.partition("?")[0]
+
+        def check(query: str) -> None:
+            assert is_good(f"{base}?{query}")
+            app, authx = app_on({"JWT_BLOCKLIST": f"{base}?{query}", "JWT_SESSIONS": True})
+            with app.app_context():
+                pair = authx.login("ann")
+                assert authx.refresh(pair.refresh_token).refresh_token
+                assert not authx.is_revoked(pair.access_token)
+                authx.revoke_token(pair.access_token)
+                assert authx.is_revoked(pair.access_token)
+
+        check_all({query: query for query in SHARED}, check)
+
+
+@pytest.mark.parametrize("url", ["redis://h?{}", "redis+sentinel://h/m?{}", "unix:///s?{}"])
+def test_a_shared_option_is_left_out_of_every_kind_of_url(url: str) -> None:
+    query = "decode_responses=True&encoding=latin-1&lib_name=shop&client_name=authx&db="
+    # Which asks a node as soon as there is a client.
+    client_for(f"redis+cluster://h?{query}", 1)
+    client: Any = client_for(url.format(query), 1)()
+    known = client.get_connection_kwargs()
+    assert known["client_name"] == "authx"
+    assert known.get("encoding", "utf-8") == "utf-8"
+    assert known.get("lib_name", "redis-py") != "shop"
+    assert not known.get("decode_responses")
+
+
 def test_tls_options_that_fit_are_used(tmp_path: Path) -> None:
     key = ec_key()
     pem, private = tmp_path / "cert.pem", tmp_path / "key.pem"
@@ -200,16 +245,12 @@ def test_tls_options_that_fit_are_used(tmp_path: Path) -> None:
     private.write_text(private_pem(key))
     options = (
         f"ssl_ca_certs={pem}&ssl_certfile={pem}&ssl_keyfile={private}&ssl_cert_reqs=optional"
-        "&ssl_check_hostname=false&ssl_ciphers=ECDHE%2BAESGCM"
+        "&ssl_check_hostname=false&ssl_ciphers=ECDHE%2BAESGCM&ssl_min_version=771"
     )
-    connection: Any = importlib.import_module("redis.connection")
-    if "ssl_min_version" in connection.URL_QUERY_ARGUMENT_PARSERS:
-        # Older versions take the text, and reject it when they connect.
-        options += "&ssl_min_version=771"
     for url in (f"rediss://h/0?{options}", f"rediss+sentinel://a,b/m?{options}"):
         known = kwargs(url)
         assert known["ssl_ca_certs"] == str(pem)
-        assert known.get("ssl_min_version", 771) == 771
+        assert known["ssl_min_version"] == 771
     # The Sentinels are asked with the same certificates, and were not.
     client: Any = client_for(f"rediss+sentinel://a,b/m?{options}", 1)()
     for sentinel in client.connection_pool.sentinel_manager.sentinels:
