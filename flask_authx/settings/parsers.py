@@ -22,13 +22,16 @@ E = TypeVar("E", bound=StrEnum)
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: The names of headers that reach the app: gunicorn, nginx, Apache and Werkzeug's server drop
 #: others, since the environ has the same key for X_Token and X-Token.
-_HEADER = re.compile(r"[0-9A-Za-z]+(-[0-9A-Za-z]+)*")
-#: Headers that browsers do not let scripts set (Fetch section 2.2.2), and those of the body, which
-#: the environ has under other keys (PEP 3333).
+_HEADER = re.compile(r"-*[0-9A-Za-z][0-9A-Za-z-]*")
+#: Headers that browsers do not let scripts set (Fetch section 2.2.2), those that a proxy keeps for
+#: itself (RFC 9110 sections 7.6.1 and 11.7), and those of the body, which the environ has under
+#: other keys (PEP 3333). Other names that start with Proxy- or Sec- reach the app from clients that
+#: are no browsers, and a WebSocket of a browser sets Sec-WebSocket-Protocol.
 _HEADERS_OF_OTHERS = re.compile(
-    r"(Accept-(Charset|Encoding)|Access-Control-.*|Connection|Content-.*|Cookie2?|Date|DNT|Expect"
-    r"|Host|Keep-Alive|Origin|Proxy-.*|Referer|Sec-.*|Set-Cookie|TE|Trailer|Transfer-Encoding"
-    r"|Upgrade|Via)",
+    r"(Accept-(Charset|Encoding)|Access-Control-Request-(Headers|Method|Private-Network)|Connection"
+    r"|Content-(Length|Type)|Cookie2?|Date|DNT|Expect|Host|Keep-Alive|Origin"
+    r"|Proxy-(Authorization|Connection)|Referer|Sec-Fetch-.*|Set-Cookie|TE|Trailer"
+    r"|Transfer-Encoding|Upgrade|Via)",
     re.IGNORECASE,
 )
 #: The content of a quoted string in a challenge (RFC 6750 section 3).
@@ -192,7 +195,7 @@ def header(value: object) -> str:
     """The name of a request header that reaches the app behind every server."""
     if not isinstance(value, str) or not _HEADER.fullmatch(value):
         raise ValueError(
-            'use ASCII letters, digits and single hyphens, as in "X-Token": servers and proxies '
+            'use ASCII letters, digits and hyphens, as in "X-Token": servers and proxies '
             "drop a header whose name has an underscore or another character"
         )
     if _HEADERS_OF_OTHERS.fullmatch(value):

@@ -148,13 +148,18 @@ def _contradictions(settings: Settings, prefix: str) -> list[str]:
 
 
 def _session_cookie_problems(settings: Settings, config: Mapping[str, Any]) -> Iterator[str]:
-    """Cookies that would overwrite the one of Flask's session, or be overwritten by it."""
-    for field_name in _COOKIE_NAMES if settings.uses_cookies else ():
+    """Cookies that would overwrite the one of Flask's session, or be overwritten by it.
+
+    Flask has no session without a secret key.
+    """
+    if not settings.uses_cookies or not config.get("SECRET_KEY"):
+        return
+    for field_name in _COOKIE_NAMES:
         name = getattr(settings, field_name)
         if name == config.get("SESSION_COOKIE_NAME"):
             yield (
                 f"{settings.prefix}{field_name.upper()} is also the name of the cookie of Flask's "
-                "session (SESSION_COOKIE_NAME): choose another name."
+                "session: choose another name, or set SESSION_COOKIE_NAME to one."
             )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from flask import Flask
@@ -15,8 +16,9 @@ from flask_authx import AuthX, BadConfigurationError, current_token
 from flask_authx.app.state import states
 from flask_authx.settings import parsers
 from flask_authx.settings.options import Settings
-from tests.support import OTHER_SECRET, SECRET, Clock, make_app, rsa_key
+from tests.support import OTHER_SECRET, SECRET, Clock, access_token, make_app, rsa_key
 from tests.support.corpus import by_repr, check_all
+from tests.support.servers.running import serving
 
 HTTPS = "https://app.example.org"
 
@@ -36,9 +38,14 @@ def problems_of(name: str = "authx", **config: Any) -> tuple[str, ...]:
 #: What each of them is, and why no server hands it on: RFC 9110 allows most of them.
 LOST_HEADERS = [
     *("access_token", "X_Token", "_token", "token_", "X-My_Token"),
-    *("X.Token", "x~token", "X!", "X$Token", "-token", "token-", "X--Token", "X Token", "X:Y"),
-    *("Content-Type", "content-length", "COOKIE", "Host", "Connection", "te", "Sec-Token"),
+    *("X.Token", "x~token", "X!", "X$Token", "-", "--", "X Token", "X:Y", ""),
+    *("Content-Type", "content-length", "COOKIE", "Host", "Connection", "te", "Sec-Fetch-Site"),
     *("Origin", "Proxy-Authorization", "Transfer-Encoding", "Access-Control-Request-Method"),
+]
+HANDED_ON = [
+    *("X-Token", "Authorization", "token", "X-2", "X-Amzn-Oidc-Data", "CF-Access"),
+    *("X--Token", "token-", "-token", "Content-Token", "Content-Encoding", "Proxy-Token"),
+    *("Sec-Token", "Sec-WebSocket-Protocol", "Access-Control-Token"),
 ]
 HEADER_SETTINGS = ["HEADER_NAME", "ACCESS_CSRF_HEADER_NAME", "REFRESH_CSRF_HEADER_NAME"]
 
@@ -54,8 +61,17 @@ def test_a_header_that_servers_drop_is_refused() -> None:
 
 
 def test_a_header_that_servers_hand_on_is_not() -> None:
-    for header in ("X-Token", "Authorization", "token", "X-2", "X-Amzn-Oidc-Data", "CF-Access"):
-        assert problems_of(HEADER_NAME=header) == ()
+    """Each is sent to a real server. Other clients than browsers can set all of them."""
+
+    def check(header: str) -> None:
+        app, authx = make_app(HEADER_NAME=header)
+        raw = access_token(app, authx)
+        with serving(app) as port:
+            request = Request(f"http://127.0.0.1:{port}/guarded", headers={header: f"Bearer {raw}"})
+            with urlopen(request, timeout=10) as response:
+                assert response.status == 200
+
+    check_all(by_repr(HANDED_ON), check)
 
 
 @pytest.mark.parametrize("name", ["ACCESS_CSRF_HEADER_NAME", "REFRESH_CSRF_HEADER_NAME"])
@@ -166,7 +182,6 @@ REFUSED: list[dict[str, Any]] = [
     {"PRIVATE_KEY": "x"},
     {"ALGORITHM": "RS256"},
     {"ALGORITHM": "RS256", "PRIVATE_KEY": rsa_key(), "PUBLIC_KEY": rsa_key(3072).public_key()},
-    {"TOKEN_LOCATION": "cookies", "ACCESS_COOKIE_NAME": "session"},
 ]
 
 
@@ -265,8 +280,6 @@ def test_a_variable_in_another_encoding_is_refused() -> None:
 
 
 REFUSED_COOKIES: list[tuple[str, dict[str, Any]]] = [
-    ("ACCESS_COOKIE_NAME", {"ACCESS_COOKIE_NAME": "session"}),
-    ("REFRESH_CSRF_COOKIE_NAME", {"REFRESH_CSRF_COOKIE_NAME": "session"}),
     ("ACCESS_COOKIE_NAME", {"ACCESS_COOKIE_NAME": "naïve"}),
     ("ACCESS_COOKIE_NAME", {"ACCESS_COOKIE_NAME": "a=b"}),
     ("REFRESH_COOKIE_NAME", {"REFRESH_COOKIE_NAME": "a b"}),
@@ -299,16 +312,50 @@ def test_what_browsers_would_not_take_or_send_is_refused() -> None:
     check_all(by_repr(REFUSED_COOKIES), check)
 
 
-def test_the_name_of_the_session_cookie_is_free_if_no_token_is_in_a_cookie() -> None:
-    assert problems_of(ACCESS_COOKIE_NAME="session") == ()
+def beside_a_session(flask: dict[str, Any], name: str = "authx", **config: Any) -> tuple[str, ...]:
+    """Why an app that has settings of Flask's own does not start; none if it does."""
     app = Flask("tests")
-    app.config.from_mapping(
-        SESSION_COOKIE_NAME="mine",
-        JWT_SECRET_KEY=SECRET,
-        JWT_TOKEN_LOCATION="cookies",
-        JWT_ACCESS_COOKIE_NAME="session",
+    prefix = "JWT_" if name == "authx" else f"{name.upper()}_JWT_"
+    config = {"SECRET_KEY": SECRET, "TOKEN_LOCATION": "cookies", **config}
+    app.config.from_mapping({prefix + key: value for key, value in config.items()}, **flask)
+    try:
+        AuthX(app, name=name)
+    except BadConfigurationError as error:
+        return error.problems
+    return ()
+
+
+@pytest.mark.parametrize("setting", ["ACCESS_COOKIE_NAME", "REFRESH_CSRF_COOKIE_NAME"])
+def test_the_name_of_the_session_cookie_is_refused_where_flask_has_a_session(setting: str) -> None:
+    for name, prefix in (("authx", "JWT_"), ("admin", "ADMIN_JWT_")):
+        [problem] = beside_a_session({"SECRET_KEY": OTHER_SECRET}, name, **{setting: "session"})
+        assert problem.startswith(f"{prefix}{setting} is also the name of the cookie of Flask's")
+        assert problem.endswith("choose another name, or set SESSION_COOKIE_NAME to one.")
+
+
+def test_the_name_of_the_session_cookie_is_free_without_a_session_or_a_cookie() -> None:
+    flask = {"SECRET_KEY": OTHER_SECRET}
+    named = {"ACCESS_COOKIE_NAME": "session"}
+    assert beside_a_session({}, **named) == ()
+    assert beside_a_session(flask, TOKEN_LOCATION="headers", **named) == ()
+    assert beside_a_session({**flask, "SESSION_COOKIE_NAME": "mine"}, **named) == ()
+
+
+def test_a_cookie_of_the_name_of_the_session_works_without_one() -> None:
+    app, authx = make_app(
+        TOKEN_LOCATION="cookies", ACCESS_COOKIE_NAME="session", COOKIE_SECURE=False
     )
-    AuthX(app)
+
+    @app.post("/login")
+    def login() -> Any:
+        response = app.make_response("hello")
+        authx.set_access_cookies(response, authx.create_access_token("ann"))
+        return response
+
+    client = app.test_client()
+    client.post("/login")
+    assert client.get("/guarded").json == {"sub": "ann"}
+    assert client.get("/guarded").json == {"sub": "ann"}
 
 
 # Whatever starts, works
