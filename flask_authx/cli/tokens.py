@@ -127,12 +127,17 @@ def _refusal(
 ) -> AuthXException | None:
     """Why a guard would refuse the token, if it would.
 
-    :param reason: why it is revoked, if that is not as usual.
+    :param reason: why it is revoked, if the verifier would not find that.
     """
+    if not raw.isascii() or len(raw.split()) != 1:
+        return JWTDecodeError(
+            "this is not one token: paste one token alone, without a scheme such as Bearer, other "
+            "words or a byte order mark"
+        )
     try:
         # An expired token has passed until here.
         type = state.verifier.decode(raw).type
-        if revoked:
+        if reason is not None:
             raise RevokedTokenError(reason)
         requirement = Requirement(
             type=type,
@@ -174,10 +179,21 @@ def _unverified(raw: str) -> tuple[Any, Any]:
 def _decoded(part: str) -> Any:
     try:
         data = base64.b64decode(part + "=" * (-len(part) % 4), altchars="-_", validate=True)
-        value: Any = json.loads(data)
+        value: Any = json.loads(data, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def _finite(text: str) -> float:
+    """A number that JSON can hold, unlike NaN and 1e400.
+
+    :raises ValueError: if it is another.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("not a number of JSON")
+    return value
 
 
 def report(state: AppState, found: Inspection, width: int) -> Iterator[str]:

@@ -145,6 +145,72 @@ def test_anything_else_is_refused_without_a_traceback() -> None:
     assert {*store.calls} <= {"find"}
 
 
+NOT_ALONE = {
+    "with its scheme": "Bearer {}",
+    "with its header": "Authorization: Bearer {}",
+    "after a byte order mark": "\ufeff{}",
+    "twice": "{0}\n{0}",
+    "nothing": "",
+    "in quotation marks": "\u201c{}\u201d",
+}
+
+
+def test_a_token_among_other_text_is_told_to_be_alone() -> None:
+    app, authx, store = spied()
+    raw = access_token(app, authx)
+    store.calls.clear()
+
+    def check(form: str) -> None:
+        result = found(app, form.format(raw))
+        assert result["error"] == "JWTDecodeError"
+        assert "paste one token alone" in result["reason"]
+
+    check_all(NOT_ALONE, check)
+    assert store.calls == []
+    assert found(app, f"\r\n {raw} \n")["accepted"]
+
+
+def test_why_a_token_is_revoked_is_said_as_for_operators() -> None:
+    """The text of the response is for clients: it doesn't say who has revoked the token."""
+    app, authx, _ = spied()
+    stored, called = access_token(app, authx), access_token(app, authx, "dan")
+    with app.app_context():
+        authx.revoke_token(stored)
+    asked: list[str] = []
+
+    @authx.set_callback_token_blocklist
+    def of_dan(raw: str) -> bool:
+        asked.append(raw)
+        return raw == called
+
+    reasons = {
+        stored: "the store has a revocation of the token, its session or its user",
+        called: "the revocation callback returned True",
+    }
+    for raw, reason in reasons.items():
+        result = found(app, raw)
+        assert (result["error"], result["reason"]) == ("RevokedTokenError", reason)
+        assert f"Accepted  no: {reason[:30]}" in run(app, "inspect", stdin=raw).stdout
+    # Once by each command.
+    assert asked == [called, called]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e999"])
+def test_what_is_no_json_is_not_printed_as_json(number: str) -> None:
+    app, _ = make_app()
+    claims = b64(f'{{"sub": "ann", "x": {number}}}'.encode())
+    header = b64(b'{"alg": "HS256"}')
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    out = run(app, "inspect", "--json", stdin=f"{header}.{claims}.x").stdout
+    result = json.loads(out, parse_constant=refuse)
+    assert (result["header"], result["claims"]) == ({"alg": "HS256"}, None)
+    finite = b64(b'{"x": [1.5, 1e30, -0.0]}')
+    assert found(app, f"{header}.{finite}.x")["claims"] == {"x": [1.5, 1e30, -0.0]}
+
+
 def test_it_agrees_with_a_guard() -> None:
     """Revoked by token, session, user and scope; by the app's callback; and as no type fits."""
     app, authx, _ = spied()

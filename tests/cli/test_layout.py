@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_authx.cli.layout import client_name, pairs, table, utc
+from flask_authx.cli.layout import client_name, columns, pairs, table, utc
 
 CLIENTS = {
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
@@ -32,6 +32,8 @@ CLIENTS = {
     "Shop/3.1 (com.example.shop; build:5; iOS 17.5; iPhone15,2)": "Shop/3.1 on iPhone",
     "python-requests/2.32.3": "python-requests/2.32.3",
     "curl/8.5.0 " + "x " * 200: "curl/8.5.0 x x x x x x x x x x x x x ...",
+    "shop-app/1.0+" + "a" * 60: "shop-app/1.0+" + "a" * 23 + " ...",
+    "a" * 40: "a" * 40,
     "": "-",
 }
 
@@ -82,6 +84,58 @@ def test_a_long_name_has_a_line_of_its_own() -> None:
         "a_name_of_many_words",
         "              three",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", 0), ("abc", 3), ("日本", 4), ("ﾆｯﾎﾟﾝ", 5), ("e\u0301", 1), ("é", 1), ("😀", 2), ("한", 2)],
+)
+def test_the_columns_of_a_text(text: str, expected: int) -> None:
+    assert columns(text) == expected
+
+
+#: Of as many columns as characters, of twice as many, and of fewer.
+SCRIPTS = ["a", "日", "e\u0301", "a日"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_line_is_wider_than_the_terminal_in_any_script(script: str) -> None:
+    long, words = script * 50, " ".join([script * 5] * 20)
+    rows = [(script * 8, long), ("b", words), (script * 30, "c"), ("d", "")]
+    for width in (40, 41, 80):
+        lines = [*pairs(rows, width, indent=2)]
+        assert max(map(columns, lines)) <= width
+        # Nothing is lost.
+        shown = "".join("".join(lines).split())
+        for text in (long, words, script * 30):
+            assert text.replace(" ", "") in shown
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_texts_start_in_one_column_in_any_script(script: str) -> None:
+    rows = [(script * 4, "x"), ("b", "x"), (script * 2, "x"), (script * 20, "x")]
+    starts = {columns(line[:-1]) for line in pairs(rows, 40) if line.endswith("x")}
+    assert len(starts) == 1
+
+
+def test_the_columns_of_a_table_are_straight_in_any_script() -> None:
+    rows = [("日本", "x"), ("abc", "y")]
+    lines = [*table(("id", "text"), rows, 40)]
+    assert lines == ["id    text", "日本  x", "abc   y"]
+    # By characters it would fit: 10 columns, and 12 are needed.
+    assert [*table(("id", "text"), [("日本", "日本語")], 10)] == [
+        "日本",
+        "  text  日",
+        "        本",
+        "        語",
+    ]
+
+
+def test_a_text_of_any_length_takes_no_time() -> None:
+    for text in ("x" * 200_000, "日" * 100_000, "日 " * 100_000, " " * 200_000):
+        assert sum(columns(line.strip()) for line in pairs([("a", text)], 80)) >= columns(
+            text.replace(" ", "")
+        )
 
 
 def test_a_time_that_no_calendar_has_is_a_number() -> None:
