@@ -55,10 +55,20 @@ class Callbacks:
     guards_cookies: bool = False
 
     def uid_of(self, given: object) -> Uid:
-        """The uid that an app gave, or that of the object that it gave. Nothing is checked yet."""
+        """The uid that an app gave, or that of the object that it gave. Only its type is checked.
+
+        :raises TypeError: if the callback returned what is no uid.
+        """
         if self.identity is None or given is None or isinstance(given, (str, int, UUID)):
             return cast(Uid, given)
-        return self.identity(given)
+        # Whatever the callback is annotated with.
+        uid = cast(object, self.identity(given))
+        if isinstance(uid, bool) or not isinstance(uid, (str, int, UUID)):
+            raise TypeError(
+                f"the identity callback returned {type(uid).__name__} for {type(given).__name__}: "
+                "let it return the uid, a str, an int or a UUID"
+            )
+        return uid
 
 
 def adapt_callback(callback: Callable[..., Any], purpose: str) -> Callable[[str, Token], Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -147,8 +148,12 @@ def test_nobody_is_no_object(value: Any) -> None:
 def test_what_the_callback_returns_must_be_a_uid(value: Any) -> None:
     here = site()
     here.authx.set_callback_identity(returning(value))
-    with pytest.raises((TypeError, ValueError), match="uid"):
+    with pytest.raises((TypeError, ValueError), match="uid") as caught:
         here.log_in(object())
+    # It is registered already.
+    assert "register" not in str(caught.value)
+    told = f"^the identity callback returned {type(value).__name__} for object: let it return"
+    assert value == "" or re.search(told, str(caught.value))
 
 
 def test_an_error_of_the_callback_is_the_apps_own() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
@@ -112,3 +113,48 @@ def test_a_recipe_formats_every_error_and_keeps_its_headers(
         token = access_token(names.app, names.authx)
         allowed = ask(names.app, path="/profile", headers=bearer(token))
         assert allowed.get_json() == {"user": "ann"}
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("framework", ["flask_restful", "flask_restx"])
+def test_a_recipe_keeps_what_abort_and_a_parser_say(framework: str, mode: dict[str, Any]) -> None:
+    module: Any = importlib.import_module(framework)
+    reqparse: Any = importlib.import_module(f"{framework}.reqparse")
+    heading = {"flask_restful": "Flask-RESTful", "flask_restx": "Flask-RESTX"}[framework]
+    with section("errors", f"Your own format with {heading}") as names:
+        names.app.config.from_mapping(mode)
+        parser = reqparse.RequestParser(bundle_errors=True)
+        parser.add_argument("size", type=int, required=True, help="a number", location="args")
+
+        class Order(module.Resource):  # type: ignore[misc]  # the module is untyped
+            def get(self) -> Any:
+                parser.parse_args()
+
+            def post(self) -> None:
+                module.abort(409, message="sold out", left=0)
+
+            def delete(self) -> None:
+                raise LookupError("no handler")
+
+        names.api.add_resource(Order, "/orders")
+        error = ask(names.app, path="/orders?size=x").get_json()["error"]
+        fields = error["errors"] if framework == "flask_restx" else error["message"]
+        assert (error["code"], [*fields]) == (400, ["size"])
+        assert "a number" in str(error)
+        response = ask(names.app, "POST", path="/orders")
+        assert response.status_code == 409
+        assert response.get_json()["error"] == {
+            **response.get_json()["error"],
+            "code": 409,
+            "title": "Conflict",
+            "message": "sold out",
+            "left": 0,
+        }
+        # Of our own errors, only what the recipe names.
+        body = ask(names.app, path="/profile").get_json()["error"]
+        assert {*body} == {"code", "title", "detail", "type"}
+        if not mode:
+            # In the others, Flask raises the exception again.
+            response = ask(names.app, "DELETE", path="/orders")
+            assert response.status_code == 500
+            assert [*response.get_json()] == ["message"]
