@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from flask import Flask
 
@@ -37,7 +38,7 @@ def register_hook(state: AppState) -> None:
     """Register the before_request hook.
 
     At the first request it checks the app. From then on it applies the rules of the app and its
-    blueprints; if there are none, it removes itself.
+    blueprints; if no ``AuthX`` object of the app has any, it removes itself.
     """
 
     def authx_rules() -> None:
@@ -63,11 +64,13 @@ def start(state: AppState) -> None:
     problems = problems_of(state)
     if problems:
         raise BadConfigurationError(problems)
+    # A rule of one object is also about the guards of the others: each is to know them all.
     owners: list[Any] = [state.app, *state.app.blueprints.values()]
-    freeze_rules(state.callbacks, owners)
-    state.has_rules = state.settings.protect_all or any(
-        state.callbacks in rules_for(owner) for owner in owners
-    )
+    for one in states(state.app).values():
+        freeze_rules(one.callbacks, owners)
+        state.has_rules |= one.settings.protect_all or any(
+            one.callbacks in rules_for(owner) for owner in owners
+        )
     state.started = True
 
 
@@ -81,6 +84,7 @@ def problems_of(state: AppState) -> list[str]:
         *misplaced_guards(state.app),
         *blueprint_problems(state),
         *missing_user_callback(state),
+        *async_socketio_handlers(state),
     ]
     prefix = state.settings.prefix
     revocation = (
@@ -172,6 +176,49 @@ def missing_user_callback(state: AppState) -> Iterator[str]:
                 f"the guard of the view {endpoint!r} has user=True, and no callback loads users: "
                 "register one with @authx.set_callback_get_model_instance."
             )
+
+
+def async_socketio_handlers(state: AppState) -> Iterator[str]:
+    """Guards on handlers that Flask-SocketIO calls and does not await: nothing in them runs."""
+    handlers = [
+        (namespace, event, handler)
+        for by_namespace in _socketio_handlers(state.app)
+        for namespace, by_event in by_namespace.items()
+        for event, handler in by_event.items()
+        if inspect.iscoroutinefunction(handler)
+    ]
+    for namespace, event, handler in handlers:
+        marks = [mark for mark in marks_of(handler) if mark.callbacks is state.callbacks]
+        if any(mark.requirement is not None for mark in marks):
+            yield (
+                f"a guard of the Flask-SocketIO handler of {event!r} (namespace {namespace!r}) "
+                "protects nothing: Flask-SocketIO does not await an async def. Make the handler a "
+                "plain function."
+            )
+
+
+_Handlers: TypeAlias = dict[str, dict[str, Any]]
+
+
+def _socketio_handlers(app: Flask) -> tuple[_Handlers, _Handlers]:
+    """What Flask-SocketIO calls, by namespace and event: functions, and methods of classes."""
+    server: Any = getattr(app.extensions.get(SOCKETIO), "server", None)
+    registered: _Handlers = getattr(server, "handlers", {})
+    objects: dict[str, Any] = getattr(server, "namespace_handlers", {})
+    functions = {
+        # Flask-SocketIO has put a function of its own around each.
+        namespace: {event: getattr(one, "__wrapped__", one) for event, one in by_event.items()}
+        for namespace, by_event in registered.items()
+    }
+    methods = {
+        namespace: {
+            name.removeprefix("on_"): getattr(one, name)
+            for name in dir(one)
+            if name.startswith("on_")
+        }
+        for namespace, one in objects.items()
+    }
+    return functions, methods
 
 
 def _routes(state: AppState) -> set[tuple[str | None, str | None, str]]:
@@ -292,22 +339,23 @@ def _cookie_warnings(state: AppState) -> Iterator[str]:
 def socketio_warnings(state: AppState) -> Iterator[str]:
     """Warn of Flask-SocketIO in an app that is protected as a whole: no hook runs for its events.
 
-    A guard on the connect handlers, or ``public``, says that the app has taken care of it.
+    A guard on the connect handlers, or ``public``, says that the app has taken care of it: but not
+    on an ``async def``, which Flask-SocketIO does not await.
     """
-    socketio: Any = state.app.extensions.get(SOCKETIO)
     rule = rules_for(state.app).get(state.callbacks)
-    if socketio is None or not (state.settings.protect_all or rule):
+    if SOCKETIO not in state.app.extensions or not (state.settings.protect_all or rule):
         return
-    functions: dict[str, dict[str, Any]] = getattr(socketio.server, "handlers", {})
-    classes: dict[str, Any] = getattr(socketio.server, "namespace_handlers", {})
+    functions, methods = _socketio_handlers(state.app)
     connect = [
         functions.get(namespace, {}).get("connect")
         or functions.get("*", {}).get("connect")
-        or getattr(classes.get(namespace), "on_connect", None)
-        for namespace in {*functions, *classes}
+        or methods.get(namespace, {}).get("connect")
+        for namespace in {*functions, *methods}
     ]
     if not connect or not all(
-        any(mark.callbacks is state.callbacks for mark in marks_of(handler)) for handler in connect
+        not inspect.iscoroutinefunction(handler)
+        and any(mark.callbacks is state.callbacks for mark in marks_of(handler))
+        for handler in connect
     ):
         yield (
             "Flask-SocketIO is on, and its events pass no before_request hook: anybody can connect "

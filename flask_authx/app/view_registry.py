@@ -133,6 +133,15 @@ def wrappers_of(function: Any, all_callbacks: Iterable[Callbacks]) -> list[Any]:
     return [wrapper() for wrapper, callbacks in wrappers if callbacks in all_callbacks]
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """Stands for the function that a decorator will put around a view, when a request comes."""
+
+    decorator: Any
+    #: What is inside it is not known before.
+    __wrapped__: None = None
+
+
 def functions_around_guards(called: Iterable[Any]) -> list[str]:
     """The names of the functions around a view's guards, each of which can respond without them.
 
@@ -164,6 +173,9 @@ def qualified_name(function: Any) -> str:
 
     ``functools.wraps`` gives a wrapper the names of the function inside it, but not its code.
     """
+    if isinstance(function, Around):
+        layers = unwrap(function.decorator)
+        function = next(layer for layer in layers if layer.__class__ not in _INNER)
     if inspect.isfunction(function):
         outer = function.__code__.co_qualname.partition(".<locals>")[0]
         return f"{function.__globals__['__name__']}.{outer}"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from flask import Flask, Request
 
 from flask_authx.app.state import state_of, this_app, this_request
-from flask_authx.app.view_registry import mark_guarded
+from flask_authx.app.view_registry import mark_guarded, unwrap
 from flask_authx.errors import AuthXException
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement, requirement_from
@@ -87,6 +87,16 @@ def guard_or_decorator(
     if view is None:
         return functools.partial(guard, callbacks, requirement)
     return guard(callbacks, requirement, view)
+
+
+def is_guard_decorator(decorator: Any) -> bool:
+    """Whether this is a decorator of an ``AuthX`` object, which calls nothing of the app."""
+    return any(
+        layer is guard
+        # A method of an AuthX object that is used without parentheses.
+        or isinstance(getattr(getattr(layer, "__self__", None), "_callbacks", None), Callbacks)
+        for layer in unwrap(decorator)
+    )
 
 
 def requirement_of(options: Mapping[str, Any], keywords: Any, **fixed: Any) -> Requirement:

@@ -1,24 +1,35 @@
 """Which guards apply to an endpoint: the view's own, its blueprint's or the app's.
 
 The before_request hook also checks what the view's own guards require, since a cache or another
-decorator around a guard may respond without calling it.
+decorator around a guard may respond without calling it. Where no rule of any ``AuthX`` object
+applies, it leaves a guard that nothing is around to check for itself: after the app's own hooks,
+which its callbacks may need.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 from flask import Flask
 from flask.views import MethodView
 
-from flask_authx.app.state import AppState, this_request
-from flask_authx.app.view_registry import Mark, built_in_owner, marks_of, rules_for, unwrap
+from flask_authx.app.state import AppState, states, this_request
+from flask_authx.app.view_registry import (
+    Around,
+    Mark,
+    built_in_owner,
+    functions_around_guards,
+    marks_of,
+    rules_for,
+    unwrap,
+)
 from flask_authx.http.callbacks import Callbacks
 from flask_authx.http.requirement import Requirement
 
 from .check import check_for_guards
+from .decorators import is_guard_decorator
 
 #: Stands for all methods that a view does not name.
 ANY_METHOD = "*"
@@ -55,13 +66,30 @@ def check_rules(state: AppState) -> None:
 
 def _requirements(state: AppState, endpoint: str) -> dict[str, tuple[Requirement, ...]]:
     """What the hook checks for each method of an endpoint, the outermost guard first."""
+    is_protected = _is_protected(state.app, endpoint)
+    # The guards of other methods will be called, and check for themselves.
+    own_too = {
+        method
+        for method, called in called_by_method(state.app, endpoint)
+        if is_protected or functions_around_guards(called)
+    }
     # Keys are in order, and equal requirements are checked once.
     by_method: dict[str, dict[Requirement, None]] = {}
-    for method, requirement, _ in guards_of(state, endpoint):
+    for method, requirement, source in guards_of(state, endpoint):
         asked = by_method.setdefault(method, {})
-        if requirement is not None:
+        if requirement is not None and (source != OWN or method in own_too):
             asked[requirement] = None
     return {method: (*asked,) for method, asked in by_method.items()}
+
+
+def _is_protected(app: Flask, endpoint: str) -> bool:
+    """Whether an ``AuthX`` object protects the app, or a blueprint that the endpoint is in."""
+    objects = states(app).values()
+    return any(one.settings.protect_all for one in objects) or any(
+        rules_for(target).get(one.callbacks) is not None
+        for _, target in _targets(app, endpoint)
+        for one in objects
+    )
 
 
 def guards_of(state: AppState, endpoint: str) -> Iterator[tuple[str, Requirement | None, str]]:
@@ -88,7 +116,29 @@ def called_by_method(app: Flask, endpoint: str) -> Iterator[tuple[str, list[Any]
     view_class = getattr(view, "view_class", None)
     dispatch = getattr(view_class, "dispatch_request", None)
     for method, handler in _handlers(view_class):
-        yield method, [view, view_class, dispatch, handler]
+        yield method, [view, view_class, dispatch, *_method_decorators(view_class, method), handler]
+
+
+def _method_decorators(view_class: Any, method: str) -> Iterator[Any]:
+    """What Flask-RESTful and Flask-RESTX put around a method at each request, outermost first."""
+    if not inspect.isclass(view_class) or not any(
+        base.__name__ == "Resource" and base.__module__.partition(".")[0] in _RESTFUL
+        for base in view_class.__mro__
+    ):
+        return
+    decorators: Any = getattr(view_class, "method_decorators", ())
+    if isinstance(decorators, Mapping):
+        if method == "HEAD" and not hasattr(view_class, "head"):
+            # Such a request is answered by ``get``.
+            method = "GET"
+        decorators = cast("Mapping[str, Any]", decorators).get(method.lower(), ())
+    for decorator in reversed([*decorators]):
+        # A guard has to be made to have marks. Other decorators are left alone.
+        yield decorator(lambda: None) if is_guard_decorator(decorator) else Around(decorator)
+
+
+#: The frameworks whose ``Resource`` has ``method_decorators``.
+_RESTFUL = frozenset({"flask_restful", "flask_restx"})
 
 
 def _own_marks(callbacks: Callbacks, view: Any) -> list[Mark]:

@@ -93,3 +93,12 @@ def test_guards_of_classes_and_blueprints() -> None:
         assert outcome(client.get("/api/items")) == MISSING
         assert client.get("/api/items", headers=plain).json == {"owner": "ann"}
         assert client.get("/api/health").json == {"healthy": True}
+
+
+def test_a_hook_that_a_callback_needs_comes_before_init_app() -> None:
+    with page("guards") as names:
+        tenants = names.tenants
+        tenants.add_url_rule("/view", "view", lambda: "seen")
+        assert tenants.test_client().get("/view").status_code == 401
+        headers = bearer(access_token(tenants, names.by_tenant))
+        assert tenants.test_client().get("/view", headers=headers).text == "seen"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import importlib
 import json
 import subprocess
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_authx import AuthX, AuthXException, current_token
+from flask_authx import AuthX, AuthXException, BadConfigurationError, current_token
 from tests.support import OTHER_SECRET, ROOT, access_token, bearer, make_app
 from tests.support.answers import MISSING, OK, ask, blueprint, outcome, who
 from tests.support.servers.running import serving
@@ -194,6 +196,67 @@ def test_an_app_that_has_taken_care_of_it_is_not_warned() -> None:
 
     server.on_namespace(Chat("/chat"))
     assert warned(app) == []
+
+
+async def waits(*_: object) -> None:
+    """An async handler: Flask-SocketIO calls it, and does not await it."""
+
+
+@pytest.mark.parametrize("protected", [False, True])
+@pytest.mark.parametrize("how", ["connect", "event", "all namespaces", "class"])
+def test_a_guard_on_an_async_handler_is_refused_at_the_start(how: str, protected: bool) -> None:
+    app, authx, server = served(PROTECT_ALL=protected)
+    app.testing = True
+    guarded = authx.token_required(waits)
+    event, namespace = "connect", "/"
+    if how == "connect":
+        server.on("connect")(guarded)
+    elif how == "event":
+        event = "note"
+        server.on("note")(guarded)
+    elif how == "all namespaces":
+        namespace = "*"
+        server.on("connect", namespace="*")(guarded)
+    else:
+        namespace = "/chat"
+        members = {"on_connect": guarded}
+        server.on_namespace(type("Chat", (socketio.Namespace,), members)("/chat"))
+    with pytest.raises(BadConfigurationError) as raised:
+        ask(app)
+    [problem] = raised.value.problems
+    for word in (repr(event), repr(namespace), "async def", "plain function"):
+        assert word in problem
+
+
+def test_an_async_handler_without_a_guard_is_the_apps_own_affair() -> None:
+    app, _, server = served()
+    server.on("connect")(waits)
+    server.on("note")(waits)
+    assert warned(app) == []
+    assert outcome(ask(app)) == MISSING
+
+
+def test_a_guard_around_what_runs_an_async_handler_works() -> None:
+    app, authx, server = served(PROTECT_ALL=True)
+
+    @functools.wraps(waits)
+    def connect(auth: object) -> None:
+        asyncio.run(waits(auth))
+
+    server.on("connect")(authx.token_required(connect))
+    assert warned(app) == []
+    assert not server.test_client(app).is_connected()
+    assert server.test_client(app, headers=bearer(access_token(app, authx))).is_connected()
+
+
+def test_an_async_connect_handler_takes_care_of_nothing() -> None:
+    app, authx, server = served(PROTECT_ALL=True)
+
+    async def connect(auth: object) -> None:
+        """It would verify the token."""
+
+    server.on("connect")(authx.public(connect))
+    assert len(warned(app)) == 1
 
 
 @pytest.mark.parametrize("setting", ["DEBUG", "TESTING", None])
