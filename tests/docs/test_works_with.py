@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -563,6 +564,19 @@ def test_flask_socketio() -> None:
         received = client.queue
         assert [one["args"] for one in received] == [["RevokedTokenError"]]
         assert not client.is_connected()
+
+
+def test_flask_socketio_tells_a_refused_client_why() -> None:
+    with section(PAGE, "Flask-SocketIO") as names, serving(names.app) as port:
+        url = f"http://127.0.0.1:{port}/socket.io/?EIO=4&transport=polling"
+
+        def send(address: str, body: bytes | None = None) -> str:
+            with urllib.request.urlopen(address, body, timeout=10) as response:
+                return str(response.read(), "utf-8")
+
+        own = f"{url}&sid={json.loads(send(url)[1:])['sid']}"
+        send(own, b'40{"token":"a.b.c"}')
+        assert send(own) == '44{"message":"JWTDecodeError"}'
 
 
 def test_a_guard_on_a_handler_of_flask_socketio_checks_the_handshake_each_time() -> None:
