@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from flask_authx.enums import Location, LocationName, TokenType, TokenTypeName
@@ -185,7 +183,7 @@ class Token:
 
     @property
     def expired(self) -> bool:
-        """Whether it had expired when it was verified.
+        """Whether it had expired when it was verified. It does not change while you keep the token.
 
         Only ``decode_token(allow_expired=True)`` returns such a token. It authenticates nobody, and
         opens no further token of its session.
@@ -198,14 +196,14 @@ class Token:
         return self._location
 
     @property
-    def header(self) -> Mapping[str, Any]:
-        """The JOSE header (RFC 7515 section 4), read-only: ``alg``, ``kid``, ``typ`` and others.
+    def header(self) -> dict[str, Any]:
+        """The JOSE header (RFC 7515 section 4): ``alg``, ``kid``, ``typ`` and others. A copy.
 
         It is signed, as the claims are.
         """
         segment = self.parsed.header
         decoded = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-        return MappingProxyType(dict[str, Any](json.loads(decoded)))
+        return dict[str, Any](json.loads(decoded))
 
     @property
     def claims(self) -> dict[str, Any]:
