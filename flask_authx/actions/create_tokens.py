@@ -10,7 +10,7 @@ from flask import after_this_request, has_request_context
 
 from flask_authx.app.state import AppState, context_of, remember_created, this_request
 from flask_authx.enums import OnError, TokenType
-from flask_authx.errors import RevokedTokenError, StoreUnavailableError
+from flask_authx.errors import RevokedTokenError, StoreUnavailableError, TokenExpiredError
 from flask_authx.http.caching import no_store
 from flask_authx.sessions.cutoffs import Cutoffs
 from flask_authx.settings.options import RESERVED_CLAIMS
@@ -112,9 +112,12 @@ def _warn_of_two_sessions(state: AppState, type: TokenType, sub: str) -> None:
 def session_claims(state: AppState, uid: Uid, token: Token | None) -> SessionClaims:
     """The claims of a verified token's session, or of a new one that begins after all revocations.
 
+    :raises TokenExpiredError: if the token has expired, though it had not when it was verified.
     :raises StoreUnavailableError: if the store fails, so that revocations can't be checked.
     """
     if token is not None:
+        if state.clock() >= token.exp + state.settings.decode_leeway:
+            raise TokenExpiredError("an expired token was to get a successor (login=)")
         return state.creator.session(uid, token)
     return new_session(state, uid)[0]
 

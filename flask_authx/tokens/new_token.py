@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from flask_authx.enums import TokenType
-from flask_authx.errors import JWTDecodeError, TokenExpiredError
+from flask_authx.errors import JWTDecodeError
 from flask_authx.keys.asymmetric import base64url
 from flask_authx.settings.options import RESERVED_CLAIMS, Settings
 from flask_authx.settings.profiles import TokenProfile
@@ -97,7 +97,6 @@ class TokenCreator:
         :param began: when a new session began, in microseconds since 1970-01-01 UTC, by the clock
             of the store of revocations; by default at this moment, by the machine's clock.
         :param epoch: what it notes of that store.
-        :raises TokenExpiredError: if the token has expired.
         :raises ValueError: if the token belongs to another user.
         """
         if continued is None:
@@ -105,8 +104,6 @@ class TokenCreator:
             return SessionClaims(uid=uid, sid=self._new_id(), began=began, epoch=epoch)
         if continued.sub != subject(uid):
             raise ValueError("the session belongs to another user")
-        if continued.expired:
-            raise TokenExpiredError("an expired token was to get a successor (login=)")
         parsed = continued.parsed
         return SessionClaims(uid=uid, sid=parsed.sid, began=parsed.began, epoch=parsed.epoch)
 

@@ -99,6 +99,23 @@ def test_no_refresh_token_follows_an_expired_one() -> None:
                 create("ann", login=token)
 
 
+@pytest.mark.parametrize("allow_expired", [False, True])
+def test_one_that_was_kept_until_it_had_expired_has_no_successor(allow_expired: bool) -> None:
+    clock = Clock()
+    app, authx = make_app(clock=clock)
+    for raw in (access_token(app, authx), refresh_token(app, authx)):
+        with app.app_context():
+            token = authx.decode_token(raw, allow_expired=allow_expired)
+            for create in (authx.create_refresh_token, authx.create_access_token):
+                # After the leeway of ten seconds, and no second earlier.
+                clock.now = token.exp + 9
+                assert authx.decode_token(create("ann", login=token)).sid == token.sid
+                clock.now = token.exp + 10
+                with pytest.raises(TokenExpiredError):
+                    create("ann", login=token)
+            clock.now = token.iat
+
+
 def test_its_session_can_be_revoked() -> None:
     here = site()
     pair = here.log_in()
