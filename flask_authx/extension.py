@@ -33,10 +33,10 @@ from .http.requirement import (
     AccessKeywords,
     FreshKeywords,
     GuardKeywords,
-    LocationKeywords,
     OptionalKeywords,
     ProtectKeywords,
     ScopeKeywords,
+    UserKeywords,
     requirement_from,
 )
 from .sessions.readiness import Readiness
@@ -258,7 +258,7 @@ class AuthX:
         :param login: a verified token whose session goes on: its ``sid`` and ``auth_time`` are
             kept. Where sessions are stored it is an access token; for a refresh token there is
             :meth:`refresh`.
-        :raises TokenExpiredError: if the token in ``login`` has expired.
+        :raises TokenExpiredError: if the token in ``login`` has expired by now.
         :raises TypeError: if a value is of a type that doesn't fit.
         :raises ValueError: if a value is out of bounds, or a name in ``data`` is reserved.
         :raises StoreUnavailableError: if there is a store of revocations and it fails: a new
@@ -567,9 +567,11 @@ class AuthX:
 
         :param optional: ``True`` returns ``None`` in place of a 400, 401, 403 or 413. Nothing else
             happens: no refusal is logged or announced, and :data:`current_token` stays as it was.
-            The answer is remembered for the request. ``False`` raises as a guard does.
-        :param on_error: with ``optional``, what follows if a store or a callback fails: the 503 is
-            raised, or with ``"ignore"`` the answer is ``None``.
+            The answer is remembered until the request ends or revokes something. ``False`` raises
+            as a guard does.
+        :param on_error: with ``optional``, what follows if a store, the revocation callback or the
+            check of claims fails: the 503 is raised, or with ``"ignore"`` the answer is ``None``.
+            An error of the user callback, with ``user=True``, is the app's own and always raised.
         :param options: those of :meth:`token_required`, and ``scopes=``.
         :raises AuthXException: if the token is not accepted.
         :raises BadConfigurationError: if ``on_error="ignore"`` is given without ``optional``.
@@ -825,15 +827,16 @@ class AuthX:
     def refresh_token_required(self, view: F, /) -> F: ...
 
     @overload
-    def refresh_token_required(self, /, **options: Unpack[LocationKeywords]) -> Decorator: ...
+    def refresh_token_required(self, /, **options: Unpack[UserKeywords]) -> Decorator: ...
 
     def refresh_token_required(self, view: Any = None, /, **options: Any) -> Any:
         """Guard a view with a refresh token.
 
         :param locations: as for :meth:`token_required`.
+        :param user: as for :meth:`token_required`. :meth:`refresh` loads the user without it.
         """
         return guard_or_decorator(
-            self._callbacks, view, options, LocationKeywords, type=TokenType.REFRESH
+            self._callbacks, view, options, UserKeywords, type=TokenType.REFRESH
         )
 
     @overload
@@ -877,8 +880,9 @@ class AuthX:
         """Guard every view of an app or blueprint that has no guard of its own and isn't public.
 
         Blueprints inside it are covered unless they are protected themselves. Static files are
-        public. The options are :meth:`token_required`'s. The guards of views are checked before the
-        views as well, so that no decorator around a guard responds without it.
+        public. The options are :meth:`token_required`'s; none of them reaches a view with a guard
+        of its own. The guards of views are checked before the views as well, so that no decorator
+        around a guard responds without it.
 
         :param scopes: the scopes that the token must hold.
         """

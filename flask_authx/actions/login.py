@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from flask import has_request_context
 
-from flask_authx.app.identity import accepted_token, actor_of_request
+from flask_authx.app.identity import accepted_token
 from flask_authx.app.state import AppState, this_request
 from flask_authx.enums import TokenType
 from flask_authx.errors import FreshTokenRequiredError, StoreUnavailableError
@@ -28,6 +28,7 @@ from .create_tokens import (
     pair_of,
     refuse_bypass,
 )
+from .revoke import revoke_session
 from .set_cookies import check_pair_size
 
 #: How many of a user's sessions a log-in ends at most.
@@ -95,8 +96,7 @@ def _make_room(state: AppState, active: Sequence[Session], ended: Sequence[Sessi
     reason = f"{state.settings.prefix}MAX_SESSIONS: a new session replaces the one longest unused"
     beyond = sessions.beyond_limit(active)[:_MAX_ENDED]
     for session in beyond:
-        actor = actor_of_request(state, user_actor(session.sub))
-        state.require_revocations().revoke_session(session.sid, actor=actor, reason=reason)
+        revoke_session(state, session.sid, reason, actor=user_actor(session.sub))
     for session in ended[: _MAX_ENDED - len(beyond)]:
         sessions.end(session.sid)
 

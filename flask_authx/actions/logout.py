@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from flask import Request
 
-from flask_authx.app.identity import actor_of_request
+from flask_authx.app.identity import actor_of_request, revoking
 from flask_authx.app.state import AppState, this_request
 from flask_authx.enums import Location, TokenType
 from flask_authx.errors import (
@@ -121,7 +121,8 @@ def _is_session_revoked(state: AppState, token: Token, reason: str | None) -> bo
     """
     actor = actor_of_request(state, user_actor(token.sub))
     try:
-        return state.require_revocations().finish(token, actor=actor, reason=reason)
+        with revoking(state) as revocations:
+            return revocations.finish(token, actor=actor, reason=reason)
     except StoreError:
         # The write that follows reports the failure.
         return False

@@ -132,7 +132,7 @@ def _verified(
     else:
         found = sent if isinstance(sent, RequestToken) else RequestToken(sent, type=_REFRESH.type)
         context = RequestContext()
-        context.token = verify(state, found, _REFRESH, context)
+        context.token, context.raw = verify(state, found, _REFRESH, context), found.token
     # The requirement is not optional, so there is a token.
     return cast(Token, context.token), context, cast(RequestToken, found).location
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import has_request_context
 
-from flask_authx.app.identity import accepted_token, actor_of_request
+from flask_authx.app.identity import accepted_token, actor_of_request, revoking
 from flask_authx.app.state import AppState, context_of, this_request
 from flask_authx.errors import StoreUnavailableError
 from flask_authx.http.context import RequestContext
@@ -30,7 +30,8 @@ def revoke_token(
     :raises JWTDecodeError: if a text is no valid token.
     :raises StoreUnavailableError: if it could not be written.
     """
-    revocations = state.require_revocations()
+    # First, so that a missing store is an error for every token.
+    state.require_revocations()
     token = _current_token(state) if token is None else token
     if isinstance(token, Token):
         verified = token
@@ -41,7 +42,9 @@ def revoke_token(
         # live longer.
         revoke_session(state, verified.sid, reason, actor=actor)
     elif not (verified.expired and has_expired(state, verified)):
-        revocations.revoke_token(verified, actor=actor_of_request(state, actor), reason=reason)
+        actor = actor_of_request(state, actor)
+        with revoking(state) as revocations:
+            revocations.revoke_token(verified, actor=actor, reason=reason)
 
 
 def revoke_session(
@@ -52,7 +55,8 @@ def revoke_session(
     :raises StoreUnavailableError: if it could not be written.
     """
     actor = actor_of_request(state, actor)
-    state.require_revocations().revoke_session(sid, actor=actor, reason=reason)
+    with revoking(state) as revocations:
+        revocations.revoke_session(sid, actor=actor, reason=reason)
 
 
 def revoke_subject(
@@ -62,9 +66,9 @@ def revoke_subject(
 
     :raises StoreUnavailableError: if it could not be written.
     """
-    revocations = state.require_revocations()
     actor = actor_of_request(state, actor)
-    revocations.revoke_subject(subject(uid), keep, actor=actor, reason=reason)
+    with revoking(state) as revocations:
+        revocations.revoke_subject(subject(uid), keep, actor=actor, reason=reason)
 
 
 def revoke_all(state: AppState, reason: str | None, *, actor: Actor | None = None) -> None:
@@ -72,8 +76,9 @@ def revoke_all(state: AppState, reason: str | None, *, actor: Actor | None = Non
 
     :raises StoreUnavailableError: if it could not be written.
     """
-    revocations = state.require_revocations()
-    revocations.revoke_all(actor=actor_of_request(state, actor), reason=reason)
+    actor = actor_of_request(state, actor)
+    with revoking(state) as revocations:
+        revocations.revoke_all(actor=actor, reason=reason)
 
 
 def is_revoked(state: AppState, token: str | RequestToken | Token) -> bool:

@@ -6,7 +6,9 @@ by all requests inside it, and would hand one request's identity to the next.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Generator
 from typing import Any, cast
 
 from flask import Request, has_request_context
@@ -14,6 +16,7 @@ from werkzeug.local import LocalProxy
 
 from flask_authx.errors import SubjectNotFoundError
 from flask_authx.http.context import RequestContext
+from flask_authx.sessions.revocations import Revocations
 from flask_authx.signals import Actor, user_actor
 from flask_authx.tokens.token import Token
 
@@ -23,29 +26,20 @@ from .state import AppState, context_of, this_request
 _IDENTITY = "_flask_authx"
 
 
-def set_identity(  # noqa: PLR0913 - the request, and what is now known of it
-    current: Request,
-    state: AppState,
-    context: RequestContext,
-    token: Token,
-    raw: str,
-    *,
-    user: tuple[Any] | None = None,
+def set_identity(
+    current: Request, state: AppState, context: RequestContext, token: Token, raw: str
 ) -> None:
     """Make this the request's token, and :data:`current_token`.
 
     If a request passes the guards of several ``AuthX`` objects, the last one decides.
-
-    :param user: its user in a tuple of one, if it has been loaded.
     """
-    if context.token is not token:
-        context.token, context.raw, context.user = token, raw, user
+    context.token, context.raw = token, raw
     setattr(current, _IDENTITY, (state, context, token))
 
 
 def clear_identity(current: Request, context: RequestContext) -> None:
     """Make the request anonymous, also if an earlier guard has accepted a token."""
-    context.token = context.raw = context.user = None
+    context.token = context.raw = None
     setattr(current, _IDENTITY, None)
 
 
@@ -58,6 +52,21 @@ def actor_of_request(state: AppState, default: Actor | None) -> Actor | None:
     """The user of the token accepted for the request, for the audit trail and signals."""
     token = accepted_token(state)
     return default if token is None else user_actor(token.sub)
+
+
+@contextlib.contextmanager
+def revoking(state: AppState) -> Generator[Revocations]:
+    """The store to write a revocation to. The rest of the request checks its tokens anew.
+
+    Also after a failure, since the revocation may have been written.
+
+    :raises RuntimeError: if there is no store.
+    """
+    try:
+        yield state.require_revocations()
+    finally:
+        if has_request_context():
+            context_of(this_request(), state).forget_verdicts()
 
 
 def _identity(name: str) -> tuple[AppState, RequestContext, Token]:
@@ -82,26 +91,28 @@ def _find_user() -> Any:
 
 
 def load_user(state: AppState, context: RequestContext) -> Any:
-    """The user of the request's token, loaded at most once; ``None`` if there is no token.
+    """The user of the request's token; ``None`` if there is no token.
 
+    The errors are :func:`user_of`'s.
+    """
+    token, raw = context.token, context.raw
+    return None if token is None or raw is None else user_of(state, context, token, raw)
+
+
+def user_of(state: AppState, context: RequestContext, token: Token, raw: str) -> Any:
+    """The user of a token that need not be the request's yet, loaded once in a request.
+
+    :param raw: the text of the token.
     :raises SubjectNotFoundError: if the app has no such user.
     :raises RuntimeError: if no callback loads users.
     """
-    if context.token is None:
-        return None
-    if context.user is None:
-        context.user = (_call_loader(state, context.token),)
-    return _found(context.user[0])
-
-
-def user_of(state: AppState, context: RequestContext, token: Token) -> Any:
-    """The user of a token that need not be the request's yet. The errors are :func:`load_user`'s.
-
-    The request's user is not loaded again.
-    """
-    if context.token is token:
-        return load_user(state, context)
-    return _found(_call_loader(state, token))
+    if raw not in context.users:
+        user = _call_loader(state, token)
+        # The callback may have loaded another one.
+        context.users = {**context.users, raw: user}
+    if context.users[raw] is None:
+        raise SubjectNotFoundError("the user callback returned None")
+    return context.users[raw]
 
 
 def _call_loader(state: AppState, token: Token) -> Any:
@@ -115,12 +126,6 @@ def _call_loader(state: AppState, token: Token) -> Any:
     return state.wait(user) if inspect.isawaitable(user) else user
 
 
-def _found(user: Any) -> Any:
-    if user is None:
-        raise SubjectNotFoundError("the user callback returned None")
-    return user
-
-
 class _UserProxy(LocalProxy[Any]):
     """A proxy that is true if the user is. An error of the user callback is not hidden."""
 
@@ -128,8 +133,12 @@ class _UserProxy(LocalProxy[Any]):
 
     def __bool__(self) -> bool:
         identity = getattr(this_request(), _IDENTITY, None) if has_request_context() else None
+        if identity is None:
+            return False
+        context: RequestContext = identity[1]
         # After SubjectNotFoundError the user is falsy, so that the error's page can be rendered.
-        return identity is not None and identity[1].user != (None,) and bool(_find_user())
+        is_gone = context.raw in context.users and context.users[context.raw] is None
+        return not is_gone and bool(_find_user())
 
 
 #: The token of the current request; falsy if there is none, and then its attributes are errors.

@@ -14,7 +14,13 @@ from typing import cast
 from flask import Request, after_this_request, has_request_context
 
 from flask_authx.app.cookie_paths import unset_former_cookies
-from flask_authx.app.identity import actor_of_request, clear_identity, set_identity, user_of
+from flask_authx.app.identity import (
+    actor_of_request,
+    clear_identity,
+    revoking,
+    set_identity,
+    user_of,
+)
 from flask_authx.app.state import AppState, context_of, current_state, this_request
 from flask_authx.enums import Location, OnInvalid, TokenType
 from flask_authx.errors import (
@@ -27,7 +33,7 @@ from flask_authx.errors import (
 from flask_authx.http import csrf
 from flask_authx.http.caching import add_cache_headers, exposes_token, varies_by
 from flask_authx.http.callbacks import Callbacks
-from flask_authx.http.context import Accepted, RequestContext
+from flask_authx.http.context import RequestContext
 from flask_authx.http.locations import DuplicateCookieError
 from flask_authx.http.requirement import Requirement
 from flask_authx.http.verifier import REUSE_REASON, Pending
@@ -70,14 +76,15 @@ def check_request(
             clear_identity(current, context)
             return
         token = state.verifier.verify(found, requirement, current, context, can_await=can_await)
-        user = (user_of(state, context, token),) if requirement.user else None
+        if requirement.user:
+            user_of(state, context, token, found.token)
     except AuthXException as error:
         if asks:
             raise
         _refuse_or_ignore(state, requirement, context, found, error)
         clear_identity(current, context)
         return
-    set_identity(current, state, context, token, found.token, user=user)
+    set_identity(current, state, context, token, found.token)
     if token_accepted.receivers or context.unchecked is not None:
         _announce_accepted(state, token, context)
 
@@ -89,9 +96,9 @@ def check_for_guards(state: AppState, current: Request, requirement: Requirement
     """
     check_request(state, current, requirement)
     context = context_of(current, state)
-    accepted: Accepted | None = None
+    accepted: tuple[Token, str] | None = None
     if context.token is not None and context.raw is not None:
-        accepted = (context.token, context.raw, context.user)
+        accepted = (context.token, context.raw)
     context.met = (*context.met, (requirement, accepted))
 
 
@@ -104,8 +111,7 @@ def _was_met(
             if accepted is None:
                 clear_identity(current, context)
             else:
-                token, raw, user = accepted
-                set_identity(current, state, context, token, raw, user=user)
+                set_identity(current, state, context, *accepted)
             return True
     return False
 
@@ -166,7 +172,7 @@ def identify(
 def _answer(
     state: AppState, current: Request, requirement: Requirement, context: RequestContext
 ) -> Token | None:
-    """What ``identify(optional=True)`` answers, once for a request.
+    """What ``identify(optional=True)`` answers, remembered until the request revokes something.
 
     :raises AuthXException: if a store or a callback fails.
     """
@@ -259,9 +265,10 @@ def refuse(state: AppState, token: Token | None, error: AuthXException) -> AuthX
     if token is not None and isinstance(error, ReusedTokenError):
         actor = actor_of_request(state, user_actor(token.sub))
         try:
-            state.require_revocations().revoke_session(
-                token.sid, actor=actor, reason=REUSE_REASON, reused=token
-            )
+            with revoking(state) as revocations:
+                revocations.revoke_session(
+                    token.sid, actor=actor, reason=REUSE_REASON, reused=token
+                )
         except AuthXException as failure:
             error = failure
     elif token is not None and isinstance(error, RevokedTokenError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 from flask_authx.enums import TokenType
 from flask_authx.errors import AuthXException
@@ -16,10 +16,7 @@ _NO_ANSWERS: dict[str, bool | str | AuthXException] = {}
 _NOTHING_CREATED: dict[str, CreatedToken] = {}
 _NONE_BEGUN: frozenset[tuple[str, TokenType]] = frozenset()
 _NOTHING_IDENTIFIED: dict[Requirement, tuple[Token, str] | None] = {}
-
-
-#: A token, its text, and its user in a tuple of one if the user has been loaded.
-Accepted: TypeAlias = tuple[Token, str, tuple[Any] | None]
+_NO_USERS: dict[str, Any] = {}
 
 
 class RequestContext:
@@ -42,9 +39,9 @@ class RequestContext:
     identified: dict[Requirement, tuple[Token, str] | None] = _NOTHING_IDENTIFIED
     #: The token whose acceptance a signal has announced.
     announced: Token | None = None
-    #: What the before_request hook has checked, and what it has accepted: guards that require
-    #: the same do not check again.
-    met: tuple[tuple[Requirement, Accepted | None], ...] = ()
+    #: What the before_request hook has checked, and the token that it has accepted with its text:
+    #: guards that require the same do not check again.
+    met: tuple[tuple[Requirement, tuple[Token, str] | None], ...] = ()
     #: By the raw token: the verified one, and whether it is revoked, or why that could not be
     #: checked.
     verdicts: dict[str, tuple[Token, bool | str]] = _NO_VERDICTS
@@ -55,8 +52,8 @@ class RequestContext:
     not_in_store: str | None = None
     #: A token that was accepted although the store failed, until the signal is sent.
     unchecked: Token | None = None
-    #: The user of :attr:`token` in a tuple of one, once it has been loaded.
-    user: tuple[Any] | None = None
+    #: By the raw token: its user, once that has been loaded; ``None`` if the app has no such user.
+    users: dict[str, Any] = _NO_USERS
     #: The tokens created for the response, by their text.
     created: dict[str, CreatedToken] = _NOTHING_CREATED
     #: The sessions that began with one token each: the token's subject and type.
@@ -67,3 +64,8 @@ class RequestContext:
     def remember(self, raw: str, token: Token, *, revoked: bool | str) -> None:
         """Keep whether a token is revoked, or why that could not be checked."""
         self.verdicts = {**self.verdicts, raw: (token, revoked)}
+
+    def forget_verdicts(self) -> None:
+        """Forget which tokens were accepted, since one of them may be revoked now."""
+        self.verdicts, self.identified, self.met = _NO_VERDICTS, _NOTHING_IDENTIFIED, ()
+        self.not_in_store = None

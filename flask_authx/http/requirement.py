@@ -54,11 +54,16 @@ class LocationKeywords(TypedDict, total=False):
     locations: Locations | None
 
 
-class AccessKeywords(LocationKeywords, total=False):
+class UserKeywords(LocationKeywords, total=False):
+    """What a guard for refresh tokens takes."""
+
+    user: bool
+
+
+class AccessKeywords(UserKeywords, total=False):
     """What a guard for access tokens takes."""
 
     check_revocation: bool
-    user: bool
 
 
 class FreshKeywords(AccessKeywords, total=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -11,18 +12,22 @@ from flask_authx import (
     AuthX,
     BadConfigurationError,
     InsufficientScopeError,
+    SubjectNotFoundError,
     current_token,
     current_user,
 )
-from tests.support import access_token, bearer, make_app
+from tests.support import access_token, bearer, make_app, refresh_token
 from tests.support.answers import INVALID, OK, AsyncSpy, Outcome, Spy, ask, outcome, who
 from tests.support.session_sites import site
+
+PATHS = ["/own", "/both", "/none"]
 
 
 def guards(authx: AuthX) -> dict[str, Any]:
     return {
         "token": authx.token_required(user=True),
         "access": authx.access_token_required(user=True),
+        "refresh": authx.refresh_token_required(user=True),
         "fresh": authx.fresh_token_required(user=True),
         "scopes": authx.scopes_required("a", user=True),
         "optional": authx.optional_token(user=True),
@@ -44,13 +49,18 @@ def test_each_guard_refuses_a_user_that_is_gone(spy: type[Spy]) -> None:
         app.add_url_rule(f"/by/{name}/async", f"by {name} async", guard(later))
     paths = [f"/by/{name}{rest}" for name in guards(authx) for rest in ("", "/async")]
     headers = bearer(access_token(app, authx, fresh=True, scopes=["a"]))
+    of_refresh = bearer(refresh_token(app, authx))
+
+    def sent(path: str) -> dict[str, str]:
+        return of_refresh if "refresh" in path else headers
+
     for path in paths:
         load.asked.clear()
-        assert ask(app, path=path, headers=headers).text == "Ann"
+        assert ask(app, path=path, headers=sent(path)).text == "Ann"
         assert load.asked == ["ann"], f"loaded {load.asked} for {path}"
     load.answer = None
     for path in paths:
-        assert outcome(ask(app, path=path, headers=headers)) == INVALID
+        assert outcome(ask(app, path=path, headers=sent(path))) == INVALID
     # A guard without it does not ask.
     assert outcome(ask(app, headers=headers)) == OK
 
@@ -155,11 +165,92 @@ def test_a_refresh_token_takes_it_as_well() -> None:
     assert outcome(refused) == INVALID
 
 
-def test_it_is_no_keyword_of_a_guard_for_refresh_tokens() -> None:
-    _, authx = make_app()
-    guard: Any = authx.refresh_token_required
-    with pytest.raises(TypeError, match="no option 'user'"):
-        guard(user=True)
+@pytest.mark.parametrize("user", ["Ann", None])
+def test_a_guard_and_the_refresh_behind_it_load_the_user_once(user: str | None) -> None:
+    made = site()
+    pair = made.log_in()
+    made.users_by(load := Spy(user))
+
+    @made.app.post("/renew")
+    @made.authx.refresh_token_required(user=True)
+    def renew() -> dict[str, Any]:
+        return made.authx.refresh().to_dict()
+
+    answer = made.ask(pair.refresh_token, path="/renew")
+    assert outcome(answer) == (OK if user else INVALID)
+    assert load.asked == ["ann"]
+
+
+def test_a_rule_of_the_app_does_not_reach_the_guard_of_a_view() -> None:
+    app, authx = make_app()
+    authx.set_callback_get_model_instance(Spy(None))
+    app.add_url_rule("/own", "own", authx.token_required(who))
+    app.add_url_rule("/both", "both", authx.token_required(user=True)(who))
+    app.add_url_rule("/none", "none", who)
+    authx.protect(app, user=True)
+    headers = bearer(access_token(app, authx))
+    outcomes = {path: outcome(ask(app, path=path, headers=headers)) for path in PATHS}
+    assert outcomes == {"/own": OK, "/both": INVALID, "/none": INVALID}
+
+
+@pytest.mark.parametrize("places", ["headers", "headers,query"])
+@pytest.mark.parametrize("user", ["Ann", None, 0])
+def test_the_user_is_loaded_once_whoever_asks(user: object, places: str) -> None:
+    app, authx = make_app(TOKEN_LOCATION=places)
+    load = authx.set_callback_get_model_instance(Spy(user))
+    known = user is not None
+
+    @app.before_request
+    def first() -> None:
+        for optional in (True, False):
+            with contextlib.suppress(SubjectNotFoundError):
+                assert bool(authx.identify(optional=optional, user=True)) is known
+        assert bool(current_user) is bool(user)
+
+    app.add_url_rule("/user", "user", authx.token_required(user=True)(who))
+    headers = bearer(access_token(app, authx))
+    for _ in range(2):
+        load.asked.clear()
+        assert outcome(ask(app, path="/user", headers=headers)) == (OK if known else INVALID)
+        assert load.asked == ["ann"]
+
+
+def test_each_token_of_a_request_has_its_own_user() -> None:
+    app, authx = make_app(TOKEN_LOCATION="headers,query")
+    loaded: list[str] = []
+
+    @authx.set_subject_getter
+    def load(uid: str) -> str | None:
+        loaded.append(uid)
+        return None if uid == "gone" else f"user {uid}"
+
+    @app.get("/two")
+    @authx.token_required(locations="query", user=True)
+    def two() -> list[object]:
+        seen = [current_user + ""]
+        for place in ("headers", "query"):
+            authx.identify(locations=place)
+            seen.append(current_user + "")
+        return seen
+
+    query = {"token": access_token(app, authx, "bob")}
+    answer = ask(app, path="/two", headers=bearer(access_token(app, authx)), query_string=query)
+    assert answer.json == ["user bob", "user ann", "user bob"]
+    assert loaded == ["bob", "ann"]
+    with app.test_request_context("/?token=" + access_token(app, authx, "gone")):
+        assert authx.identify(locations="query")
+        with pytest.raises(SubjectNotFoundError):
+            bool(current_user)
+        assert not current_user
+
+
+def test_the_error_of_the_callback_is_not_one_to_ignore() -> None:
+    app, authx = make_app()
+    authx.set_callback_get_model_instance(Spy(LookupError("of the app")))
+    with app.test_request_context(headers=bearer(access_token(app, authx))):
+        with pytest.raises(LookupError, match="of the app"):
+            authx.identify(optional=True, user=True, on_error="ignore")
+        assert not current_token
 
 
 def test_nobody_is_loaded_for_an_app_that_does_not_ask() -> None:

@@ -116,7 +116,7 @@ def refresh() -> TokenPair:
     return authx.create_token_pair(current_token.sub)
 
 
-@authx.refresh_token_required(locations=["json"])
+@authx.refresh_token_required(locations=["json"], user=True)
 def refresh_called() -> str:
     return authx.create_access_token(current_token.sub, login=current_token)
 
