@@ -131,6 +131,13 @@ def check_user(before: Before, after: After) -> None:
         assert [side.status(token, path) for path in ("/me", "/news")] == [401, 401]
     # The guard of this view does not load the user; that of Flask-JWT-Extended does.
     assert (before.status(token), after.status(token)) == (401, 200)
+    refresh = before.create("refresh")
+    for side in (before, after):
+        assert side.client.post("/refresh", headers=bearer(refresh)).status_code == 401
+        side.names["USERS"]["ann"] = {"name": "Ann"}
+        renewed = side.client.post("/refresh", headers=bearer(refresh)).get_json()
+        assert side.status(renewed["access_token"], "/news") == 200
+        del side.names["USERS"]["ann"]
 
 
 @checks("Tokens from objects")
