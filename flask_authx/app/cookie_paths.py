@@ -63,7 +63,7 @@ def unset_former_cookies(state: AppState, response: Response) -> Response:
     """Make browsers delete the cookies at former places, of which they have sent two of a name."""
     for type, profile in state.settings.profiles.items():
         path = cookie_path(state, type)
-        cookies.unset_former(response, state.settings, profile, path=path, partitioned=True)
+        cookies.unset_former(response, state.settings, profile, path=path, both=True)
     return response
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -55,8 +55,7 @@ def set_cookies(  # noqa: PLR0913 - a response, a token, and where and how long 
         profile.csrf_cookie_name: created.csrf,
         companion_name: created.companion,
     }
-    unset_former(response, settings, profile, path=path)
-    for cookie in _cookies(settings, profile, path):
+    for cookie in _replaced(response, settings, profile, path):
         value = values[cookie.name]
         if value is not None:
             _set(response, settings, cookie, value, max_age)
@@ -82,8 +81,7 @@ def unset_cookies(
 
     :param path: of the token's cookie, as it was set.
     """
-    unset_former(response, settings, profile, path=path)
-    for cookie in _cookies(settings, profile, path):
+    for cookie in _replaced(response, settings, profile, path):
         _set(response, settings, cookie, "", 0)
 
 
@@ -93,20 +91,20 @@ def unset_former(
     profile: TokenProfile,
     *,
     path: str | None,
-    partitioned: bool = False,
+    both: bool = False,
 ) -> None:
     """Make browsers delete a token's cookies at former places. Those at the present one stay.
 
+    So does what differs from a present one in being partitioned alone: a client that does not know
+    partitions would delete the present one.
+
     :param path: of the token's cookie; ``None`` if the app sets none.
-    :param partitioned: whether also those that are partitioned where the app's are not.
+    :param both: whether also those that are partitioned where the app's are not.
     """
-    both = settings.cookie_partitioned or (
-        partitioned and HAS_PARTITIONED and settings.cookie_secure
-    )
-    present = [*_cookies(settings, profile, path or "/")]
-    for cookie in present:
+    both = settings.cookie_partitioned or (both and _can_partition(settings))
+    for cookie in _cookies(settings, profile, path or "/"):
         for former in _former(settings, profile, cookie, both=both):
-            if path is None or former.identity != cookie.identity:
+            if path is None or former.place != cookie.place:
                 _set(response, settings, former, "", 0, first=True)
 
 
@@ -118,8 +116,8 @@ def has_set_cookie(
     :param path: of the token's cookie.
     """
     cookie = next(_cookies(settings, profile, path))
-    headers = response.headers.getlist("Set-Cookie")
-    return any(_identity(header) == cookie.identity for header in headers)
+    wanted = (*cookie.place, cookie.partitioned)
+    return any(_identity(header) == wanted for header in response.headers.getlist("Set-Cookie"))
 
 
 def unsupported_settings(settings: Settings) -> Iterator[str]:
@@ -141,10 +139,12 @@ class _Cookie:
     httponly: bool
 
     @property
-    def identity(self) -> tuple[str, str, str, bool]:
-        """What browsers identify it by. They compare domains without case and leading dot."""
-        domain = (self.domain or "").lower().lstrip(".")
-        return self.name, domain, self.path, self.partitioned
+    def place(self) -> tuple[str, str, str]:
+        """Its name, domain and path, as its header has them: Werkzeug encodes them."""
+        name, domain, path, _ = _identity(
+            dump_cookie(self.name, path=self.path, domain=self.domain)
+        )
+        return name, domain, path
 
 
 def _companion_name(settings: Settings, profile: TokenProfile) -> str | None:
@@ -161,6 +161,24 @@ def _cookies(settings: Settings, profile: TokenProfile, path: str) -> Iterator[_
     companion_name = _companion_name(settings, profile)
     if companion_name is not None:
         yield _Cookie(companion_name, "/", None, partitioned, httponly=True)
+
+
+def _can_partition(settings: Settings) -> bool:
+    """Whether browsers may have partitioned cookies of the app."""
+    return HAS_PARTITIONED and settings.cookie_secure
+
+
+def _replaced(
+    response: Response, settings: Settings, profile: TokenProfile, path: str
+) -> list[_Cookie]:
+    """The cookies of a token, which the caller sets or unsets after all others of their names."""
+    unset_former(response, settings, profile, path=path)
+    present = [*_cookies(settings, profile, path)]
+    if _can_partition(settings):
+        for cookie in present:
+            twin = replace(cookie, partitioned=not cookie.partitioned)
+            _set(response, settings, twin, "", 0, first=True)
+    return present
 
 
 def _former(
@@ -208,21 +226,21 @@ def _set(  # noqa: PLR0913 - a cookie with its value and age, and where its head
     if cookie.partitioned:
         # Werkzeug before 3.1 does not have this parameter.
         attributes["partitioned"] = True
-    # If a response sets a cookie twice, it depends on the browser which one it keeps (RFC 6265bis
-    # section 4.1.1).
-    headers = response.headers.getlist("Set-Cookie")
-    others = [header for header in headers if _identity(header) != cookie.identity]
-    response.headers.setlist("Set-Cookie", [] if first else others)
     # For clients that do not support Max-Age.
     expires = 0 if max_age == 0 else None
     response.set_cookie(cookie.name, value, max_age=max_age, expires=expires, **attributes)
-    if first:
-        for header in others:
-            response.headers.add("Set-Cookie", header)
+    # If a response sets a cookie twice, it depends on the browser which one it keeps (RFC 6265bis
+    # section 4.1.1).
+    *headers, new = response.headers.getlist("Set-Cookie")
+    others = [header for header in headers if _identity(header) != _identity(new)]
+    response.headers.setlist("Set-Cookie", [new, *others] if first else [*others, new])
 
 
 def _identity(header: str) -> tuple[str, str, str, bool]:
-    """What identifies the cookie of a ``Set-Cookie`` header."""
+    """What browsers identify the cookie of a ``Set-Cookie`` header by.
+
+    They compare domains without case and leading dot.
+    """
     pair, *listed = header.split(";")
     attributes = {
         name.strip().lower(): value.strip()

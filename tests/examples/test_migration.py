@@ -109,7 +109,7 @@ def cookie_of(response: TestResponse, name: str) -> str:
     (found,) = [
         header.partition("=")[2].partition(";")[0]
         for header in response.headers.getlist("Set-Cookie")
-        if header.startswith(f"{name}=")
+        if header.startswith(f"{name}=") and not header.startswith(f"{name}=;")
     ]
     return found
 

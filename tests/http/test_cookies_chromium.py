@@ -177,11 +177,14 @@ def test_a_browser_that_is_locked_out_is_healed_by_the_400(
         assert post(page, "/auth/refresh") == 200
 
 
-def test_partitioned_cookies_take_the_place_of_former_ones(
-    context: BrowserContext, serve: Serve
+@pytest.mark.parametrize("from_now_on", [True, False])
+def test_partitioned_cookies_and_others_take_the_place_of_former_ones(
+    context: BrowserContext, serve: Serve, from_now_on: bool
 ) -> None:
     config = {"COOKIE_PARTITIONED": True, "COOKIE_SAMESITE": "None"}
     before, after = serve(site()), serve(site(**config))
+    if not from_now_on:
+        before, after = after, before
     page = context.new_page()
     page.goto(f"http://{APP}:{before}/page")
     assert post(page, "/sign-in/ann") == 200

@@ -44,10 +44,14 @@ SITE = "https://app.example.org"
 
 
 class Browser:
-    """A browser on one host: it tells cookies apart by name, domain, path and partition."""
+    """A browser on one host: it tells cookies apart by name, domain, path and partition.
 
-    def __init__(self, app: Flask) -> None:
+    :param partitions: whether it knows partitions; else it ignores that attribute.
+    """
+
+    def __init__(self, app: Flask, *, partitions: bool = True) -> None:
         self._client: FlaskClient = app.test_client(use_cookies=False)
+        self._partitions = partitions
         self.kept: dict[Place, str] = {}
 
     def use(self, app: Flask) -> None:
@@ -71,6 +75,8 @@ class Browser:
             pair, *attributes = header.split("; ")
             name, _, value = pair.partition("=")
             place = place_of(name, attributes)
+            if not self._partitions:
+                place = unpartitioned(place)
             if "Max-Age=0" in attributes:
                 self.kept.pop(place, None)
             else:
@@ -79,6 +85,10 @@ class Browser:
 
     def names(self) -> list[str]:
         return sorted(place.name for place in self.kept)
+
+
+def unpartitioned(place: Place) -> Place:
+    return place._replace(partitioned=False)
 
 
 THEIRS: dict[str, Any] = {
@@ -134,6 +144,8 @@ if HAS_PARTITIONED:
         [Place(REFRESH_COOKIE, "/auth", None, partitioned=True)],
         {},
     )
+#: Those whose former place differs from the present one in being partitioned alone.
+TWINS = [kind for kind in MOVES if "partitioned" in kind]
 
 
 def moved(kind: str) -> Browser:
@@ -145,7 +157,7 @@ def moved(kind: str) -> Browser:
     return browser
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MOVES if kind != "no longer partitioned"])
+@pytest.mark.parametrize("kind", MOVES)
 def test_the_next_log_in_puts_an_end_to_them(kind: str) -> None:
     browser = moved(kind)
     assert outcome(browser.post("/sign-in/ann")) == OK
@@ -166,7 +178,7 @@ def test_a_log_out_puts_an_end_to_them(kind: str) -> None:
     assert "of-before" not in browser.kept.values()
 
 
-@pytest.mark.parametrize("kind", MOVES)
+@pytest.mark.parametrize("kind", [kind for kind in MOVES if kind not in TWINS])
 def test_a_400_for_two_of_them_is_the_last(kind: str) -> None:
     """SECURITY A.19 338"""
     browser = moved(kind)
@@ -184,6 +196,56 @@ def test_a_400_for_two_of_them_is_the_last(kind: str) -> None:
         # Those at the present places stay as they are.
         assert live.items() <= browser.kept.items()
     assert outcome(browser.post("/auth/refresh")) == OK
+    assert outcome(browser.post("/auth/refresh")) == OK
+
+
+@pytest.mark.parametrize("kind", TWINS)
+@pytest.mark.parametrize("way", ["/sign-in/ann", "/auth/logout"])
+def test_after_a_400_for_two_that_differ_in_their_partition_alone(kind: str, way: str) -> None:
+    """It deletes neither, and the next log-in or log-out deletes the former one."""
+    browser = moved(kind)
+    before = browser.kept
+    browser.kept = {}
+    assert outcome(browser.post("/sign-in/ann")) == OK
+    browser.kept = {**before, **browser.kept}
+    both = dict(browser.kept)
+    assert outcome(browser.post("/auth/refresh")) == MALFORMED
+    assert browser.kept == both
+    assert browser.post(way).status_code in {200, 204, 400}
+    assert outcome(browser.post("/sign-in/ann")) == OK
+    assert "of-before" not in browser.kept.values()
+    assert outcome(browser.post("/auth/refresh")) == OK
+
+
+#: With the names of the cookies that another host can set.
+TOSSED: list[tuple[dict[str, Any], str, str]] = [
+    ({}, REFRESH_COOKIE, "/auth/refresh"),
+    (THEIRS, "refresh_token_cookie", "/auth/refresh"),
+    (THEIRS, "access_token_cookie", "/guarded"),
+    ({"COOKIE_FORMER": [{"path": "/old"}]}, REFRESH_COOKIE, "/auth/refresh"),
+]
+if HAS_PARTITIONED:
+    TOSSED.append(({"COOKIE_PARTITIONED": True}, REFRESH_COOKIE, "/auth/refresh"))
+    TOSSED.append(({"COOKIE_PARTITIONED": True, **THEIRS}, "access_token_cookie", "/guarded"))
+
+
+@pytest.mark.parametrize(("config", "name", "path"), TOSSED)
+@pytest.mark.parametrize("partitions", [True, False])
+def test_a_400_does_not_leave_the_planted_one_alone(
+    config: dict[str, Any], name: str, path: str, partitions: bool
+) -> None:
+    """Else it would be accepted from then on, in place of the user's own."""
+    app, _ = browser_app(TOKEN_LOCATION=["cookies"], **config)
+    browser = Browser(app, partitions=partitions)
+    assert outcome(browser.post("/sign-in/ann")) == OK
+    own = dict(browser.kept)
+    eve = sign_in(app.test_client(), "eve")
+    planted = Place(name, "/", "example.org")
+    browser.kept[planted] = eve["access_token" if "access" in name else "refresh_token"]
+    for _ in range(3):
+        assert outcome(browser.post(path)) == MALFORMED
+        assert own.items() <= browser.kept.items()
+    del browser.kept[planted]
     assert outcome(browser.post("/auth/refresh")) == OK
 
 
@@ -239,7 +301,21 @@ def test_each_400_for_two_cookies_unsets_the_former_ones(way: str) -> None:
     assert outcome(response) == MALFORMED
     assert Place(REFRESH_COOKIE, "/") in unset_in(response)
     live = {Place(ACCESS_COOKIE), Place(REFRESH_COOKIE, "/auth"), Place(COMPANION)}
-    assert unset_in(response).isdisjoint(live)
+    assert {unpartitioned(place) for place in unset_in(response)}.isdisjoint(live)
+
+
+def test_what_can_only_be_at_one_place_is_unset_at_no_other() -> None:
+    """Browsers reject such a header: RFC 6265bis section 4.1.3.2."""
+    former = [{"path": "/old"}, {"domain": "b.example"}]
+    app, authx = plain_app(BLOCKLIST="memory://", COOKIE_FORMER=former)
+    app.add_url_rule("/x", "x", authx.token_required(lambda: "x"), methods=["POST"])
+    twice = {"Cookie": f"{ACCESS_COOKIE}=a; {ACCESS_COOKIE}=b"}
+    in_400 = unset_in(ask(app, "POST", "/x", headers=twice))
+    in_unset = unset_in(answer(app, authx.unset_cookies))
+    for found, places in ((in_400, set[str]()), (in_unset, {ACCESS_COOKIE, COMPANION})):
+        assert {Place(REFRESH_CSRF, "/old"), Place(ACCESS_CSRF, "/", "b.example")} <= found
+        host = {unpartitioned(place) for place in found if place.name.startswith("__Host-")}
+        assert host == {Place(name) for name in places}
 
 
 def test_one_cookie_that_was_sent_twice_is_one() -> None:
@@ -301,7 +377,7 @@ def test_a_domain_is_compared_as_browsers_do() -> None:
         for header in response.headers.getlist("Set-Cookie")
         if header.startswith(f"{REFRESH_COOKIE}=") and "Path=/auth" in header and "Domain" in header
     ]
-    assert len(live) == 1
+    assert len(live) == 1 + HAS_PARTITIONED
     response = answer(app, authx.unset_cookies)
     assert len(unset_in(response)) == len(response.headers.getlist("Set-Cookie"))
 
@@ -356,6 +432,5 @@ def test_a_place_that_is_none_is_refused_with_words(value: Any, said: str) -> No
 
 def test_no_place_is_a_place_too() -> None:
     app, authx = plain_app(COOKIE_FORMER=[])
-    assert unset_in(answer(app, lambda to: authx.set_cookies(to, pair_of(app, authx)))) == {
-        Place(REFRESH_COOKIE, "/")
-    }
+    found = unset_in(answer(app, lambda to: authx.set_cookies(to, pair_of(app, authx))))
+    assert {place for place in found if not place.partitioned} == {Place(REFRESH_COOKIE, "/")}

@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, Response
 
 from flask_authx import AuthX, BadConfigurationError
 from tests.support import SECRET, Clock, refresh_token
-from tests.support.answers import ACCESS_COOKIE, REFRESH_COOKIE
+from tests.support.answers import ACCESS_COOKIE, REFRESH_COOKIE, ask
 from tests.support.browsers import (
     ACCESS_CSRF,
     LOCAL,
+    Place,
     answer,
     browser_app,
     cookies_in,
     pair_of,
     plain_app,
+    unset_in,
 )
 
 
@@ -73,6 +75,36 @@ def test_where_the_app_is_mounted_stands_before_it() -> None:
     assert path_of(app, authx, ACCESS_COOKIE, **mounted) == "/"
     assert path_of(*plain_app(), REFRESH_COOKIE, **mounted) == "/shop/auth"
     assert path_of(*plain_app(REFRESH_COOKIE_PATH="/r"), REFRESH_COOKIE, **mounted) == "/r"
+
+
+@pytest.mark.parametrize("prefix", ["/käse", "/a b", "/[x]", "/%7Eann"])
+def test_a_path_that_is_sent_in_another_spelling_is_one_place(prefix: str) -> None:
+    """A cookie that a response sets twice is what one browser or another makes of it."""
+    app, authx = nested([prefix])
+    pair = pair_of(app, authx)
+
+    def twice(to: Response) -> None:
+        authx.set_cookies(to, pair)
+        authx.set_cookies(to, pair)
+
+    def there_and_back(to: Response) -> None:
+        authx.set_cookies(to, pair)
+        authx.unset_cookies(to)
+
+    assert cookies_in(answer(app, twice))[REFRESH_COOKIE].value == pair.refresh_token
+    found = cookies_in(answer(app, there_and_back))
+    assert {one.value for one in found.values()} == {""}
+
+
+def test_a_400_knows_the_present_path_in_each_spelling() -> None:
+    former = [{"path": "/k%C3%A4se"}, {"path": "/old"}]
+    stores: dict[str, Any] = {"JWT_SESSIONS": True, "JWT_BLOCKLIST": "memory://"}
+    app, authx = nested(["/käse"], JWT_COOKIE_FORMER=former, **stores)
+    app.add_url_rule("/x", "x", authx.token_required(lambda: "x"))
+    twice = {"Cookie": f"{ACCESS_COOKIE}=a; {ACCESS_COOKIE}=b"}
+    unset = unset_in(ask(app, "GET", "/x", headers=twice))
+    assert Place(REFRESH_COOKIE, "/old") in unset
+    assert Place(REFRESH_COOKIE, "/k%C3%A4se") not in unset
 
 
 def test_outside_of_a_request_the_config_says_where_that_is() -> None:

@@ -190,7 +190,8 @@ def test_no_host_of_a_request_keeps_the_cookies_from_being_set(host: str, secure
     _, status, headers = run_wsgi_app(app, environ)
     # Werkzeug itself may refuse a host, and then there is no response of the view.
     assert status in {"200 OK", "400 BAD REQUEST"}
-    assert len(headers.getlist("Set-Cookie")) == (2 if status == "200 OK" else 0)
+    live = [one for one in headers.getlist("Set-Cookie") if "Max-Age=0" not in one]
+    assert len(live) == (2 if status == "200 OK" else 0)
 
 
 def test_nor_does_a_warning_that_is_an_error(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ from tests.support.answers import ACCESS_COOKIE, COMPANION, REFRESH_COOKIE, comp
 from tests.support.browsers import (
     ACCESS_CSRF,
     COOKIES,
+    HAS_PARTITIONED,
     REFRESH_CSRF,
     answer,
     cookies_in,
@@ -38,7 +39,11 @@ def test_the_headers_are_these_by_default() -> None:
     access, refresh = pair.access_token, pair.refresh_token
     response = answer(app, lambda to: authx.set_cookies(to, pair))
     deleted = "Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0"
-    assert response.headers.getlist("Set-Cookie") == [
+    headers = response.headers.getlist("Set-Cookie")
+    twins = [header for header in headers if header.endswith("; Partitioned")]
+    assert len(twins) == HAS_PARTITIONED * len(COOKIES)
+    assert all(f"=; {deleted}; Secure; " in header for header in twins)
+    assert [header for header in headers if header not in twins] == [
         f"{REFRESH_COOKIE}=; {deleted}; Secure; HttpOnly; Path=/; SameSite=Lax",
         f"{ACCESS_COOKIE}={access}; Secure; HttpOnly; Path=/; SameSite=Lax",
         f"{ACCESS_CSRF}={parts(access)[1]['csrf']}; Secure; Path=/; SameSite=Lax",
@@ -52,9 +57,9 @@ def test_each_half_sets_its_own_token_alone() -> None:
     app, authx = plain_app()
     pair = pair_of(app, authx)
     one = answer(app, lambda to: authx.set_access_cookies(to, pair.access_token))
-    assert [*cookies_in(one)] == [ACCESS_COOKIE, ACCESS_CSRF]
+    assert cookies_in(one).keys() == {ACCESS_COOKIE, ACCESS_CSRF}
     other = answer(app, lambda to: authx.set_refresh_cookies(to, pair.refresh_token))
-    assert [*cookies_in(other)] == [REFRESH_COOKIE, REFRESH_CSRF, COMPANION]
+    assert cookies_in(other).keys() == {REFRESH_COOKIE, REFRESH_CSRF, COMPANION}
 
 
 NAMES: list[tuple[dict[str, Any], str, str]] = [
