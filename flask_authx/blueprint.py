@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 from uuid import UUID
 
@@ -21,7 +21,6 @@ from flask_authx.actions.logout import (
     log_out,
     revoke_session_of,
     revoke_sessions_of,
-    spare_cookies,
     tokens_in_cookies,
 )
 from flask_authx.actions.refresh import refresh
@@ -151,7 +150,7 @@ class _Views:
     def logout(self) -> Response:
         """Revoke the session of the request's token, which may have expired."""
         state = self._state()
-        return _logged_out(state, lambda: log_out(state, None), lambda: spare_cookies(state))
+        return _logged_out(state, lambda: log_out(state, None))
 
     def sessions(self) -> Response:
         """The user's sessions, the latest first, and which of them is the current one."""
@@ -164,8 +163,7 @@ class _Views:
         state, token = self._owner()
         _check_owner(state, sid, token)
         if sid == token.sid:
-            # Another attempt needs the access token, for the guard.
-            return _logged_out(state, functools.partial(_revoke_own, state, token), tuple)
+            return _logged_out(state, functools.partial(_revoke_own, state, token))
         revoke_session(state, sid, None)
         return Response(status=204)
 
@@ -233,29 +231,23 @@ def _pair_response(state: AppState, pair: TokenPair, *, in_cookies: bool) -> Res
     return response
 
 
-def _logged_out(
-    state: AppState, revoke: Callable[[], bool], spare: Callable[[], Sequence[TokenType]]
-) -> Response:
+def _logged_out(state: AppState, revoke: Callable[[], bool]) -> Response:
     """The response to a log-out, which unsets the cookies.
 
     It does so even if the token is invalid, but not after a CSRF error. If the session goes on,
-    since the store fails, those stay that the client needs to try again.
+    since the store fails, they stay: the page sends the same request again.
 
     :param revoke: revokes the session, and returns whether to unset the cookies.
-    :param spare: the cookies that another attempt does not need.
     """
     response = Response(status=204)
-    unset: Sequence[TokenType] = tuple(TokenType)
     try:
-        if not revoke():
-            unset = ()
+        unset = revoke()
     except (StoreUnavailableError, JWTDecodeError, MalformedRequestError) as error:
-        if isinstance(error, StoreUnavailableError) and not error.in_force:
-            unset = spare()
+        unset = not isinstance(error, StoreUnavailableError) or error.in_force
         state.worded.word(error)
         response = state.app.make_response(state.app.handle_user_exception(error))
-    if state.uses_cookies:
-        unset_cookies(state, response, *unset)
+    if unset and state.uses_cookies:
+        unset_cookies(state, response, *TokenType)
     return response
 
 

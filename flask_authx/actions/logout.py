@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from flask import Request
 
@@ -13,6 +13,7 @@ from flask_authx.app.state import AppState, this_request
 from flask_authx.enums import Location, TokenType
 from flask_authx.errors import (
     AuthXException,
+    CSRFError,
     JWTDecodeError,
     MalformedRequestError,
     StoreUnavailableError,
@@ -62,18 +63,6 @@ def revoke_sessions_of(state: AppState, tokens: Iterable[Token], reason: str | N
         raise StoreUnavailableError("a store failed to end a session", description=what)
     if failures:
         raise failures[0]
-
-
-def spare_cookies(state: AppState) -> Sequence[TokenType]:
-    """The cookies of a request to log out which the same request can do without when it is resent.
-
-    This is the access cookie, if the refresh cookie beside it is of the same session.
-    """
-    current = this_request()
-    sessions = {token.sid for _, token in _sent_tokens(state, current)}
-    # Of a session that has both cookies, the refresh token.
-    cookies = [(token.type, token.sid in sessions) for token in tokens_in_cookies(state, current)]
-    return [TokenType.ACCESS] if cookies == [(TokenType.REFRESH, True)] else []
 
 
 def revoke_session_of(state: AppState, token: Token, reason: str | None) -> None:
@@ -134,7 +123,7 @@ def _sent_tokens(state: AppState, current: Request) -> list[tuple[Location, Toke
     :raises AuthXException: if there are tokens and none of them is valid.
     """
     valid: dict[str, tuple[Location, Token]] = {}
-    refusal: AuthXException | None = None
+    refusals: list[AuthXException] = []
     deliberate = False
     for type in TokenType:
         found: RequestToken | None = None
@@ -143,20 +132,35 @@ def _sent_tokens(state: AppState, current: Request) -> list[tuple[Location, Toke
             if found is None:
                 continue
             token = _decode(state, current, found)
-        except (JWTDecodeError, MalformedRequestError) as error:
-            # An invalid or duplicate cookie must not prevent a log-out by the other cookie.
-            refusal = refusal or error
+            if not _belongs(state, found, [location for location, _ in valid.values()]):
+                _check_deliberate(state, current, found, token)
+        except (JWTDecodeError, MalformedRequestError, CSRFError) as error:
+            # An invalid, duplicate or planted cookie must not prevent a log-out by the other one.
+            refusals.append(error)
             deliberate |= found is not None and found.location in _DELIBERATE
-            continue
-        if _is_deliberate(state, current, found, token, first=not valid):
+        else:
             valid.setdefault(token.sid, (found.location, token))
     if not valid:
-        if not deliberate:
-            _check_origin(state, current)
-        if refusal is not None:
-            heal_duplicates(state, refusal)
-            raise refusal
+        _refuse(state, current, refusals, deliberate=deliberate)
     return [*valid.values()]
+
+
+def _refuse(
+    state: AppState, current: Request, refusals: list[AuthXException], *, deliberate: bool
+) -> None:
+    """Refuse a request without a valid token, unless it has no token at all.
+
+    :param deliberate: whether an invalid token was sent in a way that no other site's page has.
+    :raises AuthXException: if there was one, or if another site's page may have sent the request.
+    """
+    for refusal in refusals:
+        if isinstance(refusal, CSRFError):
+            raise refusal
+    if not deliberate:
+        _check_origin(state, current)
+    if refusals:
+        heal_duplicates(state, refusals[0])
+        raise refusals[0]
 
 
 def _decode(state: AppState, current: Request, found: RequestToken) -> Token:
@@ -170,25 +174,29 @@ def _decode(state: AppState, current: Request, found: RequestToken) -> Token:
     return token
 
 
-def _is_deliberate(
-    state: AppState, current: Request, found: RequestToken, token: Token, *, first: bool
-) -> bool:
-    """Whether the user's own page or client sent a token; the first one must be.
+def _belongs(state: AppState, found: RequestToken, accepted: list[Location]) -> bool:
+    """Whether a verified token is revoked with those that are accepted, without a check of its own.
 
-    :raises CSRFError: if the first one is not.
+    The response unsets all cookies, so the session must end whose refresh cookie this host has set,
+    as its companion says: the accepted access cookie may be another host's, and its CSRF value too.
+    """
+    if not state.settings.profiles[found.type].has_companion:
+        return False
+    has_companion = state.settings.companion_name is not None
+    return has_companion and found.location is Location.COOKIES and found.location in accepted
+
+
+def _check_deliberate(state: AppState, current: Request, found: RequestToken, token: Token) -> None:
+    """Refuse a token that may have been sent without the user's will.
+
+    :raises CSRFError: if the request came neither from a page of the app nor from another client.
+    :raises MalformedRequestError: if its body can't be read.
     """
     if found.location is Location.QUERY:
         _check_origin(state, current)
     if found.location is Location.COOKIES and needs_csrf(state.settings, current):
-        try:
-            # A page may send the CSRF value of the session's other token, which proves the same
-            # session.
-            check_csrf(state.settings, found, token, current, state.creator.csrf_values(token))
-        except AuthXException:
-            if first:
-                raise
-            return False
-    return True
+        # A page may send the CSRF value of the session's other token: it proves the same session.
+        check_csrf(state.settings, found, token, current, state.creator.csrf_values(token))
 
 
 def _check_origin(state: AppState, current: Request) -> None:
