@@ -676,9 +676,12 @@ class AuthX:
         first; if it expired more than an hour ago, nothing is written. Where sessions are stored, a
         refresh token is revoked with its session, since others replace it.
 
+        A refresh token that :meth:`get_token_from_request` has found in a cookie needs its
+        companion. No CSRF value is checked, and of a text nothing but the token itself.
+
         :param token: by default the current one.
         :param reason: why, for signals and the audit trail; at most 1000 characters.
-        :raises JWTDecodeError: if a text is no valid token.
+        :raises JWTDecodeError: if a text is no valid token, or if that companion is missing.
         :raises StoreUnavailableError: if it could not be written.
         :raises RuntimeError: if there is no current token, no store, or if the app's database
             session holds uncommitted writes in the SQLite file that must be written to.

@@ -17,6 +17,7 @@ from flask_authx.enums import Location, TokenType
 from flask_authx.errors import AuthXException
 from flask_authx.http.caching import no_store
 from flask_authx.http.cookies import has_set_cookie
+from flask_authx.http.csrf import is_beside_companion
 from flask_authx.settings.options import Settings
 from flask_authx.stores.base import StoreError
 from flask_authx.tokens.new_token import TokenOptions
@@ -67,6 +68,7 @@ def _is_due(state: AppState, current: Request, token: Token, response: Response)
         and not has_set_cookie(response, settings, profile, path=settings.access_cookie_path)
         and _is_wanted(settings, current)
         and _came_in_cookie(state, current)
+        and _is_own(state, current, token)
     )
 
 
@@ -99,6 +101,20 @@ def _came_in_cookie(state: AppState, current: Request) -> bool:
     except HTTPException:
         return False
     return found is not None and found.token == context_of(current, state).raw
+
+
+def _is_own(state: AppState, current: Request, token: Token) -> bool:
+    """Whether this host has set the cookie; ``True`` also where that is not known.
+
+    Another host of the site may have set it if its name allows that. Renewed, it would last.
+    """
+    settings = state.settings
+    return (
+        settings.access_cookie_name.startswith("__Host-")
+        # Then nothing sets a companion but a refresh cookie that nothing exchanges.
+        or state.sessions is None
+        or is_beside_companion(settings, token, current)
+    )
 
 
 def _active_until(state: AppState, current: Request, token: Token) -> int | None:

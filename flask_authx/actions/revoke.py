@@ -6,8 +6,10 @@ from flask import has_request_context
 
 from flask_authx.app.identity import accepted_token, actor_of_request, revoking
 from flask_authx.app.state import AppState, context_of, this_request
+from flask_authx.enums import Location
 from flask_authx.errors import StoreUnavailableError
 from flask_authx.http.context import RequestContext
+from flask_authx.http.csrf import check_companion
 from flask_authx.sessions.revocations import MARGIN
 from flask_authx.signals import Actor
 from flask_authx.stores.base import StoreError
@@ -27,7 +29,8 @@ def revoke_token(
     Where sessions are stored, a refresh token is revoked with its session.
 
     :param actor: who revokes it, if no token was accepted for the request.
-    :raises JWTDecodeError: if a text is no valid token.
+    :raises JWTDecodeError: if a text is no valid token, or if a refresh token was found in a cookie
+        without its companion.
     :raises StoreUnavailableError: if it could not be written.
     """
     # First, so that a missing store is an error for every token.
@@ -37,6 +40,9 @@ def revoke_token(
         verified = token
     else:
         verified = state.verifier.decode(str(token), expired=True)
+        if isinstance(token, RequestToken) and token.location is Location.COOKIES:
+            current = this_request() if has_request_context() else None
+            check_companion(state.settings, token, verified, current)
     if state.sessions is not None and state.settings.profiles[verified.type].rotates:
         # Its successor and its predecessor are as valid as itself (RFC 7009 section 2.1), and may
         # live longer.

@@ -108,18 +108,29 @@ def check_companion(
     :raises JWTDecodeError: if its type needs one, browsers would accept one, and none was sent that
         is of the token's session. The reason is the same if another one was sent.
     """
-    if not settings.profiles[found.type].has_companion:
-        return
+    needed = settings.profiles[found.type].has_companion
+    if needed and not is_beside_companion(settings, token, request):
+        raise JWTDecodeError("the refresh cookie was sent without its companion")
+
+
+def is_beside_companion(settings: Settings, token: Token, request: Request | None) -> bool:
+    """Whether the browser has sent the companion of a token's session.
+
+    Also ``True`` where browsers would accept none.
+
+    :param token: the verified token, of any type.
+    :param request: ``None`` outside of a request.
+    """
     name = settings.companion_name
     if name is None:
-        return
+        return True
     header: str = "" if request is None else request.environ.get("HTTP_COOKIE", "")
     expected = (token.csrf or "").encode()
     # Several are no attack: browsers keep a partitioned one apart, and only this host sets them.
-    for value in re.findall(rf"(?:^|;)[ \t]*{re.escape(name)}=([\w-]{{22}})(?![^;])", header):
-        if hmac.compare_digest(csrf_value(value, token.type).encode(), expected):
-            return
-    raise JWTDecodeError("the refresh cookie was sent without its companion")
+    values = re.findall(rf"(?:^|;)[ \t]*{re.escape(name)}=([\w-]{{22}})(?![^;])", header)
+    return any(
+        hmac.compare_digest(csrf_value(value, token.type).encode(), expected) for value in values
+    )
 
 
 def check_origin(settings: Settings, request: Request, *, allow_missing: bool) -> None:

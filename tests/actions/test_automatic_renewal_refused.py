@@ -13,10 +13,26 @@ from flask.testing import FlaskClient
 from flask_authx import AuthX, current_token
 from flask_authx.stores.circuit_breaker import CircuitBreaker
 from flask_authx.stores.lookup_keys import LookupKeys
-from tests.support import NOW, Clock
-from tests.support.answers import ACCESS_COOKIE, OK, REFRESH_COOKIE, Outcome, outcome
-from tests.support.browsers import FrailSessions, browser, cookies_in, csrf
-from tests.support.renewal import DUE, add, claims_of, is_renewed, renewed, renewing_app
+from tests.support import NOW, Clock, make_app
+from tests.support.answers import (
+    ACCESS_COOKIE,
+    COMPANION,
+    OK,
+    REFRESH_COOKIE,
+    Outcome,
+    ask,
+    companion_of,
+    cookie,
+    outcome,
+)
+from tests.support.browsers import (
+    FrailSessions,
+    browser,
+    cookies_in,
+    csrf,
+    sign_in,
+)
+from tests.support.renewal import DELTA, DUE, add, claims_of, is_renewed, renewed, renewing_app
 from tests.support.spy_store import SpyStore, said
 
 
@@ -306,3 +322,62 @@ def test_a_callback_that_fails_is_logged_and_the_response_is_intact(
     # SECURITY A.16 334: the callbacks have the token's claims.
     assert "the app's own words" not in caplog.text
     assert [one.exc_info for one in caplog.records if one.levelno == logging.ERROR] == [None]
+
+
+# Cookies of another host
+
+
+def renews(setup: Setup, *jar: tuple[str, str]) -> bool:
+    """Whether a request with these cookies is accepted, and its response sets any."""
+    response = ask(setup.app, "GET", "/guarded", headers=cookie(*jar))
+    assert outcome(response) == OK
+    return cookies_in(response) != {}
+
+
+def test_a_cookie_that_another_host_may_have_set_is_renewed_beside_the_companion_alone() -> None:
+    """Else the visitor would stay in the account of whoever has set it."""
+    setup = Setup(ACCESS_COOKIE_NAME="access_token_cookie")
+    client = setup.app.test_client()
+    mine, other = (sign_in(client, uid)["access_token"] for uid in ("ann", "eve"))
+    setup.clock.advance(DUE)
+    planted = ("access_token_cookie", mine)
+    assert not renews(setup, planted)
+    assert not renews(setup, planted, (COMPANION, companion_of(other)))
+    assert renews(setup, planted, (COMPANION, companion_of(mine)))
+
+
+def test_a_browser_that_is_logged_in_renews_under_any_name() -> None:
+    setup = Setup(ACCESS_COOKIE_NAME="access_token_cookie")
+    response = setup.near_the_end().get("/guarded")
+    assert cookies_in(response)["access_token_cookie"].value.startswith("ey")
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        (ACCESS_COOKIE, {}),
+        ("a", {"ACCESS_COOKIE_NAME": "a", "COOKIE_DOMAIN": "example.org"}),
+        ("a", {"ACCESS_COOKIE_NAME": "a", "COOKIE_SECURE": False}),
+    ],
+)
+def test_where_no_other_host_can_set_it_or_no_companion_is_there_it_is_renewed_alone(
+    name: str, config: dict[str, Any]
+) -> None:
+    setup = Setup(**config)
+    mine = sign_in(setup.app.test_client())["access_token"]
+    setup.clock.advance(DUE)
+    assert renews(setup, (name, mine))
+
+
+def test_an_app_without_sessions_renews_an_access_cookie_alone() -> None:
+    """It may set no other cookie, as with other extensions."""
+    config: dict[str, Any] = {"TOKEN_LOCATION": "cookies", "ACCESS_COOKIE_NAME": "a"}
+    clock = Clock()
+    app, authx = make_app(
+        clock=clock, BLOCKLIST="memory://", IMPLICIT_REFRESH_DELTATIME=DELTA, **config
+    )
+    with app.app_context():
+        mine = authx.create_access_token("ann")
+    clock.advance(DUE)
+    response = ask(app, "GET", "/guarded", headers=cookie(("a", mine)))
+    assert cookies_in(response)["a"].value.startswith("ey")

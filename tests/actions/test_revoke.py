@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 
 from flask_authx import (
     AuthX,
@@ -15,10 +15,25 @@ from flask_authx import (
     RequestToken,
     StoreUnavailableError,
     TokenExpiredError,
+    TokenType,
     current_token,
 )
 from tests.support import Clock, access_token, bearer, make_app, reforge, refresh_token
-from tests.support.answers import OK, REVOKED, ask, outcome
+from tests.support.answers import (
+    ACCESS_COOKIE,
+    COMPANION,
+    INVALID,
+    OK,
+    REFRESH_COOKIE,
+    REVOKED,
+    Outcome,
+    ask,
+    companion_of,
+    cookie,
+    outcome,
+    refresh_cookies,
+)
+from tests.support.browsers import browser_app, sign_in
 from tests.support.corpus import by_repr, check_all
 from tests.support.invalid_tokens import in_all_places, invalid_tokens
 from tests.support.spy_store import SpyStore, decoded, login, new_token, spied, store_app, works
@@ -81,6 +96,37 @@ def test_the_token_of_a_view_without_a_guard_is_verified_first() -> None:
     assert store.entries == {}
     assert works(app, victim)
     assert said.jti not in repr(store.asked)
+
+
+def test_a_refresh_token_that_a_view_found_in_a_cookie_needs_its_companion() -> None:
+    """Another host can set that cookie. A token that the view has from elsewhere needs none."""
+    app, authx = browser_app()
+
+    @app.post("/auth/give-up")
+    @authx.public
+    def give_up() -> str:
+        kind = TokenType(request.args.get("type", "refresh"))
+        found = authx.get_token_from_request(type=kind, optional=False)
+        authx.revoke_token(str(found) if "text" in request.args else found)
+        return "x"
+
+    client = app.test_client()
+
+    def given_up(tokens: dict[str, Any], *jar: tuple[str, str], query: str = "") -> Outcome:
+        asked = {"headers": cookie(*jar), "query_string": query}
+        found = outcome(ask(app, "POST", "/auth/give-up", **asked))
+        refresh = bearer(tokens["refresh_token"])
+        alive = outcome(ask(app, "POST", "/auth/refresh", headers=refresh)) == OK
+        assert alive is (found != OK or "access" in query)
+        return found
+
+    ann, eve = sign_in(client, "ann"), sign_in(client, "eve")
+    planted = (REFRESH_COOKIE, eve["refresh_token"])
+    assert given_up(eve, planted) == INVALID
+    assert given_up(eve, planted, (COMPANION, companion_of(ann["refresh_token"]))) == INVALID
+    assert given_up(ann, (ACCESS_COOKIE, ann["access_token"]), query="type=access") == OK
+    assert given_up(eve, planted, query="text=") == OK
+    assert given_up(ann, *refresh_cookies(ann["refresh_token"])) == OK
 
 
 def test_what_is_no_token_at_all_is_refused() -> None:
