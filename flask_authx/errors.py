@@ -103,6 +103,8 @@ class AuthXException(HTTPException):
     #: settings of the app.
     realm: str = "api"
     message_key: str = "msg"
+    #: Whether the log at DEBUG has the reason: not that of a callback that had the claims.
+    reason_is_logged: bool = True
 
     def __init__(self, reason: str | None = None, *, description: str | None = None) -> None:
         super().__init__(description or self.message)

@@ -571,7 +571,7 @@ class AuthX:
             as a guard does.
         :param on_error: with ``optional``, what follows if a store, the revocation callback or the
             check of claims fails: the 503 is raised, or with ``"ignore"`` the answer is ``None``.
-            An error of the user callback, with ``user=True``, is the app's own and always raised.
+            An error of the user callback, with ``user=True``, is always raised.
         :param options: those of :meth:`token_required`, and ``scopes=``.
         :raises AuthXException: if the token is not accepted.
         :raises BadConfigurationError: if ``on_error="ignore"`` is given without ``optional``.

@@ -14,12 +14,21 @@ from collections.abc import Iterator
 _EXCEPTIONS, _FRAMES = 8, 20
 
 
+class OutlinedError(Exception):
+    """Stands for an exception of a callback whose words no log may have: its text is the outline.
+
+    No :class:`RuntimeError`, which Werkzeug's proxies take for "unbound".
+    """
+
+
 def outline(error: BaseException) -> str:
     """The type and the frames of an exception, and of those that led to it.
 
     A frame is a file, a line and a function. Neither messages nor notes, source lines or values are
     shown.
     """
+    if isinstance(error, OutlinedError):
+        return str(error)
     lines: list[str] = []
     shown: list[BaseException] = []
     waiting = [("", error)]

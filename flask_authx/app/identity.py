@@ -12,13 +12,15 @@ from collections.abc import Generator
 from typing import Any, cast
 
 from flask import Request, has_request_context
+from werkzeug.exceptions import HTTPException
 from werkzeug.local import LocalProxy
 
-from flask_authx.errors import SubjectNotFoundError
+from flask_authx.errors import AuthXException, SubjectNotFoundError
 from flask_authx.http.context import RequestContext
 from flask_authx.sessions.revocations import Revocations
 from flask_authx.signals import Actor, user_actor
 from flask_authx.tokens.token import Token
+from flask_authx.tracebacks import OutlinedError, outline
 
 from .state import AppState, context_of, this_request
 
@@ -105,6 +107,8 @@ def user_of(state: AppState, context: RequestContext, token: Token, raw: str) ->
     :param raw: the text of the token.
     :raises SubjectNotFoundError: if the app has no such user.
     :raises RuntimeError: if no callback loads users.
+    :raises HTTPException: that of the callback, such as ``abort(403)``.
+    :raises OutlinedError: in place of any other exception of the callback.
     """
     if raw not in context.users:
         user = _call_loader(state, token)
@@ -122,8 +126,17 @@ def _call_loader(state: AppState, token: Token) -> Any:
             "there is no callback that loads users: "
             "register one with @authx.set_callback_get_model_instance"
         )
-    user = load(token.sub, token)
-    return state.wait(user) if inspect.isawaitable(user) else user
+    try:
+        user = load(token.sub, token)
+        return state.wait(user) if inspect.isawaitable(user) else user
+    except HTTPException as error:
+        if isinstance(error, AuthXException):
+            error.reason_is_logged = False
+        raise
+    except Exception as error:  # noqa: BLE001 - of the app's code, which may have had the claims
+        what = f"the user callback raised {outline(error)}"
+    # Raised here: Flask logs the words of an error's context as well.
+    raise OutlinedError(what)
 
 
 class _UserProxy(LocalProxy[Any]):

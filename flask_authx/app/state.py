@@ -58,7 +58,10 @@ class WordedErrors:
         error.realm = self._realm
         error.message_key = self._message_key
         if _log.isEnabledFor(logging.DEBUG):
-            what = {"error_type": error.error_type.value, "reason": error.reason}
+            reason = error.reason
+            if not error.reason_is_logged:
+                reason = f"a callback raised {type(error).__name__}"
+            what = {"error_type": error.error_type.value, "reason": reason}
             ids = {name: getattr(token, name, None) for name in ("jti", "sid", "sub", "type")}
             fields = {"instance": self._name, **what, **ids}
             _log.debug("refused with %s: %s", *what.values(), extra=fields)

@@ -224,6 +224,7 @@ class Verifier:
             if inspect.isawaitable(answer):
                 answer = self._wait(answer)
         except AuthXException as error:
+            error.reason_is_logged = False
             return error
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
             # Without its words: it has been given the claims.

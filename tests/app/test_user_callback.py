@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask, abort, render_template_string
 
-from flask_authx import AuthX, BadConfigurationError, SubjectNotFoundError, current_user
-from tests.support import access_token, bearer, make_app, refresh_token
+from flask_authx import (
+    AuthX,
+    BadConfigurationError,
+    RevokedTokenError,
+    SubjectNotFoundError,
+    current_user,
+)
+from flask_authx.tracebacks import OutlinedError
+from tests.support import access_token, bearer, make_app, parts, refresh_token
 from tests.support.answers import INVALID, MISSING, REVOKED, Outcome, Spy, ask, outcome
 
 
@@ -95,14 +103,106 @@ def test_an_app_may_handle_an_unknown_user_itself() -> None:
     assert outcome(ask(app, path="/use", headers=bearer("x.y.z"))) == INVALID
 
 
-def test_what_the_callback_raises_is_the_apps_own() -> None:
+def test_what_the_callback_raises_is_a_500() -> None:
     """USERS 97, rule 2: never "anonymous", never a 401."""
     app, _, spy, headers = user_app()
     spy.answer = LookupError("the users' database is down")
     assert outcome(ask(app, path="/use", headers=headers)) == Outcome(500)
     app.testing = True
-    with pytest.raises(LookupError):
+    with pytest.raises(OutlinedError, match=r"^the user callback raised LookupError:\n  File "):
         ask(app, path="/use", headers=headers)
+
+
+class OwnRefusalError(RevokedTokenError):
+    """An error of an app, whose reason says too much."""
+
+
+def raises(error: Callable[[str], Exception]) -> Callable[[str, dict[str, Any]], Any]:
+    """A user callback that tells all it knows."""
+
+    def load(uid: str, claims: dict[str, Any]) -> Any:
+        try:
+            raise LookupError(f"{claims}")
+        except LookupError:
+            failure = error(f"no tenant in {claims}")
+            failure.add_note(claims["csrf"])
+            raise failure  # noqa: B904 - with its context, as careless code does
+
+    return load
+
+
+def raises_async(error: Callable[[str], Exception]) -> Callable[[str, dict[str, Any]], Any]:
+    async def load(uid: str, claims: dict[str, Any]) -> Any:
+        return raises(error)(uid, claims)
+
+    return load
+
+
+FAILURES: list[tuple[Callable[[str], Exception], Outcome, str]] = [
+    (ValueError, Outcome(500), "ValueError"),
+    (lambda text: ExceptionGroup(text, [OSError(text)]), Outcome(500), "OSError"),
+    (OwnRefusalError, REVOKED, "a callback raised OwnRefusalError"),
+]
+
+
+@pytest.mark.parametrize("make", [raises, raises_async])
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("path", ["/use", "/guard", "/refresh"])
+def test_its_words_are_never_logged(
+    make: Callable[..., Any],
+    failure: tuple[Callable[[str], Exception], Outcome, str],
+    path: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    error, expected, said = failure
+    caplog.set_level(logging.DEBUG)
+    app, authx = make_app(
+        TOKEN_LOCATION=["headers", "cookies"], BLOCKLIST="memory://", SESSIONS=True
+    )
+    authx.set_subject_getter(make(error))
+    app.add_url_rule("/use", "use", authx.token_required(lambda: str(current_user)))
+    app.add_url_rule("/guard", "guard", authx.token_required(user=True)(lambda: ""))
+    app.register_blueprint(authx.blueprint(url_prefix=""))
+    with app.app_context():
+        pair = authx.login("ann", data={"tenant": "acme-of-mine"})
+    is_refresh = path == "/refresh"
+    token = pair.refresh_token if is_refresh else pair.access_token
+    response = ask(app, "POST" if is_refresh else "GET", path=path, headers=bearer(token))
+    assert outcome(response) == expected
+    written = caplog.text + "".join(str(vars(record)) for record in caplog.records)
+    assert said in written
+    assert expected != Outcome(500) or ".load" in written
+    for secret in ("acme-of-mine", parts(token)[1]["csrf"], token.rpartition(".")[2]):
+        assert secret not in written
+
+
+def test_of_the_apps_own_error_the_app_gets_the_reason() -> None:
+    app, authx, _, headers = user_app()
+    seen: list[str] = []
+
+    @authx.set_subject_getter
+    def load(uid: str) -> Any:
+        raise OwnRefusalError("banned since May")
+
+    @app.errorhandler(OwnRefusalError)
+    def handle(error: OwnRefusalError) -> tuple[str, int]:
+        seen.append(error.reason)
+        return "", 410
+
+    assert outcome(ask(app, path="/use", headers=headers)) == Outcome(410)
+    assert seen == ["banned since May"]
+
+
+USES: list[Callable[[Any], Any]] = [lambda user: isinstance(user, dict), dir]
+
+
+@pytest.mark.parametrize("uses", USES)
+def test_a_failure_makes_no_proxy_unbound(uses: Callable[[Any], Any]) -> None:
+    """USERS 97: Werkzeug's proxies answer some questions for the user if that is "unbound"."""
+    app, authx, spy, headers = user_app()
+    spy.answer = RuntimeError("no event loop")
+    app.add_url_rule("/uses", "uses", authx.token_required(lambda: str(uses(current_user))))
+    assert outcome(ask(app, path="/uses", headers=headers)) == Outcome(500)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no event loop"), RecursionError(), LookupError()])

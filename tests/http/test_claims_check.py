@@ -243,6 +243,32 @@ def test_its_words_are_never_logged(
         assert callback.__name__ in caplog.text
 
 
+def test_the_reason_of_its_error_is_the_apps_and_not_the_logs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    app, authx = make_app(TOKEN_LOCATION="headers,cookies")
+    seen: list[str] = []
+
+    @authx.set_callback_verify_claims
+    def check(claims: dict[str, Any]) -> bool:
+        raise RevokedTokenError(f"not {claims['tenant']} in {claims}")
+
+    @app.errorhandler(RevokedTokenError)
+    def handle(error: RevokedTokenError) -> tuple[str, int]:
+        seen.append(error.reason)
+        return "", 410
+
+    token = access_token(app, authx, data={"tenant": "acme-of-mine"})
+    for path in ("/guarded", "/guarded"):
+        assert outcome(ask(app, path=path, headers=bearer(token))) == Outcome(410)
+    written = "".join(str(vars(record)) for record in caplog.records)
+    assert "a callback raised RevokedTokenError" in written
+    assert "acme-of-mine" not in written
+    assert parts(token)[1]["csrf"] not in written
+    assert seen[0].startswith("not acme-of-mine")
+
+
 @pytest.mark.parametrize("callback", [takes_nothing, takes_two, 42])
 def test_a_check_that_can_not_be_called_so_is_refused_at_once(callback: Any) -> None:
     _, authx = make_app()
