@@ -31,6 +31,7 @@ from flask_authx.app.state import AppState, state_of, this_app, this_request
 from flask_authx.app.view_registry import mark_built_in, mark_public
 from flask_authx.guards.check import check_origin
 from flask_authx.guards.decorators import guard
+from flask_authx.http.body import check_reading
 from flask_authx.http.caching import no_store
 from flask_authx.http.callbacks import Authenticate, Callbacks
 from flask_authx.http.requirement import Requirement
@@ -120,6 +121,8 @@ class _Views:
                 # There is no token yet whose CSRF value could be checked. An attacker who logs a
                 # user into the attacker's account gets what the user enters (login CSRF).
                 check_origin(state, current)
+            # Anybody can send the body that the check reads.
+            check_reading(current)
             uid: object = state.app.ensure_sync(authenticate)()
             if uid is None or uid is False:
                 raise LoginFailedError("the callback authenticate= accepted nobody")

@@ -25,10 +25,13 @@ class BodyTooLongError(MalformedRequestError, RequestEntityTooLarge):
     code: int = 413
 
 
-class _Resumed(io.RawIOBase):
-    """A body of which the first bytes have been read: these, and then the rest."""
+class _Checked(io.RawIOBase):
+    """A body of which the first bytes may have been read: these, and then the rest.
 
-    def __init__(self, first: bytes, rest: IO[bytes]) -> None:
+    Reading it raises no error but a client's.
+    """
+
+    def __init__(self, rest: IO[bytes], first: bytes = b"") -> None:
         super().__init__()
         self._first = first
         self._rest = rest
@@ -38,18 +41,28 @@ class _Resumed(io.RawIOBase):
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override] # as Werkzeug's streams
         size = len(buffer)
-        chunk = self._first[:size] or self._rest.read(size)
+        chunk = self._first[:size] or _attempt(lambda: self._rest.read(size))
         self._first = self._first[size:]
         buffer[: len(chunk)] = chunk
         return len(chunk)
 
     def readall(self) -> bytes:
         first, self._first = self._first, b""
-        return first + self._rest.read()
+        return first + _attempt(self._rest.read)
+
+
+class _TooLong(_Checked):
+    """A body that was found to be longer than a limit."""
+
+
+class _Kept(io.BytesIO):
+    """A body that has been read, for the view."""
 
 
 def short_body(request: Request, limit: int) -> bytes | None:
     """The body, or ``None`` if it is longer than the limit. In both cases the view can read it.
+
+    The view's ``request.stream`` begins at the start of the body, too.
 
     A body without a ``Content-Length`` is read up to the limit.
 
@@ -67,7 +80,7 @@ def is_too_long(request: Request, limit: int) -> bool:
     length = request.content_length
     if length is None:
         # Then an earlier call of short_body() may have noticed.
-        return isinstance(vars(request).get("stream"), _Resumed)
+        return isinstance(vars(request).get("stream"), _TooLong)
     return length > limit
 
 
@@ -79,21 +92,41 @@ def form_field(request: Request, name: str) -> str | None:
     return _attempt(lambda: request.form.get(name))
 
 
+def check_reading(request: Request) -> None:
+    """Make whatever fails while the app reads the body the client's error.
+
+    Nothing is read yet. The app's ``request.form``, ``get_json()`` and ``stream`` raise it.
+
+    :raises MalformedRequestError: with status 413 if the body is known to exceed the app's limit.
+    """
+    stream = _attempt(lambda: request.stream)
+    if not isinstance(stream, (_Checked, _Kept)):
+        # A cached property of Werkzeug's: what is put in its place is read in its place.
+        vars(request)["stream"] = _Checked(stream)
+
+
 def _short_body(request: Request, limit: int) -> bytes | None:
     stream = request.stream
+    if isinstance(stream, _Kept):
+        # Wherever the view has read to, for a guard inside it.
+        body = stream.getvalue()
+        return body if len(body) <= limit else None
     first = b""
     # A stream may return less than it was asked for.
     while len(first) <= limit and (chunk := stream.read(limit + 1 - len(first))):
         first += chunk
     if len(first) > limit:
-        # A cached property of Werkzeug's: what is put in its place is read in its place.
-        vars(request)["stream"] = _Resumed(first, stream)
+        # As in check_reading().
+        vars(request)["stream"] = _TooLong(stream, first)
         return None
     if first:
         vars(request)["stream"] = io.BytesIO(first)
     # Werkzeug keeps the bytes for the view, or has kept them for an earlier reader.
     body = request.get_data()
-    return body if len(body) <= limit else None
+    if len(body) > limit:
+        return None
+    vars(request)["stream"] = _Kept(body)
+    return body
 
 
 def _attempt(read: Callable[[], T]) -> T:

@@ -6,10 +6,11 @@ import functools
 import io
 import json
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, request
+from flask import Flask, Request, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
@@ -134,18 +135,35 @@ def test_a_body_too_long_for_a_token_is_not_read_before_authentication() -> None
     check_all(cases, check)
 
 
-@pytest.mark.parametrize("size", [LIMIT + 1, LIMIT + 1000, 12 * 2**20])
+@pytest.mark.parametrize("size", [0, 1000, LIMIT, LIMIT + 1, LIMIT + 1000, 12 * 2**20])
 @pytest.mark.parametrize("path", ["/length", "/streamed", "/optional/length", "/optional/streamed"])
-def test_a_long_body_reaches_the_view(path: str, size: int) -> None:
+def test_a_body_of_any_length_reaches_the_view(path: str, size: int) -> None:
     app, _, token = site()
-    body = document(size)
+    body = document(size) if size else b""
     for where in ("header", "cookie"):
         headers = bearer(token) if where == "header" else cookie((ACCESS_COOKIE, token))
         for length in (size, None):
             response = send(app, Drops(body), path, length=length, headers=headers)
             assert outcome(response) == OK
             assert response.get_json()["length"] == size
-            assert response.get_json().get("json", 1) > 0
+            assert not size or response.get_json().get("json", 1) > 0
+
+
+def test_a_guard_inside_a_view_does_not_wind_the_body_back() -> None:
+    app, authx, token = site()
+
+    @app.post("/halves")
+    @authx.token_required
+    def halves() -> dict[str, str]:
+        first = request.stream.read(5)
+        authx.token_required(lambda: None)()
+        return {"read": (first + request.stream.read()).decode()}
+
+    for size in (1000, LIMIT + 1):
+        for length in (size, None):
+            body = document(size)
+            response = send(app, Drops(body), "/halves", length=length, headers=bearer(token))
+            assert response.get_json() == {"read": body.decode()}
 
 
 def test_a_body_of_the_longest_length_may_hold_a_token_and_a_longer_one_may_not() -> None:
@@ -286,6 +304,90 @@ def test_a_handler_for_413_gets_it() -> None:
 def test_a_body_without_a_length_on_a_server_that_does_not_end_it_is_empty() -> None:
     app, _, _ = site()
     assert outcome(ask(app, "POST", "/length", content_type="application/json")) == MISSING
+
+
+def log_in_site(**config: Any) -> Flask:
+    """An app whose log-in reads the body as its ``how`` asks, and logs everybody in."""
+    app, authx = make_app(TOKEN_LOCATION=LOCATIONS, BLOCKLIST="memory://", SESSIONS=True, **config)
+    reads: dict[str, Callable[[Request], object]] = {
+        "form": lambda sent: sent.form.get("u"),
+        "files": lambda sent: sent.files.get("u"),
+        "values": lambda sent: sent.values.get("u"),
+        "json": lambda sent: sent.get_json(),
+        "data": lambda sent: sent.get_data(),
+        "stream": lambda sent: sent.stream.read(),
+        "nothing": lambda _: None,
+    }
+
+    def authenticate() -> str:
+        reads[request.args["how"]](request)
+        return "ann"
+
+    app.register_blueprint(authx.blueprint(url_prefix="/auth", authenticate=authenticate))
+    return app
+
+
+READERS = [
+    *(("form", kind) for kind in ("x-www-form-urlencoded", "form-data; boundary=b")),
+    ("files", "form-data; boundary=b"),
+    ("values", "x-www-form-urlencoded"),
+    *((how, "json") for how in ("json", "data", "stream")),
+]
+
+
+def content_type(kind: str) -> str:
+    return f"{'multipart' if kind.startswith('form') else 'application'}/{kind}"
+
+
+def test_the_log_in_answers_400_however_the_app_reads_the_body() -> None:
+    """SECURITY A.18 331."""
+    app = log_in_site()
+
+    def check(case: tuple[Exception, Outcome]) -> None:
+        error, expected = case
+        for how, kind in READERS:
+            for data in (b"", b'{"u": "', b"{" * (2 * LIMIT)):
+                response = send(
+                    app,
+                    Drops(data, error),
+                    f"/auth/login?how={how}",
+                    content_type=content_type(kind),
+                )
+                assert outcome(response) == expected
+
+    check_all(ERRORS, check)
+
+
+def test_the_log_in_reads_what_was_sent() -> None:
+    app = log_in_site()
+    bodies = {
+        "x-www-form-urlencoded": b"u=" + b"a" * 100_000,
+        "form-data; boundary=b": b'--b\r\nContent-Disposition: form-data; name="u"\r\n\r\n'
+        + b"a" * 100_000
+        + b"\r\n--b--\r\n",
+        "json": document(200_000),
+    }
+    for how, kind in READERS:
+        for length in (len(bodies[kind]), None):
+            stream = Drops(bodies[kind])
+            path = f"/auth/login?how={how}"
+            response = send(app, stream, path, length=length, content_type=content_type(kind))
+            assert (outcome(response), stream.count) == (OK, len(bodies[kind]))
+
+
+def test_the_log_in_reads_nothing_of_its_own() -> None:
+    app = log_in_site()
+    stream = Drops(document(10 * LIMIT))
+    assert outcome(send(app, stream, "/auth/login?how=nothing")) == OK
+    assert stream.count == 0
+
+
+def test_a_log_in_longer_than_the_app_allows_is_a_413() -> None:
+    app = log_in_site()
+    app.config["MAX_CONTENT_LENGTH"] = 500
+    for how in ("data", "nothing"):
+        response = send(app, Drops(document(600)), f"/auth/login?how={how}", length=600)
+        assert outcome(response) == TOO_LONG
 
 
 def test_the_views_of_the_blueprint_answer_400_as_well() -> None:
