@@ -26,7 +26,8 @@ from .published import is_published
 _BYTES_NEEDED = {Algorithm.HS256: 32, Algorithm.HS384: 48, Algorithm.HS512: 64}
 
 _ARMOUR = re.compile(rb"--[ \t]*begin [a-z0-9 ]{0,40}(key|certificate|parameters)", re.IGNORECASE)
-_ARMOUR_LINE = re.compile(rb"-{2,}[^\n-]*-{2,}")
+#: Not any text between dashes: base64url has them, too.
+_ARMOUR_LINE = re.compile(rb"(?<!-)-{2,}+[ \t]*+(?:begin|end) [^\n-]*+-{2,}", re.IGNORECASE)
 #: A public key of OpenSSH: its line of text, and the bytes that its base64 encodes.
 _SSH = re.compile(rb"(\s*|\0\0\0[\x07-\x30])(ssh-[a-z0-9]|ecdsa-sha2-|sk-(ssh|ecdsa)-)")
 
@@ -40,7 +41,8 @@ _WORDS = re.findall(
     random string flask app application do not dont use replace with here value hs sha hmac
     admin root foo bar baz private public signing authx auth qwerty abcdef
     abcdefghijklmnopqrstuvwxyz abc xyz enter insert must be should at least only local hello
-    world todo 0123456789 1234567890 123456789 12345678 1234567 123456
+    world todo spring boot java bezkoder javainuse
+    0123456789 1234567890 123456789 12345678 1234567 123456
     12345 1234 123 987654321 256 384 512
     qwertyuiop asdfghjkl zxcvbnm qwertz azerty qazwsx wsxedc asdf zxcv letmein welcome changeit
     """,
@@ -51,17 +53,29 @@ _WORDS.sort(key=len, reverse=True)
 #: How a new secret is made; the end of each message.
 _NEW = "create one with `flask authx generate-key`"
 
-#: What an editor, a shell or a configuration file leaves around a secret.
-_QUOTES = "\"'`\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb"
+#: What an editor, a shell or a configuration file leaves around a secret, as in ``b'...',``. One
+#: quote alone may be a random character of ASCII.
+_QUOTED = re.compile(r"""b?\\?(["'`]).*\1[,;]?""")
+_TYPOGRAPHIC = "\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb"
+#: A line of such a file. In base64 nothing but "=" follows a "=".
+_LINE = re.compile(
+    r"(?:export\s)?[\w.]{0,60}(?:secret|key|token|jwt|password)[\w.]{0,60}[=:](?!=*\Z).*",
+    re.ASCII | re.IGNORECASE,
+)
 #: Texts in which no program has put the secret in the place of a name.
-_TEMPLATE = re.compile(r"\$\{.*\}|\$\(.*\)|\{\{.*\}\}|<.*>|%\(?\w+\)?[%s]")
+_TEMPLATE = re.compile(r"\$\{.*\}|\$\(.*\)|\{\{.*\}\}|<.*>|\$\w+|%\(?\w+\)?[%s]")
 #: What no generator of secrets makes, and what is said of a text that has it.
 _REMNANTS: tuple[tuple[Callable[[str], bool], str], ...] = (
     (lambda text: text.startswith("\ufeff"), "begins with a byte order mark"),
     (lambda text: text.splitlines() != [text], "contains a line end"),
+    (lambda text: _LINE.fullmatch(text) is not None, "begins with the name of a setting"),
     (lambda text: any(map(str.isspace, text)), "contains a blank"),
     (lambda text: not text.isprintable(), "contains a character that can't be seen"),
-    (lambda text: text[0] in _QUOTES or text[-1] in _QUOTES, "begins or ends with a quote"),
+    (lambda text: _QUOTED.fullmatch(text) is not None, "has quotes around it"),
+    (
+        lambda text: text[0] in _TYPOGRAPHIC or text[-1] in _TYPOGRAPHIC,
+        "begins or ends with a typographic quote",
+    ),
     (lambda text: text.endswith(("\\n", "\\r")), "ends with an escaped line end"),
     (lambda text: _TEMPLATE.fullmatch(text) is not None, "is the name of a secret in a template"),
 )
@@ -196,13 +210,19 @@ def _is_key(data: bytes) -> bool:
 
 def _is_der_sequence(data: bytes) -> bool:
     """Whether this is exactly one ASN.1 SEQUENCE, as in SPKI, PKCS 1, PKCS 8 and X.509."""
-    if len(data) < 40 or data[0] != 0x30 or data.isascii():
-        # No key is all ASCII, while a random secret in base64url can start with "0T".
-        return False
-    if data[1] < 0x80:
-        return len(data) == 2 + data[1]
-    size = data[1] & 0x7F
-    return size in (1, 2, 3) and len(data) == 2 + size + int.from_bytes(data[2 : 2 + size], "big")
+    # No key is all ASCII, while a random secret in base64url can start with "0T".
+    return len(data) >= 40 and not data.isascii() and _der_content(data, 0x30) is not None
+
+
+def _der_content(data: bytes, tag: int) -> bytes | None:
+    """The content of a value of ASN.1 in DER, if this is exactly one with that tag."""
+    if len(data) < 2 or data[0] != tag:
+        return None
+    start, length = 2, data[1]
+    if length >= 0x80:
+        start += length & 0x7F
+        length = int.from_bytes(data[2:start], "big")
+    return data[start:] if start <= 5 and len(data) == start + length else None
 
 
 #: The prime and the coefficient b of P-256, P-384 and P-521 (FIPS 186-5); a is -3.
@@ -266,8 +286,30 @@ _LONGEST_SECRET = 64
 def _is_modulus(data: bytes) -> bool:
     """Whether this can be the ``n`` of an RSA key of more than 512 bits: without small factors.
 
-    About one in twenty random secrets of more than 64 bytes is refused, too.
+    About one in twenty random secrets of more than 64 bytes is refused, too. A shorter modulus is
+    accepted: good secrets have that length, and anybody can factor it.
     """
+    return any(_has_no_small_factor(number) for number in _numbers(data))
+
+
+def _numbers(data: bytes) -> Iterator[bytes]:
+    """The unsigned numbers, most significant byte first, that this may be the encoding of."""
+    yield data
+    # mpint (RFC 4251 section 5), INTEGER (X.690 section 8.3), MPI (RFC 9580 section 3.2).
+    if int.from_bytes(data[:4], "big") == len(data) - 4:
+        yield data[4:]
+    integer = _der_content(data, 2)
+    if integer is not None:
+        yield integer
+    if (int.from_bytes(data[:2], "big") + 7) // 8 == len(data) - 2:
+        yield data[2:]
+    # Windows: least significant byte first. Only of usual sizes, multiples of 512 bits, since as
+    # many random secrets would be refused again.
+    if len(data) % 64 == 0 and data[-1] > 127:
+        yield data[::-1]
+
+
+def _has_no_small_factor(data: bytes) -> bool:
     data = data.lstrip(b"\0")
     # Of a number's bytes half are above 127, and of a text's hardly any.
     if len(data) <= _LONGEST_SECRET or not data[-1] & 1 or 4 * _high(data) < len(data):

@@ -165,9 +165,16 @@ def remnants(secret: str) -> dict[str, list[str | bytes]]:
             *(secret + " ", " " + secret, "\t" + secret, secret + "\xa0", secret + "\u3000"),
             " ".join(re.findall(".{8}", secret)),
         ],
-        "begins or ends with a quote": [
-            *(f'"{secret}"', f"'{secret}'", f"`{secret}`", f"\u201c{secret}\u201d"),
-            *(secret + '"', "'" + secret, repr(secret.encode())),
+        "begins with the name of a setting": [
+            *(f"JWT_SECRET_KEY={secret}", f"export JWT_SECRET={secret}", f"jwt.secret={secret}"),
+            *(f"SECRET_KEY='{secret}'", f"secret:{secret}=", f"ADMIN_JWT_PREVIOUS_KEY={secret}=="),
+        ],
+        "has quotes around it": [
+            *(f'"{secret}"', f"'{secret}'", f"`{secret}`", repr(secret.encode())),
+            *(f'"{secret}",', f"'{secret}';", f'\\"{secret}\\"'),
+        ],
+        "begins or ends with a typographic quote": [
+            *(f"\u201c{secret}\u201d", f"\u00ab{secret}", secret + "\u2019"),
         ],
         "begins with a byte order mark": ["\ufeff" + secret, secret.encode("utf-8-sig")],
         "contains a character that can't be seen": [
@@ -176,6 +183,7 @@ def remnants(secret: str) -> dict[str, list[str | bytes]]:
         "ends with an escaped line end": [secret + "\\n", secret + "\\r\\n"],
         "is the name of a secret in a template": [
             *("${" + secret + "}", "{{" + secret + "}}", f"<{secret}>", f"$(cat<{secret})"),
+            "$" + secret.replace("-", "_"),
             *(f"%({secret.replace('-', '_')})s", f"%{secret.replace('-', '_')}%"),
         ],
         "is text in UTF-16 or UTF-32": [
@@ -213,6 +221,21 @@ def test_what_no_generator_makes_is_refused_with_words(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("quote", "\"'`")
+def test_a_quote_at_one_end_may_be_random(quote: str) -> None:
+    """SECURITY A.18 340: of a generator that draws from all printable characters."""
+    others = {*"\"'`"} - {quote}
+    for secret in (quote + SECRET, SECRET + quote, *(quote + SECRET + other for other in others)):
+        assert problem_with(secret.encode(), Algorithm.HS256) is None
+
+
+@pytest.mark.parametrize("padding", ["=", "=="])
+def test_a_name_before_the_padding_of_base64_may_be_random(padding: str) -> None:
+    for name in ("key", "JWT", "token"):
+        secret = SECRET[:37] + name + SECRET[:2] + padding
+        assert problem_with(secret.encode(), Algorithm.HS256) is None
+
+
 def test_a_line_end_at_the_end_of_a_file_is_not_part_of_the_secret(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     for end in ("", "\n", "\r\n"):
@@ -226,7 +249,6 @@ def test_what_generators_make_is_accepted() -> None:
     letters = "".join(map(chr, range(33, 127)))
     for _ in range(300):
         text = "".join(source.choices(letters, k=50))
-        text = text.strip("\"'`")
         if not text.endswith(("\\n", "\\r")):
             assert problem_with(text.encode(), Algorithm.HS256) is None, text
     for data in (b"\n", b" ", b'"', b"\xff\xfe", b"\xef\xbb\xbf", b"\r\n"):

@@ -24,6 +24,14 @@ PUBLISHED = {
     "-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow",
     "RFC 7520 3.5": "hJtXIZ2uSN5kbQfbtTNW" + "bpdmhkV8FJG-Onbc6mxCcYg",
     "Spring": "404E635266556A586E3272357538782F" + "413F4428472B4B6250645367566B5970",
+    "Spring, lower case": "3cfa76ef14937c1c0ea519f8fc057a80" + "fcd04a7420f8e8bcd0a7567c272e007b",
+    "Spring, 2": "5367566B59703373367639792F423F45" + "28482B4D6251655468576D5A71347437",
+    "Spring, 3": "413F4428472B4B6250655368566D5970" + "337336763979244226452948404D6351",
+    "Spring, 4": "586E3272357538782F413F4428472B4B" + "6250655368566B597033733676397924",
+    "Spring, 5": "357638792F423F4428472B4B62506553" + "68566D597133743677397A2443264629",
+    "Spring, 6": "daf66e01593f61a15b857cf433aae03a" + "005812b31234e149036bcc8dee755dbb",
+    "Spring, no hexadecimal": "9a4f2c8d3b7a1e6f45c8a0b3f267d8b1d4e6f3c8a9d2b5f8e3a9c8b5f6v8a3d9",
+    "Spring, BezKoder": "=" * 22 + "BezKoder=Spring" + "=" * 27,
     "Supabase": "super-secret-jwt-token-with" + "-at-least-32-characters-long",
     "Flask on YouTube": "5791628bb0b13ce0" + "c676dfde280ba245",
 }
@@ -35,8 +43,8 @@ def spellings(secret: str) -> list[bytes]:
     if re.fullmatch("[0-9a-fA-F]{64}", secret):
         data = bytes.fromhex(secret)
         listed += [data, data.hex().encode(), data.hex().upper().encode(), data.hex(":").encode()]
-        listed += [base64.b64encode(data), b64(data).encode()]
-    elif "-secret" not in secret and len(secret) > 40:
+        listed += [base64.b64encode(data), b64(data).encode(), base64.b64decode(secret)]
+    elif "=" not in secret and "-secret" not in secret and len(secret) > 40:
         data = unb64(secret)
         listed += [data, data.hex().encode(), base64.b64encode(data), secret.encode() + b"="]
     return listed

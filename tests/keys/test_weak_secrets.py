@@ -265,6 +265,10 @@ PRIMORIAL = math.prod(
 )
 
 
+def is_modulus(data: bytes) -> bool:
+    return math.gcd(int.from_bytes(data, "big"), PRIMORIAL) == 1
+
+
 def decimal(number: int) -> str:
     """The digits of a number of any size: ``str`` refuses more than 4,300."""
     digits = ""
@@ -283,6 +287,50 @@ def test_an_rsa_modulus_of_any_size_is_no_secret(bits: int) -> None:
         assert_taken_for_a_key(spelling)
     assert_taken_for_a_key(b64(data))
     assert_taken_for_a_key(decimal(n))
+
+
+def der_integer(data: bytes) -> bytes:
+    data = b"\0" + data
+    size = len(data)
+    if size < 128:
+        return b"\2" + bytes([size]) + data
+    length = size.to_bytes(1 if size < 256 else 2, "big")
+    return b"\2" + bytes([0x80 + len(length)]) + length + data
+
+
+#: How formats of keys put a number, with its length before it.
+HEADERS: dict[str, Callable[[int, bytes], bytes]] = {
+    "mpint": lambda _, data: (len(data) + 1).to_bytes(4, "big") + b"\0" + data,
+    "INTEGER": lambda _, data: der_integer(data),
+    "MPI": lambda n, data: n.bit_length().to_bytes(2, "big") + data,
+}
+
+
+@pytest.mark.parametrize("bits", [776, 1000, 1024, 1536, 2048, 3072, 4096])
+@pytest.mark.parametrize("form", HEADERS)
+def test_a_modulus_with_its_length_before_it_is_no_secret(form: str, bits: int) -> None:
+    """SECURITY A.18 340."""
+    n = modulus(bits)
+    spelled = HEADERS[form](n, n.to_bytes(bits // 8, "big"))
+    for spelling in (spelled, spelled.hex(), base64.b64encode(spelled), b64(spelled)):
+        assert_taken_for_a_key(spelling)
+
+
+@pytest.mark.parametrize("bits", [1024, 1536, 2048, 2560, 3072, 4096])
+def test_a_modulus_with_its_last_byte_first_is_no_secret(bits: int) -> None:
+    """SECURITY A.18 340: as Windows stores it."""
+    data = modulus(bits).to_bytes(bits // 8, "little")
+    for spelling in (data, data.hex(), base64.b64encode(data), b64(data)):
+        assert_taken_for_a_key(spelling)
+
+
+def test_dashes_in_base64url_are_part_of_the_modulus() -> None:
+    dashes = b"\xfb\xef\xbe"
+    start = b"abc" + dashes + b"def" + dashes + random.Random(1).randbytes(120)
+    tail = next(n for n in range(1, 2**16, 2) if is_modulus(start + n.to_bytes(4, "big")))
+    data = start + tail.to_bytes(4, "big")
+    assert b64(data).startswith("YWJj----ZGVm----")
+    assert_taken_for_a_key(b64(data))
 
 
 @pytest.mark.parametrize("bits", [1024, 1200])
