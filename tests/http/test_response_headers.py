@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flask import Flask, Response, redirect
+from flask import Flask, Request, Response, redirect
 from werkzeug.wrappers import Response as BaseResponse
 
 from flask_authx import AuthX
 from tests.support import access_token, bearer, make_app
-from tests.support.answers import ACCESS_COOKIE, FAULT, OK, Spy, ask, cookie, outcome
+from tests.support.answers import ACCESS_COOKIE, FAULT, MALFORMED, OK, Spy, ask, cookie, outcome
 
 
 def vary(response: BaseResponse) -> set[str]:
@@ -173,6 +173,24 @@ def test_an_invalid_token_from_the_query_is_kept_from_them_as_well(query: str) -
     app, _, _ = everywhere()
     response = ask(app, path=f"/guarded?{query}")
     assert response.status_code in {400, 401}
+    assert "no-store" in response.headers["Cache-Control"]
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("path", ["/guarded", "/optional"])
+def test_a_query_that_cannot_be_read_is_kept_from_them_as_well(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SECURITY A.9 157: the token may be in it."""
+    app, _, token = everywhere()
+
+    def unreadable(request: Request) -> None:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    # Werkzeug before 3 decodes it strictly, and so may the request class of an app.
+    monkeypatch.setattr(Request, "args", property(unreadable))
+    response = ask(app, path=f"{path}?token={token}&a=%ff")
+    assert outcome(response) == MALFORMED
     assert "no-store" in response.headers["Cache-Control"]
     assert response.headers["Referrer-Policy"] == "no-referrer"
 
