@@ -477,13 +477,13 @@ class AuthX:
     ) -> None:
         """Set the cookie of an access token, and the cookie of its CSRF value for scripts.
 
-        An earlier cookie of the same name in this response is replaced.
+        An earlier cookie of the same name in this response is replaced. If neither
+        ``JWT_TOKEN_LOCATION`` nor the ``locations=`` of a guard has cookies, the log says so once,
+        and the cookie holds the token signed again with a CSRF value.
 
         :param max_age: for how many seconds browsers keep it; by default as
             ``JWT_SESSION_COOKIE`` and ``JWT_COOKIE_MAX_AGE`` say.
         :raises ValueError: if the token is no valid access token, or too long for browsers.
-        :raises RuntimeError: if neither ``JWT_TOKEN_LOCATION`` nor the ``locations=`` of a guard
-            has cookies.
         """
         access = TokenType.ACCESS
         actions.set_cookies.set_token_cookies(self._state(), response, token, access, max_age)

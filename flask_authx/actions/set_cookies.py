@@ -37,6 +37,12 @@ _NOT_A_BROWSER = (
     "by https."
 )
 
+_NO_GUARD = (
+    "a token was put into a cookie, and no guard looks for tokens there: add 'cookies' to "
+    'app.config["%sTOKEN_LOCATION"], or to the locations= of a guard. The cookie is for views that '
+    "look there themselves, as with authx.identify(locations=['cookies']). This is logged once"
+)
+
 
 def set_token_cookies(
     state: AppState,
@@ -49,18 +55,20 @@ def set_token_cookies(
 
     :raises ValueError: if the token is invalid, of the other type, too long, or a refresh token of
         a key that the app does not have.
-    :raises RuntimeError: if no guard would look for it there.
+    :raises RuntimeError: if browsers would send it to no view.
     """
     _check_response(response)
     settings = state.settings
-    if not state.uses_cookies:
-        raise RuntimeError(
-            "no guard looks for tokens in cookies: add 'cookies' to "
-            f'app.config["{settings.prefix}TOKEN_LOCATION"], or to the locations= of a guard'
-        )
     created = _created_token(state, token)
     if created.type is not type:
         raise ValueError(f"this is the {created.type} token, which goes into the other cookie")
+    if not state.uses_cookies:
+        # A view may ask for cookies when it is called, with identify(locations=["cookies"]).
+        if not state.warned_of_no_guard:
+            state.warned_of_no_guard = True
+            _log.warning(_NO_GUARD, settings.prefix)
+        if created.csrf is None:
+            created = state.creator.with_csrf(state.verifier.decode(created.token))
     if max_age is None and not settings.session_cookie:
         max_age = created.lifetime if settings.cookie_max_age is None else settings.cookie_max_age
     path = cookie_path(state, type)

@@ -104,6 +104,8 @@ class AppState:
     key: str = field(default_factory=lambda: f"_flask_authx_{next(_state_numbers)}", init=False)
     #: Whether it has been logged that browsers drop Secure cookies on plain http.
     warned_of_http: bool = False
+    #: Whether it has been logged that a cookie was set and no guard looks for one.
+    warned_of_no_guard: bool = False
     #: Whether it has been logged that a request put one user's tokens into two sessions.
     warned_of_two_sessions: bool = False
     #: Whether the start-up checks have passed, and whether the before_request hook has rules.

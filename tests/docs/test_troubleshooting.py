@@ -385,8 +385,8 @@ def test_cookies_that_browsers_drop(caplog: pytest.LogCaptureFixture) -> None:
 
     other, authx = make_app()
     with other.test_request_context():
-        token = authx.create_access_token("ann")
-        assert in_blocks(raised(lambda: authx.set_access_cookies(jsonify(), token), RuntimeError))
+        authx.set_access_cookies(jsonify(), authx.create_access_token("ann"))
+    assert in_blocks(caplog.messages[2])
 
 
 def test_csrf(monkeypatch: pytest.MonkeyPatch) -> None:

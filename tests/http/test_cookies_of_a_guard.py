@@ -9,7 +9,7 @@ import pytest
 from flask import Blueprint, Flask, Response
 
 from flask_authx import AuthX, current_token
-from tests.support import Clock, make_app, parts
+from tests.support import Clock, ec_key, make_app, parts
 from tests.support.answers import (
     ACCESS_COOKIE,
     COMPANION,
@@ -29,10 +29,14 @@ WAYS: dict[str, Callable[[AuthX, Callable[[], str]], Callable[[], str]]] = {
 }
 
 
-def app_with(way: str) -> tuple[Flask, AuthX]:
+def app_with(way: str, algorithm: str = "HS256") -> tuple[Flask, AuthX]:
     app = Flask("tests")
     app.testing = True
-    app.config["JWT_SECRET_KEY"] = "cN4vR8tX2zL6qW0yB5mK9pS3dF7gH1jUaEiOkPrTxVn"
+    app.config["JWT_ALGORITHM"] = algorithm
+    if algorithm == "HS256":
+        app.config["JWT_SECRET_KEY"] = "cN4vR8tX2zL6qW0yB5mK9pS3dF7gH1jUaEiOkPrTxVn"
+    else:
+        app.config["JWT_PRIVATE_KEY"] = ec_key("P-256")
     authx = AuthX(app, clock=Clock())
 
     def view() -> str:
@@ -93,13 +97,66 @@ def test_set_cookies_works_for_it_as_well() -> None:
     assert client.get_cookie(REFRESH_COOKIE, path="/auth") is not None
 
 
-def test_without_such_a_view_the_error_names_both_ways_out() -> None:
+#: The ways in which a view without a guard looks there.
+OWN_WAYS: dict[str, Callable[[AuthX], str | None]] = {
+    "identify": lambda authx: authx.identify(locations=["cookies"]).sub,
+    "identify, optional": lambda authx: getattr(
+        authx.identify(optional=True, locations="cookies"), "sub", None
+    ),
+    "get_token_from_request": lambda authx: (
+        authx.verify_token(authx.get_token_from_request(optional=False, locations=["cookies"])).sub
+    ),
+}
+
+
+@pytest.mark.parametrize("way", OWN_WAYS)
+@pytest.mark.parametrize("algorithm", ["HS256", "ES256"])
+def test_set_access_cookies_works_for_a_view_that_looks_there_itself(
+    way: str, algorithm: str
+) -> None:
+    app, authx = app_with("none", algorithm)
+
+    @app.route("/own", methods=METHODS)
+    def own() -> str:
+        return OWN_WAYS[way](authx) or "nobody"
+
+    client = app.test_client()
+    assert cookies_in(client.post("/login")).keys() == {ACCESS_COOKIE, ACCESS_CSRF}
+    assert client.get("/own").text == "ann"
+    # As without a token: only the holder of a genuine one is told of the CSRF value.
+    refused = client.post("/own")
+    assert refused.text == "nobody" if way.endswith("optional") else outcome(refused) == NO_CSRF
+    assert client.post("/own", headers=csrf(client)).text == "ann"
+
+
+def test_the_token_in_its_cookie_is_the_same_but_for_the_csrf_value() -> None:
     app, authx = app_with("none")
-    token = pair_of(app, authx).access_token
-    with app.test_request_context(), pytest.raises(RuntimeError) as caught:
-        authx.set_access_cookies(Response(), token)
-    assert 'app.config["JWT_TOKEN_LOCATION"]' in str(caught.value)
-    assert "locations=" in str(caught.value)
+    response = Response()
+    with app.test_request_context():
+        token = authx.create_access_token(
+            "ann", fresh=True, scopes=["a"], data={"b": 1}, headers={"x": "y"}
+        )
+        authx.set_access_cookies(response, token)
+        held = cookies_in(response)[ACCESS_COOKIE].value
+        header, claims, _ = parts(token)
+        held_header, held_claims, _ = parts(held)
+        assert held_header == header
+        assert held_claims.pop("csrf") == cookies_in(response)[ACCESS_CSRF].value
+        assert held_claims == claims
+
+
+def test_without_such_a_guard_it_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    app, _ = app_with("none")
+    for _ in range(2):
+        app.test_client().post("/login")
+    (line,) = [one.getMessage() for one in caplog.records]
+    assert 'app.config["JWT_TOKEN_LOCATION"]' in line
+    assert "locations=" in line
+    assert "identify" in line
+    caplog.clear()
+    guarded, _ = app_with("token_required")
+    guarded.test_client().post("/login")
+    assert caplog.records == []
 
 
 def test_tokens_of_an_app_without_any_carry_no_csrf_value() -> None:
