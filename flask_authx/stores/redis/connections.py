@@ -103,7 +103,7 @@ class _Process:
         #: When the server itself refused a connection, if it did so at the last attempt.
         self.refused_at: float = -math.inf
         #: Seconds without a response that calls have waited, and when one of them has last looked.
-        self.silent = 0.0
+        self.silent: float = 0.0
         self.looked_at: float = -math.inf
         #: When one more connection may be tried, while others are open.
         self.grow_at: float = -math.inf
