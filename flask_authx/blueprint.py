@@ -18,6 +18,7 @@ from werkzeug.exceptions import NotFound
 from flask_authx.actions.list_sessions import active_sessions, find_session
 from flask_authx.actions.login import open_session
 from flask_authx.actions.logout import (
+    can_spare_access_cookie,
     log_out,
     revoke_session_of,
     revoke_sessions_of,
@@ -25,7 +26,11 @@ from flask_authx.actions.logout import (
 )
 from flask_authx.actions.refresh import refresh
 from flask_authx.actions.revoke import revoke_session, revoke_subject
-from flask_authx.actions.set_cookies import set_pair_cookies, unset_cookies
+from flask_authx.actions.set_cookies import (
+    set_pair_cookies,
+    unset_access_token,
+    unset_cookies,
+)
 from flask_authx.app.identity import accepted_token
 from flask_authx.app.state import AppState, state_of, this_app, this_request
 from flask_authx.app.view_registry import mark_built_in, mark_public
@@ -153,7 +158,7 @@ class _Views:
     def logout(self) -> Response:
         """Revoke the session of the request's token, which may have expired."""
         state = self._state()
-        return _logged_out(state, lambda: log_out(state, None))
+        return _logged_out(state, lambda: log_out(state, None), can_spare_access_cookie)
 
     def sessions(self) -> Response:
         """The user's sessions, the latest first, and which of them is the current one."""
@@ -234,23 +239,33 @@ def _pair_response(state: AppState, pair: TokenPair, *, in_cookies: bool) -> Res
     return response
 
 
-def _logged_out(state: AppState, revoke: Callable[[], bool]) -> Response:
+def _logged_out(
+    state: AppState,
+    revoke: Callable[[], bool],
+    can_spare: Callable[[AppState], bool] | None = None,
+) -> Response:
     """The response to a log-out, which unsets the cookies.
 
     It does so even if the token is invalid, but not after a CSRF error. If the session goes on,
-    since the store fails, they stay: the page sends the same request again.
+    since the store fails, the page sends the same request again: what that needs stays, and the
+    CSRF values, which it has read from their cookies.
 
     :param revoke: revokes the session, and returns whether to unset the cookies.
+    :param can_spare: whether the request can be resent without its access cookie.
     """
     response = Response(status=204)
+    goes_on = False
     try:
         unset = revoke()
     except (StoreUnavailableError, JWTDecodeError, MalformedRequestError) as error:
-        unset = not isinstance(error, StoreUnavailableError) or error.in_force
+        goes_on = isinstance(error, StoreUnavailableError) and not error.in_force
+        unset = not goes_on
         state.worded.word(error)
         response = state.app.make_response(state.app.handle_user_exception(error))
-    if unset and state.uses_cookies:
+    if state.uses_cookies and unset:
         unset_cookies(state, response, *TokenType)
+    elif state.uses_cookies and goes_on and can_spare is not None and can_spare(state):
+        unset_access_token(state, response)
     return response
 
 

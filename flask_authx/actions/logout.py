@@ -65,6 +65,18 @@ def revoke_sessions_of(state: AppState, tokens: Iterable[Token], reason: str | N
         raise failures[0]
 
 
+def can_spare_access_cookie(state: AppState) -> bool:
+    """Whether a request to log out can be resent without its access cookie.
+
+    It can if the refresh cookie beside it is of the same session.
+    """
+    current = this_request()
+    sessions = {token.sid for _, token in _sent_tokens(state, current)}
+    # Of a session that has both cookies, the refresh token.
+    cookies = [(token.type, token.sid in sessions) for token in tokens_in_cookies(state, current)]
+    return cookies == [(TokenType.REFRESH, True)]
+
+
 def revoke_session_of(state: AppState, token: Token, reason: str | None) -> None:
     """Revoke the session of a token, unless it is revoked already.
 

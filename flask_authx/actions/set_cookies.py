@@ -113,6 +113,14 @@ def unset_cookies(state: AppState, response: Response, *types: TokenType) -> Non
             cookies.unset_cookies(response, state.settings, profile, path=path)
 
 
+def unset_access_token(state: AppState, response: Response) -> None:
+    """Make browsers delete the access token's cookie. The one with its CSRF value stays."""
+    path = cookie_path(state, TokenType.ACCESS)
+    if path is not None:
+        profile = state.settings.profiles[TokenType.ACCESS]
+        cookies.unset_token(response, state.settings, profile, path=path)
+
+
 def has_token_cookies(state: AppState, response: Response) -> bool:
     """Whether a response sets or unsets the cookie of a token."""
     settings = state.settings

@@ -85,6 +85,16 @@ def unset_cookies(
         _set(response, settings, cookie, "", 0)
 
 
+def unset_token(
+    response: Response, settings: Settings, profile: TokenProfile, *, path: str
+) -> None:
+    """Make browsers delete a token's own cookie. The one with its CSRF value stays.
+
+    :param path: of the token's cookie, as it was set.
+    """
+    _set(response, settings, next(_cookies(settings, profile, path)), "", 0)
+
+
 def unset_former(
     response: Response,
     settings: Settings,
