@@ -43,8 +43,20 @@ def test_an_old_connection_is_replaced_where_there_is_room_for_its_successor(
         until(lambda: server.are_open(new) == [False])
 
 
+#: The threads that other tests have left: an attempt to connect may hang.
+others: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def note_others() -> Iterator[None]:
+    others.update(threading.enumerate())
+    yield
+    others.clear()
+
+
 def connecting() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name == "authx-connect"]
+    mine = {*threading.enumerate()} - others
+    return [one.name for one in mine if one.name == "authx-connect"]
 
 
 class Door:
