@@ -130,7 +130,7 @@ class _Views:
             check_reading(current)
             uid: object = state.app.ensure_sync(authenticate)()
             if uid is None or uid is False:
-                raise LoginFailedError("the callback authenticate= accepted nobody")
+                raise LoginFailedError("the callback authenticate= returned None")
             uid = cast(object, state.callbacks.uid_of(uid))
             if not isinstance(uid, (str, int, UUID)) or isinstance(uid, bool):
                 raise TypeError(

@@ -563,7 +563,7 @@ class AuthX:
 
         For ``before_request`` hooks, keys of rate limits, locales, admin pages and decorators of
         your own. The token then is :data:`current_token`. What it has cost is not paid again: a
-        guard that follows judges its own requirement, by the same signature and look-up.
+        guard that follows checks its own requirement, by the same signature and look-up.
 
         :param optional: ``True`` returns ``None`` in place of a 400, 401, 403 or 413. Nothing else
             happens: no refusal is logged or announced, and :data:`current_token` stays as it was.

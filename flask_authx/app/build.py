@@ -153,7 +153,7 @@ def _unusable_tokens(
 ) -> Iterator[str]:
     """Why each log-in would fail, if so: the settings make tokens too long, or unreadable.
 
-    A token of each type is created and read for it, which nobody gets.
+    A token of each type is created and read for it, and then dropped.
     """
     if keys.current.signing is None:
         return

@@ -29,7 +29,7 @@ def functions_around_guards(app: Flask) -> Iterator[Finding]:
 
 
 def shared_issuer(app: Flask) -> Iterator[Finding]:
-    """Objects with one issuer: their users are the same to whoever reads issuer and subject."""
+    """Objects with one issuer: by issuer and subject their users can't be told apart."""
     by_issuer: dict[str, list[str]] = {}
     for name, state in states(app).items():
         if state.settings.issuer is not None:

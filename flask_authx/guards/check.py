@@ -56,7 +56,7 @@ def check_request(
     What :func:`check_for_guards` has checked in this request is not checked again.
 
     :param can_await: whether the caller awaits an async revocation callback itself.
-    :param asks: whether the caller only asks: nobody hears of an error but the caller.
+    :param asks: whether the caller only asks: no signal or log line tells of an error.
     :raises AuthXException: if the requirement is not met.
     :raises Pending: if it does, and the callback is to be awaited.
     """
@@ -125,8 +125,8 @@ def _refuse_or_ignore(
 ) -> None:
     """Raise the error, unless the request is to be treated as one without a token."""
     refusal = refuse(state, context.candidate, error)
-    # A browser sends a cookie that has expired or was revoked to public pages, too. Nobody chose to
-    # authenticate there, and another tab may just have refreshed.
+    # A browser sends a cookie that has expired or was revoked to public pages, too. The user
+    # has not chosen to authenticate there, and another tab may just have refreshed.
     is_cookie = found is not None and found.location is Location.COOKIES
     ignored = requirement.on_invalid is OnInvalid.IGNORE or (requirement.optional and is_cookie)
     if refusal.code != 401 or not ignored:

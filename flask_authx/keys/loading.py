@@ -135,7 +135,7 @@ def _previous_key(settings: Settings) -> Key | None:
             if problem:
                 problem += (
                     f". If tokens of it must be accepted for some days more, set {prefix}"
-                    "PREVIOUS_WEAK_UNTIL: until that date, whoever guesses it can forge tokens"
+                    "PREVIOUS_WEAK_UNTIL: an attacker who guesses it can forge tokens until then"
                 )
         if problem:
             raise BadConfigurationError(f"{name}: {problem}.")
@@ -166,12 +166,12 @@ def _weak_previous(settings: Settings, now: float) -> WeakPrevious | None:
     if until > last:
         raise BadConfigurationError(
             f"{name} is more than {_WEAK_DAYS} days ahead: set {last} or an earlier date, since "
-            "until then whoever guesses the secret can forge tokens."
+            "until then an attacker who guesses the secret can forge tokens."
         )
     warning = (
         f"{secret} is weak, and verifies tokens until the end of {until} ({name}): until then "
-        f"whoever guesses it can forge the tokens of any user. Remove both settings as soon as you "
-        f"can. What is wrong with it: {weakness}."
+        f"an attacker who guesses it can forge tokens of any user. Remove both settings as soon "
+        f"as you can. What is wrong with it: {weakness}."
     )
     end = datetime.combine(until, datetime.min.time(), UTC) + timedelta(days=1)
     return WeakPrevious(warning, now, end.timestamp())

@@ -80,7 +80,7 @@ class Settings:
     #: The ``kid`` of the previous key; by default derived from it.
     previous_key_id: str | None = _setting(None, parsers.text)
     #: Until when a weak previous secret is accepted: an ISO date, at most 30 days ahead; the whole
-    #: day in UTC counts. Whoever guesses the secret can forge tokens until then, which is logged
+    #: day in UTC counts. An attacker who guesses it can forge tokens until then, which is logged
     #: each day. Use it during a migration only.
     previous_weak_until: date | None = _setting(None, parsers.iso_date)
 

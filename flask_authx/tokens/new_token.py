@@ -251,7 +251,7 @@ def csrf_value(companion: str, type: TokenType) -> str:
     """The CSRF value of the tokens of a type, in the session that a companion is of.
 
     A token carries it as a signed claim. So the token itself says which companion is the right one,
-    whichever key has signed it, and nobody can compute the companion from it.
+    whichever key has signed it, and the companion can't be computed from it.
     """
     return base64url(hmac.digest(companion.encode(), type.encode(), "sha256")[:16])
 

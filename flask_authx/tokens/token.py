@@ -185,7 +185,7 @@ class Token:
     def expired(self) -> bool:
         """Whether it had expired when it was verified. It does not change while you keep the token.
 
-        Only ``decode_token(allow_expired=True)`` returns such a token. It authenticates nobody, and
+        Only ``decode_token(allow_expired=True)`` returns such a token. It authenticates no user and
         opens no further token of its session.
         """
         return self._expired

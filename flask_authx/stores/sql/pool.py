@@ -250,7 +250,7 @@ class Pool:
         if closed is None and self._expired:
             closed = self._expired.popleft()
         self._open += 1
-        # In one step: nobody starts another attempt for whom this connection is.
+        # In one step: no call that this connection is for starts another attempt.
         self._answered = self.thread.now
         self._idle.append(new)
         return closed
@@ -404,7 +404,7 @@ class Pool:
         return [one for one in self._attempts if one.waiter is None and one.started > oldest]
 
     def _give_up(self, error: BaseException) -> None:
-        """Start no attempt for some time, and let nobody wait if there is nothing to wait for."""
+        """Start no attempt for some time, and let no call wait if there is nothing to wait for."""
         self._refused_until = time.monotonic() + _REFUSED_PAUSE
         if not self._open and not self._recent():
             self._end_waiting(error)
